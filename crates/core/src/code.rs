@@ -1,0 +1,158 @@
+//! Codes of refusals and faults. Each has a page under `docs/errors/`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $title:literal;)*) => {
+        /// A code, written `PAL-nnn`. Numbers are never reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The number behind `PAL-`.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// What it means, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No host policy was found.
+    PolicyMissing = 1, "no host policy";
+    /// The policy is not valid.
+    PolicyInvalid = 2, "invalid policy";
+    /// A project file, variable or flag would widen the host's policy.
+    PolicyWidened = 3, "a project file may only narrow the host's policy";
+    /// The policy's revision is below the last one recorded.
+    PolicyRolledBack = 4, "the policy's revision went back";
+    /// The resource does not answer.
+    Unreachable = 5, "the resource cannot be reached";
+    /// Two daemons serve one home.
+    TwoDaemons = 6, "two PM2 daemons on one PM2_HOME";
+    /// The daemon that answers is not the one that was planned for.
+    DaemonChanged = 7, "the daemon is not the one that was planned for";
+    /// The daemon speaks a protocol that this version does not know.
+    UnknownProtocol = 8, "the daemon's protocol is not known";
+
+    /// A target belongs to another scope.
+    ForeignTarget = 101, "a target belongs to another app or environment";
+    /// The plan takes every process of the daemon.
+    AllProcesses = 102, "the plan takes ALL processes";
+    /// The plan takes too large a share of the daemon.
+    Share = 103, "the plan takes too large a share of all processes";
+    /// A target is protected.
+    Protected = 104, "a target is protected";
+    /// Nothing is selected.
+    EmptySelection = 105, "nothing is selected";
+    /// The app or the environment is not in the policy.
+    UnknownScope = 106, "unknown app or environment";
+    /// A target is claimed by nobody.
+    Unclaimed = 107, "a target is claimed by no app";
+    /// A name's suffix contradicts the environment.
+    Suffix = 108, "a suffix contradicts the environment";
+    /// Too many processes within the window.
+    Budget = 109, "too many distinct processes within the window";
+    /// Variables of another environment would be carried into a target.
+    CarriedVariables = 110, "variables of another environment would be carried";
+    /// A target is no longer the process that was planned for.
+    TargetChanged = 111, "a target is no longer the process that was planned for";
+    /// The plan no longer fits the state.
+    PlanStale = 112, "the plan is stale";
+    /// A person has to confirm.
+    ConfirmationNeeded = 113, "a person has to confirm";
+    /// What followed is not what was planned.
+    VerificationFailed = 114, "the state after the act is not as planned";
+    /// A restored process differs from the bundle.
+    RestoreDiffers = 115, "a restored process differs from its bundle";
+    /// The snapshot or its bundle is not there.
+    SnapshotMissing = 116, "no such snapshot or restore bundle";
+
+    /// Somebody else holds the lease.
+    LeaseHeld = 201, "another deployment holds the lease";
+
+    /// A firewall could not tell which app a caller belongs to.
+    UnidentifiedCaller = 401, "the caller could not be told to belong to an app";
+    /// Two kinds of evidence name two apps.
+    ContradictingEvidence = 402, "evidence about the caller contradicts itself";
+    /// A call would end or mark the daemon itself.
+    LifecycleCall = 403, "the daemon itself may not be ended through its firewall";
+    /// The caller's tree was refused within the window.
+    RefusedBefore = 404, "this caller was refused before within the window";
+    /// A call that the daemon must never be given.
+    BadCall = 405, "a call that the daemon must not be given";
+
+    /// The journal is damaged.
+    JournalDamaged = 801, "the journal is damaged";
+    /// The journal cannot be written.
+    JournalUnwritable = 802, "the journal cannot be written";
+    /// An intent has no outcome.
+    OutcomeUnknown = 803, "an earlier operation has no recorded outcome";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("PAL-{:03}", self.number()))
+    }
+}
+
+/// The text is no code of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a code of this version: codes look like PAL-101")]
+pub struct UnknownCode(String);
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    /// Reads `PAL-101`, `pal-101` or `101`.
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let digits = text.trim().trim_start_matches(|c: char| !c.is_ascii_digit());
+        let number = digits.parse::<u16>().ok();
+        let found = Self::ALL.iter().copied().find(|code| Some(code.number()) == number);
+        found.ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Code {
+    type Error = UnknownCode;
+    fn try_from(text: String) -> Result<Self, UnknownCode> {
+        text.parse()
+    }
+}
+
+impl From<Code> for String {
+    fn from(code: Code) -> Self {
+        code.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_survive_a_round_trip() {
+        let mut numbers: Vec<_> = Code::ALL.iter().map(|code| code.number()).collect();
+        numbers.dedup();
+        assert_eq!(numbers.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(code.to_string().parse(), Ok(*code));
+        }
+        assert!("PAL-999".parse::<Code>().is_err());
+    }
+}

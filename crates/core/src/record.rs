@@ -1,0 +1,211 @@
+//! What the journal holds: decisions, each with its principal. Never a secret, never updated.
+
+use serde::{Deserialize, Serialize};
+
+use crate::actor::Actor;
+use crate::name::Scope;
+use crate::outcome::{Outcome, TargetOutcome};
+use crate::plan::Target;
+use crate::policy::PolicyRef;
+use crate::process::DaemonIdentity;
+use crate::request::{Operation, OperationId, Selection};
+use crate::snapshot::SnapshotId;
+use crate::time::Timestamp;
+use crate::verdict::{Authority, Finding, Term};
+use crate::verification::Verification;
+
+/// The format of a record; a reader refuses higher ones.
+pub const FORMAT: u32 = 1;
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub v: u32,
+    /// Wall clock of the writer.
+    pub at: Timestamp,
+    /// Milliseconds since boot of the writer's machine, suspended time included.
+    pub boot_ms: u64,
+    /// Id of that boot.
+    pub boot_id: String,
+    /// The operation that it belongs to: an intent and its outcome share it.
+    pub op: OperationId,
+    /// Who.
+    pub actor: Actor,
+    /// The policy that was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyRef>,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "kebab-case")]
+pub enum Event {
+    /// The first record, or a policy with another content than the last.
+    PolicyChanged(PolicyChanged),
+    /// An operation was refused; nothing was touched.
+    Refused(Refused),
+    /// An operation is about to be carried out.
+    Intent(Intent),
+    /// What came of an intent.
+    Outcome(OutcomeRecord),
+    /// A deployment began: its scope's lease is held.
+    DeploymentStarted(DeploymentStarted),
+    /// It ended.
+    DeploymentEnded(DeploymentEnded),
+    /// An intent without outcome was settled by looking at what is there.
+    Reconciled(OutcomeRecord),
+    /// An incomplete last record was cut off after a crash.
+    Recovered(Recovered),
+    /// Equal refusals that were not written one by one.
+    Repeated(Repeated),
+    /// A firewall judged one call.
+    Called(Called),
+}
+
+/// Another policy came into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChanged {
+    /// The last one recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PolicyRef>,
+    /// The one in force from here on.
+    pub to: PolicyRef,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was asked for.
+    pub operation: Operation,
+    /// In whose name.
+    pub scope: Scope,
+    /// To which processes.
+    pub selection: Selection,
+    /// The daemon.
+    pub daemon: DaemonIdentity,
+    /// Names that would have been touched.
+    pub targets: Vec<String>,
+    /// Processes on the daemon.
+    pub total: usize,
+    /// The grounds.
+    pub findings: Vec<Finding>,
+}
+
+/// One call at a firewall that is worth a record: refused, objected to, or about to take something down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// The method, as the daemon names it.
+    pub method: String,
+    /// What the firewall did with it.
+    pub ruling: Ruling,
+    /// The app and environment that the caller was taken for; `None` if it could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// What that rests on, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+    /// The daemon.
+    pub daemon: DaemonIdentity,
+    /// Names that the call is about.
+    pub targets: Vec<String>,
+    /// Whether processes are down afterwards: what budgets count.
+    pub takes_down: bool,
+    /// Processes on the daemon.
+    pub total: usize,
+    /// The grounds; empty if nothing objects.
+    pub findings: Vec<Finding>,
+}
+
+/// What a firewall did with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ruling {
+    /// Nothing objects; it is handed to the daemon.
+    Passed,
+    /// Rules object, and the mode is observe: it is handed to the daemon.
+    Observed,
+    /// It never reached the daemon.
+    Refused,
+}
+
+/// An operation about to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What will be done.
+    pub operation: Operation,
+    /// In whose name.
+    pub scope: Scope,
+    /// To which daemon.
+    pub daemon: DaemonIdentity,
+    /// Under which term.
+    pub term: Term,
+    /// On what ground.
+    pub authority: Authority,
+    /// The snapshot that was taken before.
+    pub snapshot: SnapshotId,
+    /// SHA-256 of the restore bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// SHA-256 of the plan.
+    pub plan: String,
+    /// What will be touched.
+    pub targets: Vec<Target>,
+    /// Names that will be spared.
+    pub spared: Vec<String>,
+}
+
+/// What came of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// The sum.
+    pub outcome: Outcome,
+    /// Each target.
+    pub targets: Vec<TargetOutcome>,
+    /// The comparison with the prediction; `None` where nothing could be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Milliseconds from the durable intent to here.
+    pub took_ms: u64,
+}
+
+/// A deployment began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStarted {
+    /// Whose lease it holds, under which term.
+    pub term: Term,
+    /// The command's program. Its arguments may hold secrets and are left out.
+    pub program: String,
+}
+
+/// A deployment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentEnded {
+    /// Whose lease it held.
+    pub term: Term,
+    /// Exit status of the command, or `None` if a signal ended it.
+    pub exit: Option<i32>,
+}
+
+/// An incomplete last record was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// Bytes that were dropped.
+    pub dropped_bytes: u64,
+    /// The record number at which the journal goes on.
+    pub at_sequence: u64,
+}
+
+/// Equal records that were counted and not written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// How many.
+    pub count: u64,
+    /// The operation of the one that was written.
+    pub first: OperationId,
+    /// When the last of them came.
+    pub last_at: Timestamp,
+}

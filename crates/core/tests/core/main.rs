@@ -1,0 +1,8 @@
+//! The pure core against tables: plans, rules, budgets, verification.
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod canonical;
+mod planning;
+mod rules;
+mod support;
+mod verification;
