@@ -1,0 +1,150 @@
+//! What CI jobs, ssh sessions and checkouts claim of themselves.
+//!
+//! Every value comes from variables and files that any process may set. Values are cut to [`MAX_CLAIM_BYTES`] and
+//! otherwise kept raw: escaping belongs where they are shown.
+
+mod workflow;
+
+use std::path::{Path, PathBuf};
+
+use palisade_core::actor::{Claimed, Forge};
+
+use crate::checkout::{self, Head};
+use crate::environment::Environment;
+
+/// Longest claim that is kept.
+pub const MAX_CLAIM_BYTES: usize = 512;
+
+/// Claims, and which ones the surroundings do not make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The claims.
+    pub claimed: Claimed,
+    /// Names of claims that this context does not offer. In capitals: a variable that the forge does not set. In
+    /// lowercase: a field that could not be filled from elsewhere either.
+    pub missing: Vec<String>,
+}
+
+/// Collects the claims of a process with these variables and that working folder.
+#[must_use]
+pub fn collect(environment: &Environment, cwd: Option<&Path>) -> Claims {
+    let forge = forge_of(environment);
+    let top = checkout_of(environment, forge, cwd);
+    let mut claims = Claims::default();
+    if let Some(forge) = forge {
+        claims.add_job(environment, forge);
+        claims.add_workflow(environment, top.as_deref());
+    }
+    claims.add_head(top.as_deref());
+    claims.add_session(environment);
+    claims
+}
+
+/// The forge whose runner seems to run this. Every runner also speaks GitHub's dialect and Forgejo's speaks Gitea's,
+/// so the order is from the special to the general.
+#[must_use]
+pub fn forge_of(environment: &Environment) -> Option<Forge> {
+    let marks = [
+        ("FORGEJO_ACTIONS", Forge::Forgejo),
+        ("GITEA_ACTIONS", Forge::Gitea),
+        ("GITHUB_ACTIONS", Forge::GitHub),
+    ];
+    marks.into_iter().find(|(mark, _)| environment.is_on(mark)).map(|(_, forge)| forge)
+}
+
+/// Top folder of the checkout: the job's workspace, else the one around the working folder.
+fn checkout_of(environment: &Environment, forge: Option<Forge>, cwd: Option<&Path>) -> Option<PathBuf> {
+    let workspace = forge.and_then(|_| environment.absolute_path("GITHUB_WORKSPACE"));
+    workspace.filter(|folder| folder.is_dir()).or_else(|| checkout::top_of(cwd?))
+}
+
+impl Claims {
+    fn add_job(&mut self, environment: &Environment, forge: Forge) {
+        let prefixes: &[&str] = match forge {
+            Forge::GitHub => &["GITHUB_"],
+            Forge::Gitea => &["GITHUB_", "GITEA_"],
+            Forge::Forgejo => &["FORGEJO_", "GITHUB_"],
+        };
+        let mut take = |name: &str| {
+            let found = prefixes.iter().find_map(|prefix| environment.text(&format!("{prefix}{name}")));
+            if found.is_none() {
+                self.missing.push(format!("GITHUB_{name}"));
+            }
+            found.map(bounded)
+        };
+        self.claimed = Claimed {
+            forge: Some(forge),
+            workflow: take("WORKFLOW"),
+            repository: take("REPOSITORY"),
+            commit: take("SHA"),
+            branch: take("REF_NAME"),
+            run_id: take("RUN_ID"),
+            run_attempt: take("RUN_ATTEMPT"),
+            job: take("JOB"),
+            // Who started this attempt, which need not be who started the run; older runners tell the latter only.
+            actor: take("TRIGGERING_ACTOR").or_else(|| take("ACTOR")),
+            event: take("EVENT_NAME"),
+            ..Claimed::default()
+        };
+        self.claimed.runner = environment.text("RUNNER_NAME").map(bounded);
+        if self.claimed.runner.is_none() {
+            self.missing.push("RUNNER_NAME".to_owned());
+        }
+    }
+
+    /// Names the workflow's file by GITHUB_WORKFLOW_REF, or where the forge has none by looking for it.
+    fn add_workflow(&mut self, environment: &Environment, top: Option<&Path>) {
+        let named = environment.text("GITHUB_WORKFLOW_REF");
+        if named.is_none() {
+            self.missing.push("GITHUB_WORKFLOW_REF".to_owned());
+        }
+        let file = match (named, top, &self.claimed.workflow) {
+            (Some(reference), _, _) => {
+                workflow::file_of_reference(&reference, self.claimed.repository.as_deref())
+            }
+            (None, Some(top), Some(name)) => workflow::find(top, name),
+            (None, _, _) => None,
+        };
+        self.claimed.workflow_sha256 =
+            top.zip(file.as_deref()).and_then(|(top, file)| workflow::digest(top, file));
+        self.claimed.workflow_file = file.map(bounded);
+        if self.claimed.workflow_file.is_none() {
+            self.missing.push("workflow_file".to_owned());
+        }
+        if self.claimed.workflow_sha256.is_none() {
+            self.missing.push("workflow_sha256".to_owned());
+        }
+    }
+
+    /// Fills commit and branch from the checkout where no variable told them.
+    fn add_head(&mut self, top: Option<&Path>) {
+        let claimed = &mut self.claimed;
+        if claimed.commit.is_none() || claimed.branch.is_none() {
+            let Head { commit, branch } = top.and_then(checkout::head).unwrap_or_default();
+            // The checkout's branch says nothing about another commit than its own.
+            if claimed.commit.is_none() {
+                claimed.commit = commit;
+                claimed.branch = claimed.branch.take().or(branch.map(bounded));
+            } else if claimed.commit == commit {
+                claimed.branch = branch.map(bounded);
+            }
+        }
+        for (name, value) in [("commit", &claimed.commit), ("branch", &claimed.branch)] {
+            if value.is_none() {
+                self.missing.push(name.to_owned());
+            }
+        }
+    }
+
+    fn add_session(&mut self, environment: &Environment) {
+        let address = |name: &str| environment.text(name)?.split_ascii_whitespace().next().map(str::to_owned);
+        self.claimed.ssh_client = address("SSH_CONNECTION").or_else(|| address("SSH_CLIENT")).map(bounded);
+        self.claimed.sudo_user = environment.text("SUDO_USER").map(bounded);
+    }
+}
+
+/// The text, cut to [`MAX_CLAIM_BYTES`] at a character's edge.
+pub(crate) fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_CLAIM_BYTES));
+    text
+}

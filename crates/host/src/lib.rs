@@ -1,0 +1,29 @@
+//! Facts about the Linux host and the caller: processes, clocks, CI context, safe files, file leases.
+//!
+//! This crate is the edge to the kernel. What it reads is handed on as values of `palisade-core`, so that
+//! everything that decides stays pure. Three rules hold throughout:
+//!
+//! * **Observed and claimed are kept apart.** What the kernel says of a process ([`process`], [`peer`]) is a fact;
+//!   what variables and checkout files say ([`environment`], [`checkout`]) is a claim, and [`context`] files them
+//!   under different names.
+//! * **Unknown is not "no".** A process counts as dead only when its death is proven, a lease as free only when the
+//!   kernel says so, and a fact that could not be read is listed as missing.
+//! * **Files are private or refused.** [`files`] opens nothing of ours through a symbolic link, from a foreign owner
+//!   or with a loose mode.
+//!
+//! Everything is synchronous and Linux only.
+
+pub mod checkout;
+pub mod claims;
+pub mod clock;
+pub mod context;
+pub mod environment;
+pub mod files;
+pub mod lease;
+pub mod peer;
+pub mod process;
+pub mod random;
+pub mod state;
+
+pub use environment::Environment;
+pub use state::{Locations, StateDirectory};

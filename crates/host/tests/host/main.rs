@@ -1,0 +1,14 @@
+//! The host crate against the real kernel: files, processes, sockets, leases, and tables for the claims of forges.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests by the lint")]
+
+mod checkout;
+mod claims;
+mod context;
+mod files;
+mod lease;
+mod lease_files;
+mod peer;
+mod process;
+mod roles;
+mod state;
