@@ -1,0 +1,43 @@
+//! The keys of each section, with an example of each.
+
+/// One key that a section takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spec {
+    pub(crate) name: &'static str,
+    /// A line that would be accepted, for help texts.
+    pub(crate) example: &'static str,
+}
+
+const fn spec(name: &'static str, example: &'static str) -> Spec {
+    Spec { name, example }
+}
+
+/// The top of the file.
+pub(crate) const TOP: &[Spec] = &[
+    spec("revision", "revision = 1"),
+    spec("environments", "[environments.production]"),
+    spec("app", "[[app]]"),
+    spec("protected", "protected = [\"pm2-logrotate\"]"),
+    spec("limits", "[limits]"),
+];
+
+/// `[environments.NAME]`.
+pub(crate) const ENVIRONMENT: &[Spec] =
+    &[spec("suffix", "suffix = \"-test\""), spec("mode", "mode = \"enforce\"")];
+
+/// `[[app]]`.
+pub(crate) const APP: &[Spec] = &[
+    spec("name", "name = \"flyer-crawler\""),
+    spec("environment", "environment = \"production\""),
+    spec("processes", "processes = [\"flyer-crawler-api\"]"),
+    spec("confirm", "confirm = [\"delete\"]"),
+    spec("mode", "mode = \"enforce\""),
+];
+
+/// `[limits]`.
+pub(crate) const LIMITS: &[Spec] = &[
+    spec("all_above", "all_above = 3"),
+    spec("share", "share = 0.8"),
+    spec("budget", "budget = 5"),
+    spec("window", "window = \"10m\""),
+];

@@ -1,0 +1,38 @@
+//! Host policy and project file to checked types, with origin and span.
+//!
+//! The policy belongs to the resource: one host file says who owns what, and how far one operation may reach.
+//! A project file, which comes along with a checkout, may only *narrow* it: an old checkout must not bring its
+//! own lax policy. Everything here is a function of text and paths; only the module behind [`load`] and
+//! [`load_project`] reads files, and nothing reads an environment variable.
+//!
+//! * [`parse_host`] reads a host file and reports every problem at once, each with line, column and caret.
+//! * [`narrow`] lays a project file over it.
+//! * [`HostPolicy::origins`] tells where each value comes from.
+//! * [`draft`] and [`merge`] write the file from what a daemon runs.
+//! * [`schema`] describes the file for editors.
+
+mod draft;
+mod file;
+mod group;
+mod host;
+mod keys;
+mod merge;
+mod narrow;
+mod origin;
+mod ownership;
+mod place;
+mod problem;
+mod schema;
+mod section;
+mod toml_text;
+mod written;
+
+pub use draft::draft;
+pub use file::{Error, MAX_BYTES, load, load_project};
+pub use host::{HostPolicy, parse_host};
+pub use merge::{Addition, LeftOut, MergeOutcome, merge};
+pub use narrow::narrow;
+pub use origin::{Key, Origin, Row};
+pub use place::Place;
+pub use problem::{Colour, Context, Problem, Problems};
+pub use schema::schema;
