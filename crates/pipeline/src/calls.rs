@@ -1,0 +1,167 @@
+//! Records calls that a firewall judged, by the rules of [`crate::refusals`].
+//!
+//! A firewall lives long, so what it remembers of the journal and what it counted stay in memory. What is lost
+//! when it is killed is a count, never a record.
+
+use std::time::Duration;
+
+use palisade_core::policy::PolicyRef;
+use palisade_core::record::{Called, Event, Repeated, Ruling};
+use palisade_core::request::OperationId;
+use palisade_core::{Actor, Code, Ledger, Receipt, Record, Timestamp};
+use palisade_host::state::StateDirectory;
+use palisade_host::{clock, random};
+
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::refusals::{EQUAL_WITHIN, QUOTA, Recorded};
+use crate::run::check_revision;
+use crate::system_log;
+use crate::writer::Writer;
+
+/// The calls of one firewall: its memory of the journal, and its hand on it.
+#[derive(Debug)]
+pub struct CallLog {
+    state: StateDirectory,
+    policy: PolicyRef,
+    window: Duration,
+    memory: Memory,
+    counts: Vec<Repeated>,
+    writer: Option<Writer>,
+}
+
+impl CallLog {
+    /// Reads what the journal of `state` remembers of the last `window`. Writes nothing.
+    ///
+    /// # Errors
+    /// The journal is damaged or cannot be read, or names a newer policy than `policy`.
+    pub fn open(state: StateDirectory, policy: PolicyRef, window: Duration) -> Result<Self, Error> {
+        let memory = Memory::read(&state.journal(), clock::now(), window)?;
+        check_revision(&policy, &memory)?;
+        Ok(Self { state, policy, window, memory, counts: Vec::new(), writer: None })
+    }
+
+    /// What was lately taken down, by caller.
+    #[must_use]
+    pub fn ledger(&self, now: Timestamp) -> Ledger {
+        self.memory.ledger(now, self.window)
+    }
+
+    /// The newest call of `actor`'s tree within the window that was refused for more than an earlier refusal.
+    #[must_use]
+    pub fn refused_before<'a>(&'a self, actor: &'a Actor, now: Timestamp) -> Option<(Timestamp, &'a Called)> {
+        let since = now.before(self.window);
+        let for_itself =
+            |called: &Called| called.findings.iter().any(|finding| finding.code != Code::RefusedBefore);
+        let refused = |(record, called): &(&Record, &Called)| {
+            record.at >= since && called.ruling == Ruling::Refused && for_itself(called)
+        };
+        self.calls_of(actor).find(refused).map(|(record, called)| (record.at, called))
+    }
+
+    fn calls_of<'a>(&'a self, actor: &'a Actor) -> impl Iterator<Item = (&'a Record, &'a Called)> {
+        let by_caller = self.memory.recent().iter().filter(|record| record.actor.tree == actor.tree);
+        by_caller.filter_map(|record| match &record.event {
+            Event::Called(called) => Some((record, called)),
+            _ => None,
+        })
+    }
+
+    /// Records a call. On return a record of its own is durable.
+    ///
+    /// A refusal or objection equal to one of the last minute, and any beyond the caller's quota, is counted. A
+    /// call that passes is always a record of its own. What the journal cannot take goes to the system log, and
+    /// is remembered until this process ends.
+    pub fn record(&mut self, actor: &Actor, called: Called) -> Recorded {
+        let now = clock::now();
+        if let Some(first) = self.stands_for(actor, &called, now) {
+            self.count(&first, now);
+            return Recorded::Counted { with: first };
+        }
+        let line = format!("{:?} {} by {}", called.ruling, called.method, actor.tree.as_str());
+        match self.write(actor, &called) {
+            Ok((record, receipt)) => {
+                self.memory.remember(record, self.window);
+                receipt.sequence().map_or(Recorded::SystemLog, |sequence| Recorded::Record { sequence })
+            }
+            Err(error) => {
+                self.writer = None;
+                let line = format!("{line}, and could not record it: {error}");
+                // The last resort; where there is no system log, a refused caller still has the answer.
+                system_log::write(&line).unwrap_or_default();
+                Recorded::SystemLog
+            }
+        }
+    }
+
+    /// Writes the counts that no record has taken along yet: for the end of the process.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if let Some(writer) = &mut self.writer {
+            write_counts(writer, &mut self.counts)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, first: &OperationId, last_at: Timestamp) {
+        match self.counts.iter_mut().find(|counted| counted.first == *first) {
+            Some(counted) => {
+                counted.count += 1;
+                counted.last_at = last_at;
+            }
+            None => self.counts.push(Repeated { count: 1, first: first.clone(), last_at }),
+        }
+    }
+
+    fn write(&mut self, actor: &Actor, called: &Called) -> Result<(Record, Receipt), Error> {
+        let op = random::operation_id()?;
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::open(&self.state, op.clone(), actor.clone(), self.policy.clone())?,
+        };
+        writer.set_actor(actor.clone());
+        writer.note_policy(self.memory.policy())?;
+        write_counts(&mut writer, &mut self.counts)?;
+        let event = Event::Called(called.clone());
+        let record = Record { op: op.clone(), ..writer.record(event.clone()) };
+        let receipt = writer.append_for(op, event)?;
+        self.writer = Some(writer);
+        Ok((record, receipt))
+    }
+
+    /// The earlier record that stands for this call too, if there is one.
+    fn stands_for(&self, actor: &Actor, called: &Called, now: Timestamp) -> Option<OperationId> {
+        if called.ruling == Ruling::Passed {
+            return None;
+        }
+        let objected = || self.calls_of(actor).filter(|(_, earlier)| earlier.ruling != Ruling::Passed);
+        let is_new = |record: &Record, span| record.at >= now.before(span);
+        let equal = |(record, earlier): &(&Record, &Called)| {
+            is_new(record, EQUAL_WITHIN) && key(earlier) == key(called)
+        };
+        if let Some((record, _)) = objected().find(equal) {
+            return Some(record.op.clone());
+        }
+        let mut within = objected().filter(|(record, _)| is_new(record, self.window)).peekable();
+        let newest = within.peek().map(|(record, _)| record.op.clone());
+        // An observed call that takes something down is charged to its caller, so each is a record.
+        let counts = !(called.takes_down && called.ruling == Ruling::Observed);
+        (counts && within.count() >= QUOTA).then_some(newest).flatten()
+    }
+}
+
+fn write_counts(writer: &mut Writer, counts: &mut Vec<Repeated>) -> Result<(), Error> {
+    while let Some(repeated) = counts.last() {
+        writer.append(Event::Repeated(repeated.clone()))?;
+        counts.pop();
+    }
+    Ok(())
+}
+
+/// What makes two calls of one caller equal.
+fn key(called: &Called) -> impl PartialEq + '_ {
+    let codes: Vec<Code> = called.findings.iter().map(|finding| finding.code).collect();
+    (&called.method, called.ruling, &called.scope, &called.targets, codes)
+}

@@ -1,0 +1,133 @@
+//! The lease of a scope: held by one deployment at a time, joined by the commands inside it.
+
+use std::time::Duration;
+
+use palisade_core::actor::Tree;
+use palisade_core::policy::PolicyRef;
+use palisade_core::record::{DeploymentEnded, DeploymentStarted, Event};
+use palisade_core::{Actor, Receipt, Request, Scope, Term};
+use palisade_host::lease::{self, Acquired, Holder, Lease};
+use palisade_host::state::StateDirectory;
+use palisade_host::{clock, files, random};
+
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::run::{Context, Progress};
+use crate::writer::Writer;
+
+/// A lease that this operation may act under: its own, or its deployment's.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    pub(crate) term: Term,
+    acquired: Acquired,
+}
+
+impl Leased {
+    /// Takes or joins the lease of the request's scope; a joined request is charged to its deployment.
+    pub(crate) fn take(context: &mut Context<'_>, request: &mut Request) -> Result<Self, Error> {
+        let progress = &mut context.progress;
+        let mut on_wait = |holder: &Holder| progress(Progress::Waiting(holder));
+        let acquired = acquire(
+            context.state,
+            &request.scope,
+            &request.actor,
+            request.operation.as_str(),
+            context.wait,
+            &mut on_wait,
+        )?;
+        let term = match &acquired {
+            Acquired::Held(own) => own.term(),
+            Acquired::Joined(joined) => {
+                let term = joined.term();
+                request.actor.tree = Tree::deployment(&term.scope, term.number);
+                term
+            }
+            Acquired::Busy(holder) => return Err(Error::LeaseHeld { holder: Box::new(holder.clone()) }),
+        };
+        Ok(Self { term, acquired })
+    }
+
+    /// Looks again, right before the act, whether the lease is still there.
+    pub(crate) fn confirm(&self) -> Result<(), lease::Error> {
+        match &self.acquired {
+            Acquired::Held(own) => own.confirm(),
+            Acquired::Joined(joined) => joined.confirm(),
+            Acquired::Busy(_) => unreachable!("a busy lease is refused when it is asked for"),
+        }
+    }
+}
+
+fn acquire(
+    state: &StateDirectory,
+    scope: &Scope,
+    actor: &Actor,
+    program: &str,
+    wait: Duration,
+    on_wait: &mut dyn FnMut(&Holder),
+) -> Result<Acquired, Error> {
+    files::private_folder(state.root())?;
+    files::private_folder(&state.leases())?;
+    let claimed = &actor.claimed;
+    let run = claimed.run_id.as_ref().map(|run| match &claimed.workflow {
+        Some(workflow) => format!("{workflow} run {run}"),
+        None => format!("run {run}"),
+    });
+    let applicant = lease::Applicant { program: program.to_owned(), run };
+    Ok(lease::acquire_within(&state.leases(), scope, &applicant, wait, on_wait)?)
+}
+
+/// A deployment under way: its scope's lease, and its record.
+#[derive(Debug)]
+pub struct Deployment {
+    term: Term,
+    writer: Writer,
+    /// `None` when it runs inside another deployment of the same scope.
+    _own: Option<Lease>,
+}
+
+impl Deployment {
+    /// Takes the lease of `scope` and records the start.
+    ///
+    /// # Errors
+    /// Somebody else holds the lease, or the start cannot be recorded.
+    pub fn start(
+        host_policy: &PolicyRef,
+        state: &StateDirectory,
+        scope: &Scope,
+        mut actor: Actor,
+        program: &str,
+        wait: Duration,
+        on_wait: &mut dyn FnMut(&Holder),
+    ) -> Result<Self, Error> {
+        let acquired = acquire(state, scope, &actor, program, wait, on_wait)?;
+        let (term, own) = match acquired {
+            Acquired::Held(own) => (own.term(), Some(own)),
+            Acquired::Joined(joined) => (joined.term(), None),
+            Acquired::Busy(holder) => return Err(Error::LeaseHeld { holder: Box::new(holder) }),
+        };
+        actor.tree = Tree::deployment(scope, term.number);
+        let id = random::operation_id()?;
+        let memory = Memory::read(&state.journal(), clock::now(), Duration::ZERO)?;
+        crate::run::check_revision(host_policy, &memory)?;
+        let mut writer = Writer::open(state, id, actor, host_policy.clone())?;
+        writer.note_policy(memory.policy())?;
+        let started = DeploymentStarted { term: term.clone(), program: program.to_owned() };
+        writer.append(Event::DeploymentStarted(started))?;
+        Ok(Self { term, writer, _own: own })
+    }
+
+    /// The term under which it runs.
+    #[must_use]
+    pub const fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Records the end and frees the lease.
+    ///
+    /// # Errors
+    /// The end cannot be recorded. The lease is freed all the same.
+    pub fn end(mut self, exit: Option<i32>) -> Result<Receipt, Error> {
+        let ended = DeploymentEnded { term: self.term.clone(), exit };
+        Ok(self.writer.append(Event::DeploymentEnded(ended))?)
+    }
+}

@@ -1,0 +1,23 @@
+//! The one pipeline that every destructive operation takes.
+//!
+//! Identify, lease, snapshot, plan, judge, record the intent, execute, verify, record the outcome, release: in
+//! that order, for every resource, in [`run`]. What the steps need to remember is in the journal ([`memory`]);
+//! what could not be settled at the time is settled by [`reconcile`].
+
+pub mod calls;
+pub mod deployment;
+pub mod error;
+pub mod fault;
+pub mod memory;
+pub mod reconcile;
+pub mod refusals;
+mod resource;
+mod run;
+pub mod snapshots;
+mod system_log;
+mod writer;
+
+pub use error::Error;
+pub use resource::{Fault, Resource};
+pub use run::{CarriedOut, Context, Progress, Report, run};
+pub use writer::Writer;

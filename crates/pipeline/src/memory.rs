@@ -1,0 +1,132 @@
+//! What the journal remembers that the next decision needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_core::actor::ProcessRef;
+use palisade_core::outcome::Outcome;
+use palisade_core::policy::PolicyRef;
+use palisade_core::process::EntryId;
+use palisade_core::record::{Event, Intent};
+use palisade_core::request::OperationId;
+use palisade_core::{Ledger, Record, Timestamp};
+use palisade_journal as journal;
+
+/// Recent records, newest first, and the last policy that any record names.
+#[derive(Debug, Default)]
+pub struct Memory {
+    recent: Vec<Record>,
+    policy: Option<PolicyRef>,
+}
+
+impl Memory {
+    /// Reads back to `window` before `now`, and on to the last record that names a policy.
+    ///
+    /// # Errors
+    /// The journal cannot be read or is damaged.
+    pub fn read(folder: &Path, now: Timestamp, window: Duration) -> Result<Self, journal::Error> {
+        let mut memory = Self::default();
+        if journal::signed_head(folder)?.is_none() {
+            return Ok(memory);
+        }
+        for entry in journal::recent(folder)? {
+            let record = entry?.record()?;
+            let old = record.at < now.before(window);
+            if memory.policy.is_none() {
+                memory.policy.clone_from(&record.policy);
+            }
+            if !old {
+                memory.recent.push(record);
+            } else if memory.policy.is_some() {
+                break;
+            }
+        }
+        Ok(memory)
+    }
+
+    /// The policy of the newest record that names one.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&PolicyRef> {
+        self.policy.as_ref()
+    }
+
+    /// What was lately taken down, by caller.
+    #[must_use]
+    pub fn ledger(&self, now: Timestamp, window: Duration) -> Ledger {
+        Ledger::from_records(&self.recent, now, window)
+    }
+
+    /// Adds a record that this process has just written, and forgets those older than `window`.
+    pub(crate) fn remember(&mut self, record: Record, window: Duration) {
+        let since = record.at.before(window);
+        self.policy.clone_from(&record.policy);
+        self.recent.retain(|known| known.at >= since);
+        self.recent.insert(0, record);
+    }
+
+    /// The records, newest first.
+    #[must_use]
+    pub fn recent(&self) -> &[Record] {
+        &self.recent
+    }
+
+    /// Entries that operations other than `own` set out to touch at or after `since`.
+    #[must_use]
+    pub fn touched_by_others(&self, own: &OperationId, since: Timestamp) -> BTreeSet<EntryId> {
+        let others = self.recent.iter().filter(|record| record.op != *own && record.at >= since);
+        others
+            .filter_map(|record| match &record.event {
+                Event::Intent(intent) => Some(intent),
+                _ => None,
+            })
+            .flat_map(|intent| intent.targets.iter().map(|target| target.pin.entry()))
+            .collect()
+    }
+}
+
+/// An intent of which no outcome was recorded, or none but "unknown".
+#[derive(Debug, Clone)]
+pub struct Unsettled {
+    /// Its record.
+    pub record: Record,
+    /// The intent in it.
+    pub intent: Intent,
+}
+
+/// Intents without a known outcome whose process is gone, oldest first. Reads the whole journal.
+///
+/// # Errors
+/// The journal cannot be read or is damaged.
+pub fn unsettled(
+    folder: &Path,
+    is_alive: impl Fn(ProcessRef) -> bool,
+) -> Result<Vec<Unsettled>, journal::Error> {
+    let mut open = BTreeMap::<OperationId, Unsettled>::new();
+    if journal::signed_head(folder)?.is_none() {
+        return Ok(Vec::new());
+    }
+    for entry in journal::Reader::open(folder)? {
+        let record = entry?.record()?;
+        match &record.event {
+            Event::Intent(intent) => {
+                let intent = intent.clone();
+                open.insert(record.op.clone(), Unsettled { record, intent });
+            }
+            // Its own process could not tell what came of it, so somebody has to look.
+            Event::Outcome(outcome) if outcome.outcome == Outcome::Unknown => {}
+            Event::Outcome(_) | Event::Reconciled(_) => {
+                open.remove(&record.op);
+            }
+            Event::PolicyChanged(_)
+            | Event::Refused(_)
+            | Event::DeploymentStarted(_)
+            | Event::DeploymentEnded(_)
+            | Event::Recovered(_)
+            | Event::Repeated(_)
+            | Event::Called(_) => {}
+        }
+    }
+    let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);
+    Ok(open.into_values().filter(gone).collect())
+}

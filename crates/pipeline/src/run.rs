@@ -1,0 +1,324 @@
+//! The pipeline itself.
+
+use std::time::Duration;
+
+use palisade_core::ablation::{self, Check};
+use palisade_core::outcome::{Outcome, TargetOutcome, TargetResult};
+use palisade_core::policy::{Mode, PolicyRef};
+use palisade_core::process::DaemonIdentity;
+use palisade_core::record::{Event, Intent, OutcomeRecord};
+use palisade_core::snapshot::SnapshotId;
+use palisade_core::verdict::Authority;
+use palisade_core::verification::Verification;
+use palisade_core::{
+    Armed, Decision, Exit, Operation, Permit, Plan, Policy, Receipt, Refusal, Request, Snapshot, Term,
+};
+use palisade_host::clock;
+use palisade_host::lease::Holder;
+use palisade_host::state::StateDirectory;
+
+use crate::deployment::Leased;
+use crate::error::{Error, is_unwritable};
+use crate::fault::{self, Step};
+use crate::memory::Memory;
+use crate::refusals::{self, Recorded};
+use crate::resource::Resource;
+use crate::writer::Writer;
+use crate::{snapshots, system_log};
+
+/// How many snapshots are kept.
+const KEPT_SNAPSHOTS: usize = 200;
+
+/// Under which circumstances an operation runs.
+pub struct Context<'a> {
+    /// The policy in force, as narrowed by a project.
+    pub policy: &'a Policy,
+    /// The host's policy behind it: what records name, and what may not go back.
+    pub host_policy: &'a PolicyRef,
+    /// Where journal, snapshots and leases are.
+    pub state: &'a StateDirectory,
+    /// How long to wait for the scope's lease.
+    pub wait: Duration,
+    /// Judge, and touch nothing: no lease, no record, no snapshot on disk.
+    pub dry_run: bool,
+    /// A plan that was shown before: only exactly this is carried out.
+    pub expected: Option<&'a Plan>,
+    /// Told of each step as it happens.
+    pub progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+/// What has just happened.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// This daemon was reached.
+    Identified(&'a DaemonIdentity),
+    /// Somebody else holds the lease; it is waited for.
+    Waiting(&'a Holder),
+    /// The whole list, before anything is touched.
+    Snapshot(&'a Snapshot),
+    /// The plan was permitted and is about to be carried out.
+    Permitted(&'a Plan),
+    /// The journal cannot take the record; this line went to the system log, or could not even go there.
+    Degraded {
+        /// The record.
+        line: &'a str,
+        /// Whether the system log took it.
+        logged: bool,
+    },
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub enum Report {
+    /// A dry run: the plan would be carried out.
+    Planned(Plan),
+    /// Nothing of what was asked for is there, and the request tolerates that.
+    NothingToDo(Plan),
+    /// Refused. Nothing was touched.
+    Refused {
+        /// The plan and the grounds.
+        refusal: Refusal,
+        /// Where the refusal is recorded; `None` in a dry run.
+        recorded: Option<Recorded>,
+    },
+    /// The state is no longer the one that the expected plan shows. Nothing was touched.
+    Stale {
+        /// The plan as it would be now.
+        fresh: Plan,
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// Carried out, wholly or in part.
+    CarriedOut(Box<CarriedOut>),
+}
+
+/// What was carried out, and what followed.
+#[derive(Debug)]
+pub struct CarriedOut {
+    /// The plan.
+    pub plan: Plan,
+    /// The state before, as kept on disk.
+    pub before: Snapshot,
+    /// The record of the intent.
+    pub intent: Receipt,
+    /// The record of the outcome; `None` if the journal could not take it any more.
+    pub recorded: Option<Receipt>,
+    /// The sum.
+    pub outcome: Outcome,
+    /// Each target.
+    pub targets: Vec<TargetOutcome>,
+    /// The comparison with the plan; `None` if the resource could not be looked at any more.
+    pub verification: Option<Verification>,
+    /// Milliseconds from the durable intent to the verification's end.
+    pub took_ms: u64,
+}
+
+impl Report {
+    /// The command's exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Planned(_) | Self::NothingToDo(_) => Exit::Done,
+            Self::Refused { refusal, .. } => refusal.exit(),
+            Self::Stale { .. } => Exit::PlanStale,
+            Self::CarriedOut(done) => done.exit(),
+        }
+    }
+}
+
+impl CarriedOut {
+    fn exit(&self) -> Exit {
+        let verified = self.verification.as_ref().is_some_and(Verification::is_clean);
+        let changed = |target: &TargetOutcome| matches!(target.result, TargetResult::Changed(_));
+        match self.outcome {
+            Outcome::Done if verified && self.recorded.is_none() && self.intent.sequence().is_some() => {
+                Exit::Journal
+            }
+            Outcome::Done if verified => Exit::Done,
+            Outcome::Failed if self.targets.iter().all(changed) => Exit::PlanStale,
+            Outcome::Failed => Exit::Failure,
+            Outcome::Done | Outcome::Partial | Outcome::Unknown => Exit::VerificationFailed,
+        }
+    }
+}
+
+/// Takes `request` through the whole pipeline.
+///
+/// # Errors
+/// The resource, the lease, the journal or the state folder failed before the act. Nothing was touched.
+pub async fn run<R: Resource>(
+    resource: &mut R,
+    mut request: Request,
+    mut context: Context<'_>,
+) -> Result<Report, Error> {
+    let daemon = resource.identify().await?;
+    (context.progress)(Progress::Identified(&daemon));
+    fault::reached(Step::Identified);
+
+    let leased = match context.dry_run {
+        true => None,
+        false => Some(Leased::take(&mut context, &mut request)?),
+    };
+    fault::reached(Step::Leased);
+
+    let taken_at = clock::now();
+    let before = resource.snapshot(SnapshotId::new(taken_at, request.id.as_str()), taken_at).await?;
+    (context.progress)(Progress::Snapshot(&before));
+    fault::reached(Step::Snapshot);
+
+    let plan = Plan::draw(&request, &before, context.policy);
+    let differences = context.expected.map(|expected| expected.staleness(&plan)).unwrap_or_default();
+    if !differences.is_empty() {
+        return Ok(Report::Stale { fresh: plan, differences });
+    }
+
+    let memory = Memory::read(&context.state.journal(), taken_at, context.policy.limits.window)?;
+    check_revision(context.host_policy, &memory)?;
+    let ledger = memory.ledger(taken_at, context.policy.limits.window);
+    let verdict = context.policy.judge(Mode::Enforce, &request, plan, &ledger, taken_at);
+    let permit = match verdict.decision {
+        Decision::Permit(permit) => permit,
+        Decision::Refuse(refusal) if request.tolerates_absence && refusal.is_only_absence() => {
+            return Ok(Report::NothingToDo(refusal.plan));
+        }
+        Decision::Refuse(refusal) => {
+            let recorded =
+                (!context.dry_run).then(|| refusals::record(&context, &request, &refusal, &memory));
+            return Ok(Report::Refused { refusal, recorded });
+        }
+    };
+    fault::reached(Step::Judged);
+    let Some(leased) = leased else { return Ok(Report::Planned(permit.plan().clone())) };
+
+    (context.progress)(Progress::Permitted(permit.plan()));
+    carry_out(resource, &request, context, before, permit, &leased, &memory).await
+}
+
+/// From the permit to the recorded outcome: keep the values, record the intent, act, verify, record.
+async fn carry_out<R: Resource>(
+    resource: &mut R,
+    request: &Request,
+    mut context: Context<'_>,
+    mut before: Snapshot,
+    permit: Permit,
+    leased: &Leased,
+    memory: &Memory,
+) -> Result<Report, Error> {
+    let term = &leased.term;
+    before.bundle = resource.keep_values(&before)?;
+    snapshots::keep(&context.state.snapshots(), &before)?;
+    fault::reached(Step::Kept);
+
+    leased.confirm()?;
+    let intent = intent(permit.plan(), &before, term);
+    let (mut writer, receipt) = record_intent(request, &mut context, memory, intent)?;
+    fault::reached(Step::Intended);
+
+    let watch = clock::Stopwatch::start();
+    let armed = permit.arm(receipt.clone(), term.clone());
+    let targets = resource.execute(&armed).await;
+    fault::reached(Step::Executed);
+
+    let verification = verify(resource, &armed, request, &context, &targets, &before).await;
+    fault::reached(Step::Verified);
+
+    let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let outcome = Outcome::of(&targets);
+    let record =
+        OutcomeRecord { outcome, targets: targets.clone(), verification: verification.clone(), took_ms };
+    let recorded = writer.as_mut().and_then(|writer| writer.append(Event::Outcome(record)).ok());
+    fault::reached(Step::Recorded);
+    // A snapshot that could not be pruned costs space, never the operation.
+    snapshots::prune(&context.state.snapshots(), KEPT_SNAPSHOTS).unwrap_or_default();
+
+    Ok(Report::CarriedOut(Box::new(CarriedOut {
+        plan: armed.plan().clone(),
+        before,
+        intent: receipt,
+        recorded,
+        outcome,
+        targets,
+        verification,
+        took_ms,
+    })))
+}
+
+/// A policy older than the last one recorded is a cached checkout at work.
+pub(crate) fn check_revision(host_policy: &PolicyRef, memory: &Memory) -> Result<(), Error> {
+    match memory.policy() {
+        Some(recorded)
+            if host_policy.revision < recorded.revision && !ablation::is_off(Check::RevisionRatchet) =>
+        {
+            Err(Error::PolicyRolledBack { recorded: recorded.clone(), found: host_policy.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn intent(plan: &Plan, before: &Snapshot, term: &Term) -> Intent {
+    Intent {
+        operation: plan.operation,
+        scope: plan.scope.clone(),
+        daemon: plan.daemon.clone(),
+        term: term.clone(),
+        authority: Authority::Judged,
+        snapshot: before.id.clone(),
+        bundle: before.bundle.clone(),
+        plan: plan.digest(),
+        targets: plan.targets.clone(),
+        spared: plan.spared.iter().map(|target| target.pin.name.clone()).collect(),
+    }
+}
+
+/// Makes the intent durable. A restart or reload of one's own takes nothing down, so it passes with a record in
+/// the system log when the journal cannot be written; everything else is not carried out then.
+fn record_intent(
+    request: &Request,
+    context: &mut Context<'_>,
+    memory: &Memory,
+    intent: Intent,
+) -> Result<(Option<Writer>, Receipt), Error> {
+    if ablation::is_off(Check::DurableIntent) {
+        return Ok((None, Receipt::for_system_log()));
+    }
+    let host_policy = context.host_policy.clone();
+    let opened = Writer::open(context.state, request.id.clone(), request.actor.clone(), host_policy);
+    let written = opened.and_then(|mut writer| {
+        writer.note_policy(memory.policy())?;
+        let receipt = writer.append(Event::Intent(intent.clone()))?;
+        Ok((Some(writer), receipt))
+    });
+    match written {
+        Err(Error::Journal(error)) if is_unwritable(&error) && passes_unrecorded(request.operation) => {
+            let line = format!(
+                "degraded record: {} of {} by uid {}: {error}",
+                request.operation, request.scope, request.actor.observed.uid
+            );
+            let logged = system_log::write(&line).is_ok();
+            (context.progress)(Progress::Degraded { line: &line, logged });
+            Ok((None, Receipt::for_system_log()))
+        }
+        written => written,
+    }
+}
+
+const fn passes_unrecorded(operation: Operation) -> bool {
+    matches!(operation, Operation::Restart | Operation::Reload)
+}
+
+/// Looks at the resource again. That it cannot be looked at is an answer too, hence no error.
+async fn verify<R: Resource>(
+    resource: &mut R,
+    armed: &Armed,
+    request: &Request,
+    context: &Context<'_>,
+    targets: &[TargetOutcome],
+    before: &Snapshot,
+) -> Option<Verification> {
+    let since = before.taken_at;
+    let others = Memory::read(&context.state.journal(), since, Duration::ZERO)
+        .map(|memory| memory.touched_by_others(&request.id, since))
+        .unwrap_or_default();
+    let after = resource.after(armed.plan(), clock::now(), others).await.ok()?;
+    Some(Verification::of(armed.plan(), targets, before, &after))
+}

@@ -1,0 +1,80 @@
+//! What is recorded, how often, and what the records are good for.
+
+use palisade_core::record::Event;
+use palisade_core::{Exit, Operation, Selection};
+use palisade_pipeline::refusals::Recorded;
+use palisade_pipeline::{Error, Report};
+
+use crate::memory_resource::Daemon;
+use crate::support::{Host, ablate};
+
+fn names(names: &[&str]) -> Selection {
+    Selection::Names(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+#[test]
+fn a_loop_of_equal_refusals_is_one_record_and_a_count() {
+    let (host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
+    let mut counted = 0;
+    for _ in 0..20 {
+        let asked = Host::request(Operation::Delete, "shop", names(&["blog-web"]));
+        let Report::Refused { recorded, .. } = host.run(&mut daemon, asked).unwrap() else { panic!() };
+        counted += usize::from(matches!(recorded, Some(Recorded::Counted { .. })));
+    }
+    assert_eq!(counted, 19);
+    assert_eq!(host.kinds(), ["policy-changed", "refused"]);
+
+    let other = Host::request(Operation::Stop, "shop", names(&["blog-web"]));
+    host.run(&mut daemon, other).unwrap();
+    assert_eq!(host.kinds(), ["policy-changed", "refused", "repeated", "refused"]);
+    let Event::Repeated(repeated) = &host.records()[2].event else { panic!() };
+    assert_eq!((repeated.count, &repeated.first), (19, &host.records()[1].op));
+}
+
+#[test]
+fn a_caller_has_a_quota_of_refusals() {
+    let (host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
+    for n in 0..80 {
+        let asked = Host::request(Operation::Delete, "shop", names(&[&format!("ghost-{n}")]));
+        host.run(&mut daemon, asked).unwrap();
+    }
+    let refused = host.kinds().iter().filter(|kind| *kind == "refused").count();
+    assert_eq!(refused, 60);
+}
+
+#[test]
+fn one_by_one_is_charged_across_operations() {
+    let names_of_two_apps = ["shop-api", "shop-worker", "blog-web", "blog-cron"];
+    let (host, mut daemon) = (Host::new(), Daemon::with(&names_of_two_apps));
+    for name in &names_of_two_apps[..2] {
+        let asked = Host::request(Operation::Delete, "shop", names(&[name]));
+        assert_eq!(host.run(&mut daemon, asked).unwrap().exit(), Exit::Done);
+    }
+    let third = Host::request(Operation::Delete, "blog", names(&["blog-web"]));
+    assert_eq!(host.run(&mut daemon, third).unwrap().exit(), Exit::Refused);
+    assert_eq!(daemon.names(), ["blog-web", "blog-cron"]);
+}
+
+#[test]
+fn canonical_revision_ratchet_an_older_policy_is_refused() {
+    ablate();
+    let (mut host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
+    host.run(&mut daemon, Host::request(Operation::Restart, "shop", Selection::Scope)).unwrap();
+    host.policy.revision = 6;
+    host.policy.limits.all_above = 1000;
+    let asked = Host::request(Operation::Restart, "shop", Selection::Scope);
+    let refused = host.run(&mut daemon, asked).unwrap_err();
+    assert!(matches!(refused, Error::PolicyRolledBack { .. }), "{refused:?}");
+    assert_eq!(refused.exit(), Exit::Refused);
+}
+
+#[test]
+fn a_changed_policy_is_a_record_with_its_principal() {
+    let (mut host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
+    host.run(&mut daemon, Host::request(Operation::Restart, "shop", Selection::Scope)).unwrap();
+    host.policy.revision = 8;
+    host.run(&mut daemon, Host::request(Operation::Restart, "shop", Selection::Scope)).unwrap();
+    assert_eq!(host.kinds(), ["policy-changed", "intent", "outcome", "policy-changed", "intent", "outcome"]);
+    let Event::PolicyChanged(change) = &host.records()[3].event else { panic!() };
+    assert_eq!((change.from.as_ref().unwrap().revision, change.to.revision), (7, 8));
+}
