@@ -1,0 +1,44 @@
+//! Real parts for tests: PM2 daemons with their apps, scratch folders, processes ended by pid.
+//!
+//! Everything here is the real thing, and everything goes when its value is dropped. The functions panic with a
+//! message that says what to do, because a test that cannot be set up has nothing to return an error to.
+
+pub mod apps;
+pub mod fleet;
+pub mod install;
+pub mod pm2;
+pub mod process;
+pub mod scratch;
+
+pub use apps::{App, EightApps};
+pub use fleet::Fleet;
+pub use install::installed;
+pub use pm2::{Pm2, Ran};
+pub use scratch::Scratch;
+
+use std::time::Duration;
+
+/// How long anything real may take before a test gives up: generous, because machines that test are busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks `look` again and again until it answers, and panics with `what` after [`PATIENCE`].
+///
+/// # Panics
+/// If `look` has no answer in time.
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within_patience(look).unwrap_or_else(|| panic!("waited {} s in vain: {what}", PATIENCE.as_secs()))
+}
+
+/// Asks `look` again and again until it answers, or [`PATIENCE`] has passed.
+pub fn within_patience<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
+    while waited < PATIENCE {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    look()
+}
