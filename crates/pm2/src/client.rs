@@ -1,0 +1,94 @@
+//! A client of the daemon's command socket that never starts a daemon.
+//!
+//! PM2's own command line starts a new, empty daemon whenever the first connect fails, which makes "no processes"
+//! look like an answer. Here a daemon that cannot be reached is [`Unreachable`], with what to do about it.
+//!
+//! Calls are sent side by side, at most [`IN_FLIGHT`] at once, and replies are matched by id in whatever order
+//! they come. A connection on which anything unexpected arrives, or a deadline passes, is given up: a late reply
+//! could otherwise be taken for another call's.
+
+mod answer;
+mod connect;
+mod exchange;
+
+pub use answer::{Answer, Lost, ProtocolError, Reply};
+pub use connect::{ConnectError, Unreachable};
+pub use exchange::IN_FLIGHT;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_core::actor::ProcessRef;
+
+use crate::methods::{Call, Method};
+use exchange::Connection;
+
+/// A connection to one daemon, which has said its version and its methods.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    connection: Connection,
+    daemon: ProcessRef,
+    uid: u32,
+    version: String,
+    methods: Vec<Method>,
+    unknown: Vec<String>,
+}
+
+impl Client {
+    /// The daemon's process, from the socket's peer credentials.
+    #[must_use]
+    pub const fn daemon(&self) -> ProcessRef {
+        self.daemon
+    }
+
+    /// Effective user id of the daemon.
+    #[must_use]
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The version that the daemon gave.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The socket that was connected to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The methods that the daemon named and the table knows.
+    #[must_use]
+    pub fn methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    /// The methods that the daemon named and the table does not know: a newer PM2.
+    #[must_use]
+    pub fn unknown_methods(&self) -> &[String] {
+        &self.unknown
+    }
+
+    /// Sends one call and waits for its answer, for at most `deadline`.
+    pub async fn call(&mut self, call: &Call, deadline: Duration) -> Answer {
+        let mut answers = self.batch(std::slice::from_ref(call), deadline).await;
+        answers.pop().unwrap_or(Answer::NotSent(Lost::GivenUp))
+    }
+
+    /// Sends calls side by side and waits for all answers, for at most `deadline` in all: one answer for each
+    /// call, in the order of the calls. A call whose method the daemon did not name is not sent.
+    pub async fn batch(&mut self, calls: &[Call], deadline: Duration) -> Vec<Answer> {
+        let offered = |call: &&Call| self.methods.contains(&call.method());
+        let bodies = calls.iter().filter(offered).map(Call::body).collect();
+        let known: Vec<bool> = calls.iter().map(|call| self.methods.contains(&call.method())).collect();
+        let mut answers = self.connection.exchange(bodies, deadline).await.into_iter();
+        let mut next = || answers.next().unwrap_or(Answer::NotSent(Lost::GivenUp));
+        let answer = |(call, known): (&Call, bool)| {
+            if known { next() } else { Answer::NotSent(Lost::NotOffered(call.method())) }
+        };
+        calls.iter().zip(known).map(answer).collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Reaching a daemon, and finding out who answers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_core::actor::ProcessRef;
+use palisade_host::{peer, process};
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+use super::answer::{Answer, Reply};
+use super::exchange::Connection;
+use super::{Client, Lost};
+use crate::methods::{Call, Method};
+
+/// No daemon answers at that socket. Nothing was touched, and no daemon was started.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// Nothing is at that path.
+    #[error("no PM2 daemon at {}: the socket does not exist", socket.display())]
+    NoSocket {
+        /// The path.
+        socket: PathBuf,
+    },
+    /// The socket is a left-over: nobody listens.
+    #[error("no PM2 daemon at {}: nobody listens on the socket", socket.display())]
+    NobodyListens {
+        /// The path.
+        socket: PathBuf,
+    },
+    /// The socket may not be written by this user.
+    #[error("the PM2 daemon at {} does not take connections from this user", socket.display())]
+    Denied {
+        /// The path.
+        socket: PathBuf,
+    },
+    /// Somebody listens and does not answer.
+    #[error("the PM2 daemon at {} did not answer within {} ms", socket.display(), deadline.as_millis())]
+    Silent {
+        /// The path.
+        socket: PathBuf,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// Any other reason.
+    #[error("cannot connect to the PM2 daemon at {}", socket.display())]
+    Other {
+        /// The path.
+        socket: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Unreachable {
+    /// How to go on, in one sentence.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::NoSocket { .. } => {
+                "check PM2_HOME or --pm2-home, and start PM2 with `pm2 resurrect` if it is \
+                                      not meant to be down"
+                    .to_owned()
+            }
+            Self::NobodyListens { .. } => {
+                "the daemon has died: look for apps that it left behind before you start \
+                                           PM2 with `pm2 resurrect`"
+                    .to_owned()
+            }
+            Self::Denied { .. } => "run as the user that owns the daemon, or ask its guard".to_owned(),
+            Self::Silent { .. } => {
+                "the daemon is busy or stopped: look at its process and at pm2.log".to_owned()
+            }
+            Self::Other { socket, .. } => format!("check that {} is PM2's rpc.sock", socket.display()),
+        }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No daemon answers.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The kernel does not say which process listens, so nothing can be pinned to it.
+    #[error("cannot tell which process listens on {}", socket.display())]
+    Unidentified {
+        /// The path.
+        socket: PathBuf,
+        /// What the kernel said; `None` if the process is in another pid namespace or has ended.
+        #[source]
+        source: Option<peer::Error>,
+    },
+    /// Whatever answers is no PM2 daemon that this version knows.
+    #[error("what answers at {} does not speak PM2's protocol as known: {reason}", socket.display())]
+    Protocol {
+        /// The path.
+        socket: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// Connects and asks for methods and version, within `deadline` in all. Never starts a daemon.
+    ///
+    /// # Errors
+    /// Nobody answers, the kernel does not say who does, or it is no daemon that this version knows.
+    pub async fn connect(socket: &Path, deadline: Duration) -> Result<Self, ConnectError> {
+        let silent = || Unreachable::Silent { socket: socket.to_owned(), deadline };
+        let stream = tokio::time::timeout(deadline, UnixStream::connect(socket))
+            .await
+            .map_err(|_| silent())?
+            .map_err(|error| unreachable(socket, error))?;
+        let unidentified = |source| ConnectError::Unidentified { socket: socket.to_owned(), source };
+        let peer = peer::of(&stream).map_err(|error| unidentified(Some(error)))?;
+        let daemon = peer.process.ok_or_else(|| {
+            let socket = socket.to_owned();
+            if has_ended(peer.pid) {
+                Unreachable::NobodyListens { socket }.into()
+            } else {
+                unidentified(None)
+            }
+        })?;
+        let mut connection = Connection::new(stream);
+        let bodies = vec![r#"{"type":"methods"}"#.to_owned(), Call::version().body()];
+        let answers = connection.exchange(bodies, deadline).await;
+        let protocol = |reason| ConnectError::Protocol { socket: socket.to_owned(), reason };
+        let [Answer::Done(methods), Answer::Done(version)] = &answers[..] else {
+            return Err(handshake_failure(socket, deadline, &answers));
+        };
+        let version = version.read::<String>().map_err(|_| protocol("the version is no text".to_owned()))?;
+        let (methods, unknown) = offered(socket, methods)?;
+        Ok(Self { socket: socket.to_owned(), connection, daemon, uid: peer.uid, version, methods, unknown })
+    }
+}
+
+/// Whether the process that listened has ended. Its socket takes connections for a moment longer.
+fn has_ended(pid: u32) -> bool {
+    match process::stat(pid) {
+        Ok(stat) => !process::is_alive(stat.process),
+        Err(process::Error::Gone { .. }) => !process::is_alive(ProcessRef { pid, start_ticks: 0 }),
+        Err(
+            process::Error::Unreadable { .. }
+            | process::Error::Malformed { .. }
+            | process::Error::Unlisted(_),
+        ) => false,
+    }
+}
+
+fn unreachable(socket: &Path, source: io::Error) -> Unreachable {
+    let socket = socket.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => Unreachable::NoSocket { socket },
+        io::ErrorKind::ConnectionRefused => Unreachable::NobodyListens { socket },
+        io::ErrorKind::PermissionDenied => Unreachable::Denied { socket },
+        _ => Unreachable::Other { socket, source },
+    }
+}
+
+fn handshake_failure(socket: &Path, deadline: Duration, answers: &[Answer]) -> ConnectError {
+    let reason = |answer: &Answer| match answer {
+        Answer::Done(_) => None,
+        Answer::Refused(message) => Some(format!("it refused to introduce itself: {message}")),
+        Answer::NoReply(lost) | Answer::NotSent(lost) => Some(lost.to_string()),
+    };
+    let timed_out = |answer: &Answer| matches!(answer, Answer::NoReply(Lost::Deadline(_)));
+    if answers.iter().any(timed_out) {
+        return Unreachable::Silent { socket: socket.to_owned(), deadline }.into();
+    }
+    let reason = answers.iter().find_map(reason).unwrap_or_default();
+    ConnectError::Protocol { socket: socket.to_owned(), reason }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    params: Vec<String>,
+}
+
+/// The daemon's methods that the table knows, and the names of those that it does not.
+///
+/// A known method with another number of parameters makes the daemon unknown: calling it could throw there, and
+/// an exception makes PM2 restart every app.
+fn offered(socket: &Path, methods: &Reply) -> Result<(Vec<Method>, Vec<String>), ConnectError> {
+    let strange = |reason: String| ConnectError::Protocol { socket: socket.to_owned(), reason };
+    let named: BTreeMap<String, Named> =
+        methods.read().map_err(|_| strange("its methods are not as expected".to_owned()))?;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for (name, Named { params }) in named {
+        let Some(method) = Method::named(&name) else {
+            unknown.push(name);
+            continue;
+        };
+        if method.entry().named_params.is_some_and(|expected| expected != params.len()) {
+            return Err(strange(format!("its {name} has {} parameters", params.len())));
+        }
+        known.push(method);
+    }
+    for needed in [Method::GetMonitorData, Method::GetVersion] {
+        if !known.contains(&needed) {
+            return Err(strange(format!("it has no {}", needed.name())));
+        }
+    }
+    Ok((known, unknown))
+}

@@ -1,0 +1,168 @@
+//! Requests out, replies in, matched by id.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{ReadHalf, WriteHalf};
+
+use super::answer::{Answer, Lost, ProtocolError, read};
+use crate::wire::{Arg, Decoder, encode};
+
+/// Most calls that wait for their reply at once.
+pub const IN_FLIGHT: usize = 16;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// One connection. `None` once it was given up.
+pub(super) struct Connection {
+    stream: Option<UnixStream>,
+    decoder: Decoder,
+    next_id: u64,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.stream.is_some() { "Connection(open)" } else { "Connection(given up)" })
+    }
+}
+
+/// One exchange: what still has to be written, what waits for its reply, and the answers so far.
+struct Batch {
+    requests: VecDeque<Request>,
+    /// Bytes to be written, and how many of them were.
+    outgoing: Vec<u8>,
+    written: usize,
+    /// By id: the call's place, and where its request ends in `outgoing`.
+    waiting: BTreeMap<String, (usize, usize)>,
+    answers: Vec<Option<Answer>>,
+}
+
+struct Request {
+    place: usize,
+    id: String,
+    bytes: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream: Some(stream), decoder: Decoder::new(), next_id: 0 }
+    }
+
+    /// Sends `bodies` and collects one answer for each. Anything but an orderly exchange closes the connection.
+    pub(super) async fn exchange(&mut self, bodies: Vec<String>, deadline: Duration) -> Vec<Answer> {
+        let mut batch = self.batch(&bodies);
+        let Some(mut stream) = self.stream.take() else { return batch.end(&Lost::GivenUp) };
+        let exchanged = tokio::time::timeout(deadline, batch.run(&mut stream, &mut self.decoder)).await;
+        let lost = match exchanged {
+            Ok(Ok(())) => {
+                self.stream = Some(stream);
+                Lost::GivenUp
+            }
+            Ok(Err(lost)) => lost,
+            Err(_) => Lost::Deadline(deadline),
+        };
+        batch.end(&lost)
+    }
+
+    fn batch(&mut self, bodies: &[String]) -> Batch {
+        let mut batch = Batch {
+            requests: VecDeque::new(),
+            outgoing: Vec::new(),
+            written: 0,
+            waiting: BTreeMap::new(),
+            answers: bodies.iter().map(|_| None).collect(),
+        };
+        for (place, body) in bodies.iter().enumerate() {
+            let id = format!("{}:{}", std::process::id(), self.next_id);
+            self.next_id += 1;
+            match encode(&[Arg::Json(body), Arg::Text(&id)]) {
+                Ok(bytes) => batch.requests.push_back(Request { place, id, bytes }),
+                Err(error) => batch.answers[place] = Some(Answer::NotSent(Lost::TooLarge(error))),
+            }
+        }
+        batch
+    }
+}
+
+impl Batch {
+    async fn run(&mut self, stream: &mut UnixStream, decoder: &mut Decoder) -> Result<(), Lost> {
+        let (mut from, mut to) = stream.split();
+        let mut buffer = vec![0; READ_BYTES];
+        self.fill();
+        while !self.waiting.is_empty() {
+            // Reading goes on while writing waits, so that two full buffers cannot block each other.
+            tokio::select! {
+                written = write(&mut to, &self.outgoing[self.written..]), if self.written < self.outgoing.len() => {
+                    self.written += written?;
+                }
+                count = receive(&mut from, &mut buffer) => {
+                    decoder.push(&buffer[..count?]);
+                    self.take_replies(decoder)?;
+                    self.fill();
+                }
+            }
+        }
+        if decoder.pending() > 0 {
+            return Err(Lost::Protocol(ProtocolError::Unmatched));
+        }
+        Ok(())
+    }
+
+    /// Puts requests into the outgoing bytes as long as fewer than [`IN_FLIGHT`] wait.
+    fn fill(&mut self) {
+        if self.written == self.outgoing.len() {
+            self.outgoing.clear();
+            self.written = 0;
+            self.waiting.values_mut().for_each(|(_, end)| *end = 0);
+        }
+        while self.waiting.len() < IN_FLIGHT
+            && let Some(request) = self.requests.pop_front()
+        {
+            self.outgoing.extend_from_slice(&request.bytes);
+            self.waiting.insert(request.id, (request.place, self.outgoing.len()));
+        }
+    }
+
+    fn take_replies(&mut self, decoder: &mut Decoder) -> Result<(), Lost> {
+        let protocol = |error: ProtocolError| Lost::Protocol(error);
+        while let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? {
+            let (id, answer) = read(&frame).map_err(protocol)?;
+            let (place, _) = self.waiting.remove(&id).ok_or(Lost::Protocol(ProtocolError::Unmatched))?;
+            self.answers[place] = Some(answer);
+        }
+        Ok(())
+    }
+
+    /// The answers; calls without one were lost. A request of which even one byte was not handed to the kernel
+    /// cannot be carried out, for the connection is closed and the frame never complete.
+    fn end(mut self, lost: &Lost) -> Vec<Answer> {
+        for (place, end) in std::mem::take(&mut self.waiting).into_values() {
+            let sent = end <= self.written;
+            let answer = if sent { Answer::NoReply(lost.clone()) } else { Answer::NotSent(lost.clone()) };
+            self.answers[place] = Some(answer);
+        }
+        self.answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|| Answer::NotSent(lost.clone())))
+            .collect()
+    }
+}
+
+async fn write(to: &mut WriteHalf<'_>, bytes: &[u8]) -> Result<usize, Lost> {
+    match to.write(bytes).await {
+        Ok(0) => Err(Lost::Closed),
+        Ok(count) => Ok(count),
+        Err(error) => Err(Lost::Broken(error.kind())),
+    }
+}
+
+async fn receive(from: &mut ReadHalf<'_>, buffer: &mut [u8]) -> Result<usize, Lost> {
+    match from.read(buffer).await {
+        Ok(0) => Err(Lost::Closed),
+        Ok(count) => Ok(count),
+        Err(error) => Err(Lost::Broken(error.kind())),
+    }
+}

@@ -1,0 +1,20 @@
+//! PM2 as a resource: its wire protocol, a client that never starts a daemon, snapshots and restore bundles.
+//!
+//! From the bottom up: [`wire`] turns bytes into frames and back, [`methods`] is the one table of what a daemon
+//! may be asked, [`client`] asks it, [`locate`] says where it is, [`list`] reads its list without keeping a value,
+//! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
+//! [`resource`] carries out what the pipeline has judged.
+
+pub mod bundle;
+pub mod client;
+pub mod list;
+pub mod locate;
+pub mod methods;
+pub mod overview;
+pub mod resource;
+pub mod restore;
+pub mod wire;
+
+pub use client::Client;
+pub use locate::{Location, home_of_title};
+pub use resource::Pm2;

@@ -1,0 +1,272 @@
+//! The frames that PM2's daemon and its clients exchange (AMP version 1), without any IO.
+//!
+//! A frame is one byte (`version << 4 | count of arguments`), then for each argument its length as a big-endian
+//! `u32` and its bytes. An argument that begins with `j:` is JSON, one that begins with `s:` is text, any other
+//! is a blob. There is no length of the whole and no checksum, so a reader has to set its own bounds: here
+//! [`FRAME_CAP`] bytes and [`MAX_ARGS`] arguments, checked as soon as a length is announced and before anything
+//! is set aside for it. Both sockets of PM2, `rpc.sock` and `pub.sock`, use this format.
+
+use std::ops::Range;
+
+/// Largest frame that is read or written, in bytes. A list of 200 processes is about 1.1 MB.
+pub const FRAME_CAP: usize = 16 * 1024 * 1024;
+
+/// Most arguments in one frame: the count has four bits.
+pub const MAX_ARGS: usize = 15;
+
+/// The version that PM2 writes into each frame.
+const VERSION: u8 = 1;
+
+/// Bytes of an argument's length.
+const LENGTH: usize = 4;
+
+/// One argument of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg<'a> {
+    /// JSON text, without its `j:`. Not parsed here.
+    Json(&'a str),
+    /// Text, without its `s:`.
+    Text(&'a str),
+    /// Bytes as they are.
+    Blob(&'a [u8]),
+}
+
+/// A frame that cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// None, or more than [`MAX_ARGS`].
+    #[error("a frame has 1 to {MAX_ARGS} arguments, not {0}")]
+    Count(usize),
+    /// Larger than [`FRAME_CAP`].
+    #[error("a frame of {0} bytes is above the cap of {FRAME_CAP}")]
+    TooLarge(usize),
+    /// A blob that a reader would take for JSON or text.
+    #[error("a blob that begins with `j:` or `s:` would be read as JSON or text")]
+    AmbiguousBlob,
+}
+
+/// Bytes that are no frame. The connection cannot be used any further: where the next frame begins is lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The first byte names another version.
+    #[error("a frame of version {0}, expected {VERSION}")]
+    Version(u8),
+    /// A frame without arguments: no peer sends one, and PM2's own reader hangs on it.
+    #[error("a frame without arguments")]
+    Empty,
+    /// The announced lengths exceed the decoder's cap.
+    #[error("a frame of at least {announced} bytes was announced, the cap is {cap}")]
+    TooLarge {
+        /// Bytes that were announced so far.
+        announced: usize,
+        /// The decoder's cap.
+        cap: usize,
+    },
+    /// JSON or text that is not UTF-8.
+    #[error("argument {0} is tagged as text and is not UTF-8")]
+    NotText(usize),
+}
+
+/// The bytes of one frame.
+///
+/// # Errors
+/// No arguments or too many, more than [`FRAME_CAP`] bytes, or a blob that would be read as something else.
+pub fn encode(args: &[Arg<'_>]) -> Result<Vec<u8>, EncodeError> {
+    let count = u8::try_from(args.len()).unwrap_or(u8::MAX);
+    if args.is_empty() || args.len() > MAX_ARGS {
+        return Err(EncodeError::Count(args.len()));
+    }
+    let size = args.iter().fold(1, |size: usize, arg| size.saturating_add(LENGTH).saturating_add(arg.size()));
+    if size > FRAME_CAP {
+        return Err(EncodeError::TooLarge(size));
+    }
+    let mut bytes = Vec::with_capacity(size);
+    bytes.push(VERSION << 4 | count);
+    for arg in args {
+        let (tag, content) = arg.parts();
+        if tag.is_empty() && (content.starts_with(b"j:") || content.starts_with(b"s:")) {
+            return Err(EncodeError::AmbiguousBlob);
+        }
+        let length = u32::try_from(arg.size()).map_err(|_| EncodeError::TooLarge(size))?;
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(tag);
+        bytes.extend_from_slice(content);
+    }
+    Ok(bytes)
+}
+
+impl<'a> Arg<'a> {
+    const fn parts(&self) -> (&'static [u8], &'a [u8]) {
+        match self {
+            Self::Json(json) => (b"j:", json.as_bytes()),
+            Self::Text(text) => (b"s:", text.as_bytes()),
+            Self::Blob(bytes) => (b"", bytes),
+        }
+    }
+
+    const fn size(&self) -> usize {
+        let (tag, content) = self.parts();
+        tag.len() + content.len()
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, std::str::Utf8Error> {
+        if let Some(json) = bytes.strip_prefix(b"j:") {
+            return Ok(Self::Json(std::str::from_utf8(json)?));
+        }
+        if let Some(text) = bytes.strip_prefix(b"s:") {
+            return Ok(Self::Text(std::str::from_utf8(text)?));
+        }
+        Ok(Self::Blob(bytes))
+    }
+}
+
+/// A whole frame, with its bytes. Debug tells the shape and no content, for frames carry secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    args: Vec<Range<usize>>,
+}
+
+impl Frame {
+    /// The arguments, in order.
+    ///
+    /// # Errors
+    /// [`DecodeError::NotText`] if one is tagged as JSON or text and is not UTF-8.
+    pub fn args(&self) -> Result<Vec<Arg<'_>>, DecodeError> {
+        let read = |(index, range): (usize, &Range<usize>)| {
+            Arg::read(&self.bytes[range.clone()]).map_err(|_| DecodeError::NotText(index))
+        };
+        self.args.iter().enumerate().map(read).collect()
+    }
+
+    /// The frame as it came.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({} args, {} bytes)", self.args.len(), self.bytes.len())
+    }
+}
+
+/// Finds frames in bytes that arrive in any pieces.
+///
+/// Memory is bounded by what has arrived: an announced length sets nothing aside. After an error every later
+/// call gives the same error.
+pub struct Decoder {
+    /// Largest frame that is taken, in bytes.
+    cap: usize,
+    buffer: Vec<u8>,
+    /// Where the frame that is being read begins in the buffer.
+    head: usize,
+    /// Arguments of that frame whose lengths have been read, counted from its beginning.
+    args: Vec<Range<usize>>,
+    failed: Option<DecodeError>,
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a connection.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::capped(FRAME_CAP)
+    }
+
+    /// A decoder that takes frames of at most `cap` bytes: a server need not take what a client must.
+    #[must_use]
+    pub fn capped(cap: usize) -> Self {
+        Self { cap: cap.min(FRAME_CAP), buffer: Vec::new(), head: 0, args: Vec::new(), failed: None }
+    }
+
+    /// Takes bytes that arrived. After an error they are dropped.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_none() {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    /// Bytes of an incomplete frame, or of frames that were not asked for yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len() - self.head
+    }
+
+    /// The next whole frame, or `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// The bytes are no frame, or one above the cap. The connection has to be closed.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, DecodeError> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        self.scan().inspect_err(|error| {
+            *self = Self { failed: Some(error.clone()), ..Self::capped(self.cap) };
+        })
+    }
+
+    fn scan(&mut self) -> Result<Option<Frame>, DecodeError> {
+        let bytes = &self.buffer[self.head..];
+        let Some(count) = count(bytes)? else { return Ok(self.wait()) };
+        while self.args.len() < count {
+            let at = self.args.last().map_or(1, |range| range.end);
+            let Some(length) = bytes.get(at..at + LENGTH) else { return Ok(self.wait()) };
+            let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+            let start = at + LENGTH;
+            let end = start.saturating_add(length);
+            if end > self.cap {
+                return Err(DecodeError::TooLarge { announced: end, cap: self.cap });
+            }
+            self.args.push(start..end);
+        }
+        let size = self.args.last().map_or(1, |range| range.end);
+        if bytes.len() < size { Ok(self.wait()) } else { Ok(Some(self.take(size))) }
+    }
+
+    /// Drops the frames that were taken, once per wait and not once per frame, so that many small frames cost
+    /// one move of what is left.
+    fn wait<T>(&mut self) -> Option<T> {
+        if self.head > 0 {
+            self.buffer.drain(..self.head);
+            self.head = 0;
+        }
+        None
+    }
+
+    /// Takes the frame of `size` bytes. A buffer that holds nothing else is handed over, not copied.
+    fn take(&mut self, size: usize) -> Frame {
+        let args = std::mem::take(&mut self.args);
+        if self.head == 0 && self.buffer.len() == size {
+            return Frame { bytes: std::mem::take(&mut self.buffer), args };
+        }
+        let end = self.head + size;
+        let bytes = self.buffer[self.head..end].to_vec();
+        self.head = end;
+        Frame { bytes, args }
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decoder({} bytes pending)", self.pending())
+    }
+}
+
+/// Number of arguments of the frame that begins with `bytes`.
+fn count(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
+    let Some(first) = bytes.first() else { return Ok(None) };
+    if first >> 4 != VERSION {
+        return Err(DecodeError::Version(first >> 4));
+    }
+    match usize::from(first & 0x0f) {
+        0 => Err(DecodeError::Empty),
+        count => Ok(Some(count)),
+    }
+}

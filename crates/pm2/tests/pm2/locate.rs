@@ -1,0 +1,43 @@
+//! Two daemons on one home.
+
+use palisade_core::Code;
+use palisade_pipeline::Resource as _;
+use palisade_testkit::{App, Pm2, process};
+
+use crate::bed::{Bed, block_on};
+
+#[test]
+fn one_daemon_on_a_home_is_identified_by_its_process() {
+    let bed = Bed::new(Pm2::start("7.0.4"));
+    let daemon = block_on(bed.resource().identify()).expect("it runs");
+    assert_eq!(daemon.process.pid, bed.pm2.daemon_pid());
+    assert_eq!(Some(daemon.process.start_ticks), process::start_ticks(daemon.process.pid));
+    assert_eq!(daemon.version, "7.0.4");
+    assert_eq!(daemon.home, bed.pm2.home().display().to_string());
+}
+
+#[test]
+fn two_daemons_on_one_home_are_detected_and_both_are_named() {
+    let bed = Bed::new(Pm2::start("7.0.4"));
+    bed.pm2.start_app(App::sleep("invisible"));
+    let first = bed.pm2.daemon_pid();
+    let second = bed.pm2.start_second_daemon();
+    let hidden = [("PM2_DAEMON_RPC_PORT", bed.pm2.home().join("rpc2.sock").display().to_string())];
+    let seen = bed.pm2.pm2_with(&["jlist"], &hidden.each_ref().map(|(name, path)| (*name, path.as_str())));
+    assert_eq!(seen.stdout.trim(), "[]", "to the second daemon's callers the fleet looks empty");
+    let fault = block_on(bed.resource().identify()).expect_err("there are two");
+    assert_eq!(fault.code, Code::TwoDaemons);
+    for pid in [first, second] {
+        assert!(fault.message.contains(&pid.to_string()), "{} does not name {pid}", fault.message);
+    }
+    process::kill(second);
+    process::wait_gone(second);
+    block_on(bed.resource().identify()).expect("one is left");
+}
+
+#[test]
+fn a_left_over_pid_file_is_no_second_daemon() {
+    let bed = Bed::new(Pm2::start("7.0.4"));
+    std::fs::write(bed.pm2.home().join("pm2.pid"), "1").expect("the home is ours");
+    block_on(bed.resource().identify()).expect("process 1 is no daemon");
+}
