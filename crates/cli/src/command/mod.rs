@@ -1,0 +1,13 @@
+//! One module per command: parse, call, render. No decision is made here.
+
+pub(crate) mod deploy;
+pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod journal;
+pub(crate) mod lease;
+pub(crate) mod list;
+pub(crate) mod operate;
+pub(crate) mod policy;
+pub(crate) mod reconcile;
+pub(crate) mod restore;
+pub(crate) mod runbook;

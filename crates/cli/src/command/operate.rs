@@ -1,0 +1,298 @@
+//! `palisade pm2 delete|stop|restart|reload|plan|apply`: a request, the pipeline, its report.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_config::HostPolicy;
+use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
+use palisade_core::{Actor, Exit, Operation, Plan, Request, Selection, canonical, plan};
+use palisade_host::{clock, files, random};
+use palisade_pipeline::refusals::Recorded;
+use palisade_pipeline::{Context, Progress, Report, run};
+use palisade_pm2::Pm2;
+use serde_json::{Value, json};
+
+use crate::args::{ApplyArgs, OperateArgs, PlanArgs};
+use crate::failure::Failure;
+use crate::output::{GOOD, Output, styled};
+use crate::render;
+use crate::session::Session;
+
+/// The largest plan file that is read.
+const MAX_PLAN_BYTES: u64 = 16 << 20;
+
+/// The conditions of one run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) wait: Duration,
+    pub(crate) dry_run: bool,
+    pub(crate) expected: Option<&'a Plan>,
+}
+
+pub(crate) async fn operate(
+    session: &Session,
+    output: Output,
+    operation: Operation,
+    args: &OperateArgs,
+    update_env: bool,
+) -> Result<Exit, Failure> {
+    let host = session.policy()?;
+    let request = request(session, operation, args, update_env)?;
+    let mut pm2 = carrying(session, super::list::daemon(session, &args.daemon)?, update_env);
+    let conditions = Conditions { wait: args.wait, dry_run: args.dry_run, expected: None };
+    finish(session, output, &host, &mut pm2, request, conditions).await
+}
+
+pub(crate) async fn plan(session: &Session, output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
+    let host = session.policy()?;
+    let operate = &args.carrying.operate;
+    let request = request(session, args.operation.into(), operate, args.carrying.update_env)?;
+    let actor = request.actor.clone();
+    let mut pm2 = super::list::daemon(session, &operate.daemon)?;
+    let conditions = Conditions { wait: Duration::ZERO, dry_run: true, expected: None };
+    let report = drive(session, output, &host, &mut pm2, request, conditions).await?;
+    if let (Report::Planned(plan), Some(path)) = (&report, &args.out) {
+        files::write_atomic(path, canonical::json(plan).as_bytes(), 0o600)?;
+        output.talk(format_args!("wrote {}; carry it out with: palisade pm2 apply {0}", path.display()));
+    }
+    show(output, &actor, &report)
+}
+
+pub(crate) async fn apply(session: &Session, output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let host = session.policy()?;
+    let expected = read_plan(&args.plan)?;
+    let request = Request {
+        id: random::operation_id()?,
+        operation: expected.operation,
+        scope: expected.scope.clone(),
+        selection: expected.selection.clone(),
+        carries: expected.carries_variables.then(|| naming_variables(session)),
+        source: None,
+        tolerates_absence: false,
+        confirmed: args.confirm.clone(),
+        actor: session.actor()?,
+    };
+    let daemon = super::list::daemon(session, &args.daemon)?;
+    let mut pm2 = carrying(session, daemon, expected.carries_variables);
+    let conditions = Conditions { wait: args.wait, dry_run: false, expected: Some(&expected) };
+    finish(session, output, &host, &mut pm2, request, conditions).await
+}
+
+fn read_plan(path: &Path) -> Result<Plan, Failure> {
+    let bytes = files::read_bounded(path, MAX_PLAN_BYTES)?;
+    let unusable = |why: String| {
+        Failure::usage(format!("{} is not a plan of this version: {why}", path.display()))
+            .hint("write one with `palisade pm2 plan OPERATION --out FILE`")
+    };
+    let read: Plan = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    if read.format != plan::FORMAT {
+        return Err(unusable(format!("its format is {}, not {}", read.format, plan::FORMAT)));
+    }
+    Ok(read)
+}
+
+fn request(
+    session: &Session,
+    operation: Operation,
+    args: &OperateArgs,
+    update_env: bool,
+) -> Result<Request, Failure> {
+    Ok(Request {
+        id: random::operation_id()?,
+        operation,
+        scope: session.scope(&args.scope)?,
+        selection: selection(args)?,
+        carries: update_env.then(|| naming_variables(session)),
+        source: None,
+        tolerates_absence: args.ignore_not_found,
+        confirmed: args.confirm.clone(),
+        actor: session.actor()?,
+    })
+}
+
+/// Names, or everything of the scope. `all` is the one word that means the whole daemon.
+fn selection(args: &OperateArgs) -> Result<Selection, Failure> {
+    let names: Vec<String> = args.names.iter().chain(&args.more_names).cloned().collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Failure::usage("a process name is empty; an empty selection never means all")
+            .hint("is a variable of the calling script unset? Quote the names that you mean"));
+    }
+    match names.as_slice() {
+        [] => Ok(Selection::Scope),
+        [word] if word == "all" => Ok(Selection::All),
+        names if names.iter().any(|name| name == "all") => {
+            Err(Failure::usage("`all` stands for every process of the daemon; it cannot be mixed with names"))
+        }
+        _ => Ok(Selection::Names(names)),
+    }
+}
+
+/// Those of the caller's variables that name an environment.
+fn naming_variables(session: &Session) -> BTreeMap<String, String> {
+    let named = ENVIRONMENT_NAMING_VARIABLES.iter();
+    named.filter_map(|name| Some(((*name).to_owned(), session.environment.text(name)?))).collect()
+}
+
+/// Hands the caller's variables to the adapter, where they were asked for.
+fn carrying(session: &Session, pm2: Pm2, update_env: bool) -> Pm2 {
+    if !update_env {
+        return pm2;
+    }
+    let text = |value: &std::ffi::OsStr| value.to_str().map(str::to_owned);
+    let all = session.environment.iter();
+    pm2.carry(all.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect())
+}
+
+/// Runs the pipeline and shows its report.
+pub(crate) async fn finish(
+    session: &Session,
+    output: Output,
+    host: &HostPolicy,
+    pm2: &mut Pm2,
+    request: Request,
+    conditions: Conditions<'_>,
+) -> Result<Exit, Failure> {
+    let actor = request.actor.clone();
+    let report = drive(session, output, host, pm2, request, conditions).await?;
+    show(output, &actor, &report)
+}
+
+/// Runs the pipeline, telling its steps as they happen.
+async fn drive(
+    session: &Session,
+    output: Output,
+    host: &HostPolicy,
+    pm2: &mut Pm2,
+    request: Request,
+    conditions: Conditions<'_>,
+) -> Result<Report, Failure> {
+    for line in render::actor::metadata(&request.actor, clock::now()) {
+        output.talk(line);
+    }
+    let mut progress = |step: Progress<'_>| tell(output, &step);
+    let context = Context {
+        policy: host.policy(),
+        host_policy: host.reference(),
+        state: &session.state,
+        wait: conditions.wait,
+        dry_run: conditions.dry_run,
+        expected: conditions.expected,
+        progress: &mut progress,
+    };
+    Ok(run(pm2, request, context).await?)
+}
+
+fn tell(output: Output, step: &Progress<'_>) {
+    match step {
+        Progress::Identified(daemon) => {
+            output.talk(format_args!(
+                "daemon PM2 {} pid {} at {}",
+                daemon.version, daemon.process.pid, daemon.home
+            ));
+        }
+        Progress::Waiting(holder) => output.talk(format_args!("waiting for the lease: {}", holder)),
+        Progress::Snapshot(snapshot) => {
+            output.talk(format_args!(
+                "snapshot {}: {} processes",
+                snapshot.id.as_str(),
+                snapshot.processes.len()
+            ));
+        }
+        Progress::Permitted(plan) => {
+            for line in render::plan::plan(plan) {
+                output.talk(line);
+            }
+            output.progress("carrying out, then verifying");
+        }
+        Progress::Degraded { line, logged } => {
+            let place = if *logged { "in the system log" } else { "on this terminal only" };
+            output.talk(format_args!("the journal cannot be written; {place}: {line}"));
+        }
+    }
+}
+
+/// The report as text on standard output, or as one document.
+fn show(output: Output, actor: &Actor, report: &Report) -> Result<Exit, Failure> {
+    output.document(&document(actor, report))?;
+    for line in lines(actor, report) {
+        output.data(line)?;
+    }
+    Ok(report.exit())
+}
+
+fn lines(actor: &Actor, report: &Report) -> Vec<String> {
+    match report {
+        Report::Planned(plan) => {
+            let mut lines = render::plan::plan(plan);
+            lines.push("dry run: nothing was touched".to_owned());
+            lines
+        }
+        Report::NothingToDo(plan) => {
+            vec![format!(
+                "{} nothing of {} is there to {}",
+                styled(GOOD, "done:"),
+                plan.scope,
+                plan.operation
+            )]
+        }
+        Report::Refused { refusal, recorded } => {
+            render::plan::refusal(refusal, &render::actor::brief(actor), &place(recorded.as_ref()))
+        }
+        Report::Stale { differences, .. } => {
+            let mut lines = vec!["stale [PAL-112]: the state is not the one that the plan shows".to_owned()];
+            lines.extend(differences.iter().map(|difference| format!("  {difference}")));
+            lines.push("  touched:  nothing".to_owned());
+            lines.push("  fix:      make a new plan with `palisade pm2 plan`, and look at it".to_owned());
+            lines
+        }
+        Report::CarriedOut(done) => render::outcome::carried_out(done),
+    }
+}
+
+fn place(recorded: Option<&Recorded>) -> String {
+    match recorded {
+        None => "no, this was a dry run".to_owned(),
+        Some(Recorded::Record { sequence }) => format!("journal record {sequence}"),
+        Some(Recorded::Counted { with }) => format!("counted with an equal refusal, operation {with}"),
+        Some(Recorded::SystemLog) => "in the system log: the journal could not take it".to_owned(),
+    }
+}
+
+fn document(actor: &Actor, report: &Report) -> Value {
+    let exit = report.exit().number();
+    match report {
+        Report::Planned(plan) => json!({ "result": "planned", "exit": exit, "plan": plan, "actor": actor }),
+        Report::NothingToDo(plan) => {
+            json!({ "result": "nothing-to-do", "exit": exit, "plan": plan, "actor": actor })
+        }
+        Report::Refused { refusal, recorded } => json!({
+            "result": "refused",
+            "exit": exit,
+            "plan": refusal.plan,
+            "findings": refusal.findings,
+            "recorded": place(recorded.as_ref()),
+            "actor": actor,
+        }),
+        Report::Stale { fresh, differences } => json!({
+            "result": "stale",
+            "exit": exit,
+            "code": palisade_core::Code::PlanStale,
+            "differences": differences,
+            "plan": fresh,
+            "actor": actor,
+        }),
+        Report::CarriedOut(done) => json!({
+            "result": done.outcome,
+            "exit": exit,
+            "plan": done.plan,
+            "targets": done.targets,
+            "verification": done.verification,
+            "snapshot": done.before.id,
+            "intent": done.intent.sequence(),
+            "outcome": done.recorded.as_ref().and_then(palisade_core::Receipt::sequence),
+            "took_ms": done.took_ms,
+            "actor": actor,
+        }),
+    }
+}

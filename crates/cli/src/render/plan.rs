@@ -1,0 +1,60 @@
+//! Plans and refusals as text.
+
+use palisade_core::plan::Target;
+use palisade_core::text::Shown;
+use palisade_core::{Plan, Refusal};
+
+use crate::output::{BAD, STRONG, styled};
+
+/// Layer 4: the exact name, status and pm_id of every target, and of what is spared.
+pub(crate) fn plan(plan: &Plan) -> Vec<String> {
+    let radius = plan.blast_radius();
+    let mut lines = vec![format!(
+        "{} of {}: {} of {} processes ({} apps)",
+        styled(STRONG, plan.operation),
+        plan.scope,
+        radius.targets,
+        radius.total,
+        radius.apps
+    )];
+    lines.extend(plan.targets.iter().map(|target| row('-', target)));
+    lines.extend(plan.spared.iter().map(|target| row(' ', target)));
+    lines
+}
+
+fn row(sign: char, target: &Target) -> String {
+    let what = if sign == '-' { "takes" } else { "spares" };
+    format!(
+        "  {sign} {what:6} {} (pm_id {}, {}, {})",
+        Shown(&target.pin.name),
+        target.pin.pm_id,
+        target.status,
+        target.owner
+    )
+}
+
+/// Who, what, which rule, what was not touched, how to go on.
+pub(crate) fn refusal(refusal: &Refusal, who: &str, recorded: &str) -> Vec<String> {
+    let plan = &refusal.plan;
+    let mut lines = vec![format!(
+        "{} {} of {} on PM2 {} ({})",
+        styled(BAD, "refused:"),
+        plan.operation,
+        plan.scope,
+        Shown(&plan.daemon.version),
+        Shown(&plan.daemon.home)
+    )];
+    for finding in &refusal.findings {
+        lines.push(format!("  {} {}", styled(STRONG, finding.code), finding.message));
+        lines.push(format!("          fix: {}", finding.fix));
+    }
+    lines.push(format!("  who:      {who}"));
+    lines.push(format!(
+        "  touched:  nothing; all {} processes of this daemon are as they were",
+        plan.blast_radius().total
+    ));
+    lines.push(format!("  recorded: {recorded}"));
+    let first = refusal.findings.first().map(|finding| finding.code.to_string());
+    lines.push(format!("  more:     palisade explain {}", first.unwrap_or_default()));
+    lines
+}

@@ -1,0 +1,17 @@
+//! The palisade binary as its users meet it: as a process, on real PM2 daemons, judged by what it prints, what it
+//! leaves on disk and what runs afterwards.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
+
+mod codes;
+mod deploy;
+mod env;
+mod failures;
+mod interrupted;
+mod journal;
+mod layer1;
+mod manners;
+mod pages;
+mod said;
+mod secrets;
+mod setting_up;
