@@ -1,0 +1,1 @@
+//! The incidents replayed on real parts: unguarded they must do their harm, guarded they must be refused.
