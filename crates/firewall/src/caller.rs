@@ -1,0 +1,70 @@
+//! Who is at the other end, as far as the kernel tells.
+
+use std::path::PathBuf;
+
+use palisade_core::Actor;
+use palisade_core::actor::{Claimed, Observed, ProcessRef, Tree};
+use palisade_host::peer::Peer;
+use palisade_host::{context, process};
+
+use crate::evidence::Link;
+
+/// One connection's caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// Facts and claims, for the record and the budget.
+    pub(crate) actor: Actor,
+    /// The caller and its parents, for the evidence; empty if the caller could not be named.
+    pub(crate) chain: Vec<Link>,
+}
+
+impl Caller {
+    /// Looks at the process that connected. One that has ended, or became another, has no chain.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        let known = peer.process.and_then(|process| Self::named(process, peer.uid));
+        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new() })
+    }
+
+    fn named(process: ProcessRef, uid: u32) -> Option<Self> {
+        let actor = context::observe_process(process.pid, &process::environment(process.pid)).ok()?;
+        if actor.observed.process != process || actor.observed.uid != uid {
+            return None;
+        }
+        let own = Link { process, cwd: folder_of(process), script: None };
+        let parents = actor.observed.ancestors.iter().map(|parent| Link {
+            process: parent.process,
+            cwd: folder_of(parent.process),
+            script: parent
+                .script
+                .as_ref()
+                .filter(|_| process::shares_mounts(parent.process.pid))
+                .map(PathBuf::from),
+        });
+        let chain = std::iter::once(own).chain(parents).collect();
+        Some(Self { actor, chain })
+    }
+}
+
+/// The working folder, if the process sees the same files as we do and is still the same process.
+fn folder_of(process: ProcessRef) -> Option<PathBuf> {
+    let folder = process::cwd(process.pid).filter(|_| process::shares_mounts(process.pid))?;
+    process::is_alive(process).then_some(folder)
+}
+
+fn nameless(peer: &Peer) -> Actor {
+    let process = ProcessRef { pid: peer.pid, start_ticks: 0 };
+    let observed = Observed {
+        uid: peer.uid,
+        gid: peer.gid,
+        user: None,
+        process,
+        session: 0,
+        cwd: None,
+        cgroup: None,
+        host: context::host_name(),
+        machine_id: None,
+        ancestors: Vec::new(),
+    };
+    let missing = vec!["process".to_owned()];
+    Actor { observed, claimed: Claimed::default(), missing, tree: Tree::session(process) }
+}

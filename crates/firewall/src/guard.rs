@@ -1,0 +1,294 @@
+//! The one task that decides: it owns the policy, the look at the daemon, the memory of refusals and the journal.
+//!
+//! Connections send it questions over a bounded queue and wait for the answer, each for itself. Reads never come
+//! here, so nobody's list waits behind somebody's deletion or behind a slow disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palisade_core::actor::Tree;
+use palisade_core::policy::Mode;
+use palisade_core::record::{Called, Ruling};
+use palisade_core::text::Shown;
+use palisade_core::{Code, Finding, Policy, Timestamp};
+use palisade_host::state::StateDirectory;
+use palisade_host::{clock, lease, random};
+use palisade_pipeline::calls::CallLog;
+use palisade_pipeline::refusals::Recorded;
+use palisade_pm2::methods::Method;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::asked::{BadCall, Kind};
+use crate::caller::Caller;
+use crate::evidence::{Leased, Standing, weigh};
+use crate::judge::{Case, Judgement};
+use crate::view::View;
+
+/// Questions that wait for the guard.
+pub(crate) const QUEUE: usize = 64;
+/// Trees of which a refusal is remembered besides the journal.
+const MOST_TREES: usize = 4096;
+
+/// What a connection asks.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// May this pass?
+    Call { caller: Arc<Caller>, method: &'static str, kind: Kind, answer: oneshot::Sender<Answer> },
+    /// This did not pass, and is for the record.
+    Bad { caller: Arc<Caller>, why: BadCall },
+    /// The daemon was reached again, or is gone: ask what it offers.
+    Offers,
+}
+
+/// What the guard says.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It may pass.
+    Pass,
+    /// It may not; the text is for the caller.
+    Refuse(String),
+}
+
+/// The guard's state.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    policy: Policy,
+    state: StateDirectory,
+    view: View,
+    /// `None` only while a record is written, or if writing one panicked.
+    log: Option<CallLog>,
+    refused: BTreeMap<Tree, (Timestamp, String)>,
+    offered: watch::Sender<Arc<[Method]>>,
+}
+
+impl Guard {
+    pub(crate) const fn new(
+        policy: Policy,
+        state: StateDirectory,
+        view: View,
+        log: CallLog,
+        offered: watch::Sender<Arc<[Method]>>,
+    ) -> Self {
+        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), offered }
+    }
+
+    /// Answers until every connection is gone.
+    pub(crate) async fn run(mut self, mut questions: mpsc::Receiver<Question>) {
+        while let Some(question) = questions.recv().await {
+            match question {
+                Question::Call { caller, method, kind, answer } => {
+                    let said = self.answer(&caller, method, &kind).await;
+                    // A caller that has hung up needs no answer, and its call is not sent.
+                    drop(answer.send(said));
+                }
+                Question::Bad { caller, why } => self.note_bad_call(&caller, &why).await,
+                Question::Offers => self.refresh_offers().await,
+            }
+        }
+        self.blocking(|log| log.flush().is_ok()).await;
+    }
+
+    async fn refresh_offers(&mut self) {
+        self.view.forget();
+        if self.view.look(&self.policy).await.is_ok()
+            && let Ok(methods) = self.view.offered().await
+        {
+            self.offered.send_replace(methods.into());
+        }
+    }
+
+    async fn answer(&mut self, caller: &Caller, method: &'static str, kind: &Kind) -> Answer {
+        let (judgement, actor, called) = match self.judge(caller, method, kind).await {
+            Ok(judged) => judged,
+            Err(reason) => return Answer::Refuse(unreachable(method, &reason)),
+        };
+        let is_worth_a_record = called.takes_down || !called.findings.is_empty();
+        let (scope, grounds) = (called.scope.clone(), called.evidence.clone());
+        if judgement.ruling == Ruling::Refused {
+            self.remember(&actor.tree, method, &judgement);
+        }
+        let recorded = match is_worth_a_record {
+            true => self.blocking(move |log| log.record(&actor, called)).await.unwrap_or(Recorded::SystemLog),
+            false => return self.pass(kind),
+        };
+        match (judgement.ruling, judgement.mode, &recorded) {
+            (Ruling::Refused, _, _) => {
+                let who = scope.map(|scope| scope.to_string());
+                Answer::Refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
+            }
+            (Ruling::Passed, Mode::Enforce, Recorded::SystemLog) => Answer::Refuse(unrecorded(method)),
+            (Ruling::Passed | Ruling::Observed, _, _) => self.pass(kind),
+        }
+    }
+
+    /// What may be there afterwards was not seen yet.
+    fn pass(&mut self, kind: &Kind) -> Answer {
+        match kind {
+            Kind::Act(act) if act.deed.creates() => self.view.forget(),
+            Kind::Lifecycle => self.view.forget(),
+            Kind::Act(_) | Kind::Read => {}
+        }
+        Answer::Pass
+    }
+
+    async fn judge(
+        &mut self,
+        caller: &Caller,
+        method: &'static str,
+        kind: &Kind,
+    ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
+        let (seen, folders) = self.view.look(&self.policy).await?;
+        let leases = leases(&self.state);
+        let standing = weigh(&caller.chain, seen.daemon.process, &leases, folders);
+        let mut actor = caller.actor.clone();
+        if let Standing::Of { deployment: Some(tree), .. } = &standing {
+            actor.tree = tree.clone();
+        }
+        let log = self.log.as_ref().ok_or("the firewall's journal is gone")?;
+        let now = clock::now();
+        let in_journal = log.refused_before(&actor, now).map(|(_, called)| called.method.clone());
+        let since = now.before(self.policy.limits.window);
+        let in_memory = self.refused.get(&actor.tree).filter(|(at, _)| *at >= since);
+        let refused_before = in_journal.or_else(|| in_memory.map(|(_, method)| method.clone()));
+        let ledger = log.ledger(now);
+        let case = Case {
+            policy: &self.policy,
+            daemon: &seen.daemon,
+            processes: &seen.processes,
+            ledger: &ledger,
+            actor: &actor,
+            standing: &standing,
+            refused_before: refused_before.as_deref(),
+            kind,
+            id: random::operation_id().map_err(|error| error.to_string())?,
+            now,
+        };
+        let judgement = case.judge();
+        let called = Called {
+            method: method.to_owned(),
+            ruling: judgement.ruling,
+            scope: standing.scope().cloned(),
+            evidence: standing.grounds().to_vec(),
+            daemon: seen.daemon.clone(),
+            targets: judgement.targets.clone(),
+            takes_down: judgement.takes_down,
+            total: seen.processes.iter().filter(|process| !process.module).count(),
+            findings: judgement.findings.clone(),
+        };
+        Ok((judgement, actor, called))
+    }
+
+    /// From here on this tree takes nothing down for the policy's window.
+    fn remember(&mut self, tree: &Tree, method: &str, judgement: &Judgement) {
+        let only_repeats = judgement.findings.iter().all(|finding| finding.code == Code::RefusedBefore);
+        if only_repeats {
+            return;
+        }
+        let now = clock::now();
+        let since = now.before(self.policy.limits.window);
+        if self.refused.len() >= MOST_TREES {
+            self.refused.retain(|_, (at, _)| *at >= since);
+        }
+        if self.refused.len() < MOST_TREES {
+            self.refused.insert(tree.clone(), (now, method.to_owned()));
+        }
+    }
+
+    async fn note_bad_call(&mut self, caller: &Caller, why: &BadCall) {
+        let Ok((seen, _)) = self.view.look(&self.policy).await else { return };
+        let called = Called {
+            method: "malformed".to_owned(),
+            ruling: Ruling::Refused,
+            scope: None,
+            evidence: Vec::new(),
+            daemon: seen.daemon.clone(),
+            targets: Vec::new(),
+            takes_down: false,
+            total: seen.processes.len(),
+            findings: vec![bad_call(why)],
+        };
+        let actor = caller.actor.clone();
+        self.blocking(move |log| log.record(&actor, called)).await;
+    }
+
+    /// Runs what waits for the disk beside the connections.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut CallLog) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut log = self.log.take()?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&mut log);
+            (log, result)
+        });
+        let (log, result) = done.await.ok()?;
+        self.log = Some(log);
+        Some(result)
+    }
+}
+
+/// Leases that cannot be read are no evidence, which takes rights away and gives none.
+fn leases(state: &StateDirectory) -> Vec<Leased> {
+    let held = lease::list(&state.leases()).unwrap_or_default();
+    let leased =
+        |(scope, holder): (_, lease::Holder)| Leased { scope, term: holder.term, holder: holder.process };
+    held.into_iter().map(leased).collect()
+}
+
+/// The finding for a call that the daemon must not be given.
+fn bad_call(why: &BadCall) -> Finding {
+    Finding {
+        code: Code::BadCall,
+        message: why.to_string(),
+        fix: "use PM2's own command line or API; PM2 restarts every app when it is given such a call"
+            .to_owned(),
+        subjects: Vec::new(),
+    }
+}
+
+/// What the client is told of a call that the daemon must not be given.
+pub(crate) fn bad_call_text(why: &BadCall) -> String {
+    let finding = bad_call(why);
+    format!("Palisade refused a malformed call: {} {}. {}", finding.code, finding.message, finding.fix)
+}
+
+fn refusal(
+    method: &str,
+    findings: &[Finding],
+    who: Option<&str>,
+    grounds: &[String],
+    recorded: &Recorded,
+) -> String {
+    let told: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("{} {}. Fix: {}", finding.code, finding.message, finding.fix))
+        .collect();
+    let who = match who {
+        Some(scope) => format!("You were taken for {scope}: {}", grounds.join("; ")),
+        None => "You were taken for nobody".to_owned(),
+    };
+    let record = match recorded {
+        Recorded::Record { sequence } => format!("journal record {sequence}"),
+        Recorded::Counted { with } => format!("counted with operation {with}"),
+        Recorded::SystemLog => "the journal could not take it".to_owned(),
+    };
+    format!("Palisade refused {method}: {}. {who}. Recorded: {record}", told.join(". "))
+}
+
+fn unrecorded(method: &str) -> String {
+    format!(
+        "Palisade refused {method}: {} it cannot be recorded, so it is not passed on. Fix: make room or mend the \
+         permissions of the journal's folder; reads, starts, restarts and reloads work meanwhile",
+        Code::JournalUnwritable
+    )
+}
+
+/// What the client is told when the daemon, or what a ruling needs, cannot be had.
+pub(crate) fn unreachable(method: &str, reason: &str) -> String {
+    format!(
+        "Palisade could not pass {method} on: {} {}. No daemon was started; an administrator looks at the daemon's \
+         process and at pm2.log",
+        Code::Unreachable,
+        Shown(reason)
+    )
+}

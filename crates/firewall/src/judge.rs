@@ -1,0 +1,278 @@
+//! What to do with one call, from the facts: the core's rules for the caller's app, and the firewall's own. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use palisade_core::plan::{self, Target};
+use palisade_core::policy::{Mode, Owner};
+use palisade_core::process::{DaemonIdentity, Pin, Status};
+use palisade_core::record::Ruling;
+use palisade_core::request::OperationId;
+use palisade_core::snapshot::SnapshotId;
+use palisade_core::text::Shown;
+use palisade_core::{
+    Actor, Code, Finding, Ledger, Operation, Plan, Policy, Process, Request, Scope, Selection, Timestamp,
+};
+
+use crate::asked::Kind;
+use crate::deed::{Act, Aim, Deed};
+use crate::evidence::Standing;
+
+/// Everything that a ruling rests on.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// The daemon.
+    pub daemon: &'a DaemonIdentity,
+    /// Its list, not older than a few milliseconds.
+    pub processes: &'a [Process],
+    /// What was lately taken down.
+    pub ledger: &'a Ledger,
+    /// Who asks; its tree is what budgets run over.
+    pub actor: &'a Actor,
+    /// Whom the caller was taken for.
+    pub standing: &'a Standing,
+    /// What was refused to this tree within the window, if anything was.
+    pub refused_before: Option<&'a str>,
+    /// What is asked for.
+    pub kind: &'a Kind,
+    /// The call's id.
+    pub id: OperationId,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What is done with a call, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is done.
+    pub ruling: Ruling,
+    /// Whether the targets are in enforce.
+    pub mode: Mode,
+    /// The grounds against it.
+    pub findings: Vec<Finding>,
+    /// Names that it is about.
+    pub targets: Vec<String>,
+    /// Whether processes may be down afterwards.
+    pub takes_down: bool,
+}
+
+impl Case<'_> {
+    /// Judges.
+    #[must_use]
+    pub fn judge(&self) -> Judgement {
+        let (mode, mut findings, targets, takes_down) = match self.kind {
+            Kind::Read => (Mode::Observe, Vec::new(), Vec::new(), false),
+            Kind::Lifecycle => (self.strictest(), vec![self.lifecycle()], self.every_name(), true),
+            Kind::Act(act) => self.act(act),
+        };
+        // Before each deletion PM2's command line ends the watch of its target.
+        let is_barred = takes_down || matches!(self.kind, Kind::Act(act) if act.deed == Deed::Touch);
+        if let Some(before) = self.refused_before.filter(|_| is_barred && findings.is_empty()) {
+            findings.push(self.refused(before));
+        }
+        let ruling = match (findings.is_empty(), mode) {
+            (true, _) => Ruling::Passed,
+            (false, Mode::Observe) => Ruling::Observed,
+            (false, Mode::Enforce) => Ruling::Refused,
+        };
+        Judgement { ruling, mode, findings, targets, takes_down }
+    }
+
+    fn act(&self, act: &Act) -> (Mode, Vec<Finding>, Vec<String>, bool) {
+        let (mut findings, mut names, mut modes) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let (evicted, aims): (Vec<&Aim>, Vec<&Aim>) =
+            act.aims.iter().partition(|aim| matches!(aim, Aim::Slot(_)));
+        let evicted = self.targets(&evicted);
+        let takes_down = act.deed.takes_down() || !evicted.is_empty();
+        let judged =
+            [(act.deed, self.targets(&aims), &act.carries), (Deed::Delete, evicted, &BTreeMap::new())];
+        for (deed, targets, carries) in judged {
+            // Every instance of a name is taken where one is: what counts is how many targets there are.
+            names.extend(targets.iter().map(|target| target.pin.name.clone()));
+            modes.extend(targets.iter().map(|target| self.mode_of(&target.owner)));
+            findings.extend(self.rules(deed, targets, carries));
+        }
+        if let Some(finding) = self.unidentified() {
+            findings.insert(0, finding);
+        }
+        let mode = match (modes.is_empty(), modes.contains(&Mode::Enforce)) {
+            (true, _) => {
+                self.standing.scope().map_or_else(|| self.strictest(), |scope| self.mode_of_scope(scope))
+            }
+            (false, true) => Mode::Enforce,
+            (false, false) => Mode::Observe,
+        };
+        (mode, findings, names.into_iter().collect(), takes_down)
+    }
+
+    /// The core's rules, in the name of the caller's app.
+    fn rules(&self, deed: Deed, targets: Vec<Target>, carries: &BTreeMap<String, String>) -> Vec<Finding> {
+        let Some(scope) = self.standing.scope() else { return Vec::new() };
+        if targets.is_empty() {
+            return Vec::new();
+        }
+        let request = self.request(deed.operation(), scope, &targets, carries);
+        let plan = self.plan(&request, targets);
+        let verdict = self.policy.judge(Mode::Enforce, &request, plan, self.ledger, self.now);
+        let mut findings = verdict.findings;
+        if deed.creates() {
+            // To be protected is not to be taken down; a start takes nothing down.
+            findings.retain(|finding| finding.code != Code::Protected);
+        }
+        findings
+    }
+
+    fn request(
+        &self,
+        operation: Operation,
+        scope: &Scope,
+        targets: &[Target],
+        carries: &BTreeMap<String, String>,
+    ) -> Request {
+        Request {
+            id: self.id.clone(),
+            operation,
+            scope: scope.clone(),
+            selection: Selection::Names(targets.iter().map(|target| target.pin.name.clone()).collect()),
+            carries: (!carries.is_empty()).then(|| carries.clone()),
+            source: None,
+            tolerates_absence: true,
+            confirmed: None,
+            actor: self.actor.clone(),
+        }
+    }
+
+    fn plan(&self, request: &Request, targets: Vec<Target>) -> Plan {
+        let is_target =
+            |process: &Process| targets.iter().any(|target| target.pin.unique_id == process.pin.unique_id);
+        let spared = self.processes.iter().filter(|process| !process.module && !is_target(process));
+        let spared = spared.map(|process| Target::of(process, self.policy)).collect();
+        Plan {
+            format: plan::FORMAT,
+            id: request.id.clone(),
+            operation: request.operation,
+            scope: request.scope.clone(),
+            selection: request.selection.clone(),
+            daemon: self.daemon.clone(),
+            snapshot: SnapshotId::new(self.now, request.id.as_str()),
+            drawn_at: self.now,
+            carries_variables: request.carries.is_some(),
+            targets,
+            spared,
+            missing: Vec::new(),
+        }
+    }
+
+    fn targets(&self, aims: &[&Aim]) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::new();
+        for aim in aims {
+            if let Aim::NewName(name) = aim
+                && !targets.iter().any(|target| target.pin.name == *name)
+            {
+                targets.push(self.newcomer(name));
+            }
+            let hit = self.processes.iter().filter(|process| hits(aim, process));
+            for process in hit {
+                if !targets.iter().any(|target| target.pin.unique_id == process.pin.unique_id) {
+                    targets.push(Target::of(process, self.policy));
+                }
+            }
+        }
+        targets
+    }
+
+    /// A process that does not run yet.
+    fn newcomer(&self, name: &str) -> Target {
+        let pin = Pin { pm_id: 0, name: name.to_owned(), unique_id: format!("new {name}"), process: None };
+        Target {
+            pin,
+            status: Status::Launching,
+            owner: self.policy.owner_of(name),
+            watch: false,
+            environment_names: BTreeMap::new(),
+        }
+    }
+
+    /// The mode of a target. What nobody claims is guarded as soon as anything is.
+    fn mode_of(&self, owner: &Owner) -> Mode {
+        match owner {
+            Owner::Scope(scope) => self.mode_of_scope(scope),
+            Owner::Unclaimed => self.strictest(),
+        }
+    }
+
+    fn mode_of_scope(&self, scope: &Scope) -> Mode {
+        let app = self.policy.apps.iter().find(|app| app.scope == *scope).and_then(|app| app.mode);
+        let environment = || self.policy.environments.get(&scope.environment).map(|settings| settings.mode);
+        app.or_else(environment).unwrap_or_default()
+    }
+
+    fn strictest(&self) -> Mode {
+        let enforced = self.policy.apps.iter().any(|app| self.mode_of_scope(&app.scope) == Mode::Enforce);
+        if enforced { Mode::Enforce } else { Mode::Observe }
+    }
+
+    fn every_name(&self) -> Vec<String> {
+        let names: BTreeSet<String> = self.processes.iter().map(|process| process.pin.name.clone()).collect();
+        names.into_iter().collect()
+    }
+
+    fn unidentified(&self) -> Option<Finding> {
+        let fix =
+            "call from the app's own folder, or through `palisade deploy --app A --environment E -- CMD`";
+        match self.standing {
+            Standing::Of { .. } => None,
+            Standing::Contradicting { grounds } => Some(finding(
+                Code::ContradictingEvidence,
+                format!("the caller cannot belong to two apps: {}", grounds.join("; ")),
+                fix,
+            )),
+            Standing::Unknown => Some(finding(
+                Code::UnidentifiedCaller,
+                "nothing tells which app the caller belongs to, so it may read and change nothing".to_owned(),
+                fix,
+            )),
+        }
+    }
+
+    fn lifecycle(&self) -> Finding {
+        finding(
+            Code::LifecycleCall,
+            format!("this would end or mark the daemon of all {} processes", self.processes.len()),
+            "an administrator stops the firewall first, and talks to the daemon's private socket; \
+             docs/firewall.md has the lines",
+        )
+    }
+
+    fn refused(&self, before: &str) -> Finding {
+        let window = self.policy.limits.window.as_secs();
+        finding(
+            Code::RefusedBefore,
+            format!("{} was refused to this caller within the last {window} s", Shown(before)),
+            "look at that refusal; a new session, or `palisade deploy --app A --environment E -- CMD`, counts for \
+             itself",
+        )
+    }
+}
+
+fn finding(code: Code, message: String, fix: &str) -> Finding {
+    Finding { code, message, fix: fix.to_owned(), subjects: Vec::new() }
+}
+
+fn hits(aim: &Aim, process: &Process) -> bool {
+    match aim {
+        Aim::Id(id) | Aim::Slot(id) => process.pin.pm_id == *id,
+        Aim::Name(name) => process.pin.name == *name,
+        Aim::Address(address) => {
+            let script = process.script.as_deref().and_then(|path| Path::new(path).file_name());
+            address == "all"
+                || process.pin.name == *address
+                || process.namespace == *address
+                || script.is_some_and(|script| script.to_string_lossy() == *address)
+        }
+        Aim::All => true,
+        Aim::NewName(_) => false,
+    }
+}

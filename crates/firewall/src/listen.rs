@@ -1,0 +1,109 @@
+//! Sockets at PM2's places: taken only where nobody else listens, removed only while they are ours.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use palisade_host::files;
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+
+/// A place that cannot be listened on. Nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody answers there.
+    #[error("something else listens on {}; start PM2 with PM2_DAEMON_RPC_PORT and PM2_DAEMON_PUB_PORT set", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// What is there is no socket.
+    #[error("{} is not a socket; move it away", path.display())]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another firewall starts or runs on this home.
+    #[error("another firewall holds {}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file cannot be used.
+    #[error("the lock of this home cannot be used")]
+    Lock(#[from] files::Error),
+    /// The kernel refused.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A socket that we listen on. Its file goes when it is dropped, unless another one took its place.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) listener: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+/// Makes sure that one firewall at a time looks at the sockets of `home`; held until dropped.
+pub(crate) fn lock(home: &Path) -> Result<File, ListenError> {
+    let path = home.join(".palisade-firewall.lock");
+    let file = files::open_or_create_private(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(ListenError::Locked { path }),
+    }
+}
+
+/// Listens at `path` with exactly `mode`. A socket that is there already is removed once it is proven that nobody
+/// listens on it; the caller holds the [`lock`] of its folder.
+pub(crate) fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
+    let failed = |operation| {
+        let path = path.to_owned();
+        move |source| ListenError::Io { operation, path, source }
+    };
+    match path.symlink_metadata() {
+        Ok(found) if found.file_type().is_socket() => remove_stale(path)?,
+        Ok(_) => return Err(ListenError::NoSocket { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("look at")(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set the mode of"))?;
+    let inode = inode(path).map_err(failed("look at"))?;
+    Ok(Place { listener, path: path.to_owned(), inode })
+}
+
+fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let failed = |operation, source| ListenError::Io { operation, path: path.to_owned(), source };
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ListenError::Taken { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|source| failed("remove the left-over", source))
+        }
+        Err(source) => Err(failed("find out whether anybody listens on", source)),
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|found| (found.dev(), found.ino()))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            // It may be gone by now, and there is nobody to tell.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}

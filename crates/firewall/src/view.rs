@@ -1,0 +1,132 @@
+//! The guard's own look at the daemon: its list, over a connection of its own, and the folders of its apps.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_core::Policy;
+use palisade_core::policy::Owner;
+use palisade_core::process::{DaemonIdentity, Process};
+use palisade_core::redact::Salt;
+use palisade_host::clock::{self, Stopwatch};
+use palisade_host::random;
+use palisade_pm2::client::{Answer, Client};
+use palisade_pm2::list::Listing;
+use palisade_pm2::locate::Location;
+use palisade_pm2::methods::{Call, Method};
+
+use crate::evidence::{Folders, app_folder};
+
+/// How old a list may be that a call is judged by.
+const FRESH_FOR: Duration = Duration::from_millis(50);
+/// How long the daemon may take to take a connection, and to give its list.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+const LIST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The daemon as last seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) daemon: DaemonIdentity,
+    pub(crate) processes: Vec<Process>,
+    at: Stopwatch,
+}
+
+/// Looks at one daemon.
+#[derive(Debug)]
+pub(crate) struct View {
+    location: Location,
+    salt: Salt,
+    client: Option<Client>,
+    seen: Option<Seen>,
+    folders: Folders,
+}
+
+impl View {
+    /// A view of the daemon at `location`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// The kernel gives no random bytes.
+    pub(crate) fn new(location: Location, homes: Vec<PathBuf>) -> Result<Self, random::Error> {
+        let salt = random::salt()?;
+        Ok(Self { location, salt, client: None, seen: None, folders: Folders::new(homes) })
+    }
+
+    /// Connects if need be, and says what the daemon offers.
+    pub(crate) async fn offered(&mut self) -> Result<&[Method], String> {
+        self.connect().await.map(|client| client.methods())
+    }
+
+    /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.
+    pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), String> {
+        if self.seen.as_ref().is_none_or(|seen| seen.at.elapsed() > FRESH_FOR) {
+            let at = Stopwatch::start();
+            let listing = self.list().await?;
+            let daemon = self.identity()?;
+            let processes: Vec<Process> = listing.entries.into_iter().map(|entry| entry.process).collect();
+            for process in &processes {
+                self.note_folder(process, policy);
+            }
+            self.seen = Some(Seen { daemon, processes, at });
+        }
+        let seen = self.seen.as_ref().ok_or("the daemon's list is gone")?;
+        Ok((seen, &self.folders))
+    }
+
+    /// Makes the next look a new one: what is about to be sent may change who has which number.
+    pub(crate) fn forget(&mut self) {
+        self.seen = None;
+    }
+
+    async fn list(&mut self) -> Result<Listing, String> {
+        // A daemon that was restarted closes the connection that was there before: one more try.
+        let had_connection = self.client.is_some();
+        match self.ask().await {
+            Err(_) if had_connection => self.ask().await,
+            answered => answered,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Listing, String> {
+        let answer = self.connect().await?.call(&Call::list(), LIST_DEADLINE).await;
+        let reply = match answer {
+            Answer::Done(reply) => reply,
+            Answer::Refused(message) => return Err(message),
+            Answer::NoReply(lost) | Answer::NotSent(lost) => {
+                self.client = None;
+                return Err(lost.to_string());
+            }
+        };
+        Listing::parse(reply.json(), &self.salt).map_err(|error| error.to_string())
+    }
+
+    async fn connect(&mut self) -> Result<&mut Client, String> {
+        if self.client.is_none() {
+            let client = Client::connect(&self.location.socket, CONNECT_DEADLINE).await;
+            self.client = Some(client.map_err(|error| error.to_string())?);
+        }
+        self.client.as_mut().ok_or_else(|| "the daemon is gone".to_owned())
+    }
+
+    fn identity(&self) -> Result<DaemonIdentity, String> {
+        let client = self.client.as_ref().ok_or("the daemon is gone")?;
+        Ok(DaemonIdentity {
+            process: client.daemon(),
+            uid: client.uid(),
+            boot_id: clock::boot_id().map_err(|error| error.to_string())?,
+            version: client.version().to_owned(),
+            home: self.location.home.display().to_string(),
+            socket: self.location.socket.display().to_string(),
+        })
+    }
+
+    fn note_folder(&mut self, process: &Process, policy: &Policy) {
+        if process.module {
+            return;
+        }
+        if let (Owner::Scope(scope), Some(cwd)) = (policy.owner_of(&process.pin.name), &process.cwd) {
+            let folder = app_folder(Path::new(cwd));
+            // The kernel shows the folder of a process without symbolic links.
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            self.folders.add(folder, scope);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The firewall, in front of real daemons, and its machine by itself.
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod bed;
+mod dead;
+mod deployments;
+mod evidence;
+mod hostile;
+mod observe;
+mod requests;
+mod session;
+mod stale;
+mod table;
