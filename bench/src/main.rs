@@ -1,0 +1,78 @@
+//! Measures Palisade beside PM2's own command line and beside the bare socket, on real daemons, in one run.
+//!
+//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it. Contenders take turns within each round, so that
+//! a busy moment of the machine meets all of them; ratios are given of the medians and of each round.
+
+mod commands;
+mod machine;
+mod raw;
+mod report;
+mod rounds;
+mod rows;
+mod stats;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use palisade_host::clock;
+use palisade_testkit::Scratch;
+
+use crate::rounds::Plan;
+
+/// What may fail ends the run, with its reason.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// What a reader has to know of figures from a machine that did other things too.
+const BUSY: &str =
+    "**the machine did other work meanwhile**: trust the ratios within a round before the milliseconds";
+
+/// A page of the disk, for its rate of flushes.
+const PAGE: usize = 4096;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let quick = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["--quick"] => true,
+        _ => return failed("usage: ./run bench [--quick]"),
+    };
+    match measure(&Plan::new(quick)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn failed(reason: &str) -> ExitCode {
+    say(reason);
+    ExitCode::FAILURE
+}
+
+/// A line for whoever waits.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "bench: {line}").unwrap_or_default();
+}
+
+fn measure(plan: &Plan) -> Outcome<()> {
+    let disk = Scratch::new();
+    let begun = (clock::now(), machine::load(), machine::flushes_per_second(disk.path(), PAGE)?);
+    let sections = rows::all(plan)?;
+    let after = machine::flushes_per_second(disk.path(), PAGE)?;
+
+    let (at, load, before) = begun;
+    let command = if plan.quick { "./run bench --quick" } else { "./run bench" };
+    let mut head = vec![
+        format!("command: `{command}`, at {at}, took {} s", plan.seconds()),
+        format!("load when it began: {load}; when it ended: {}", machine::load()),
+        format!("disk: {before:.0} flushes of 4 KiB per second before, {after:.0} after"),
+    ];
+    if machine::is_busy(&load) {
+        head.push(BUSY.to_owned());
+    }
+    head.extend(machine::facts());
+    let text = report::markdown(&head, &sections);
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), &text)?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Contenders that take turns, in alternating order, until their rounds or the time of the whole run are over.
+
+use std::time::Duration;
+
+use palisade_host::clock::Stopwatch;
+
+use crate::Outcome;
+use crate::stats::Series;
+
+/// After this much of a run no further round begins.
+const WHOLE_RUN: Duration = Duration::from_secs(200);
+
+/// How much is measured.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) quick: bool,
+    begun: Stopwatch,
+}
+
+/// A name, and what gives one figure.
+pub(crate) type Contender<'a> = (&'a str, &'a mut dyn FnMut() -> Outcome<f64>);
+
+impl Plan {
+    pub(crate) fn new(quick: bool) -> Self {
+        Self { quick, begun: Stopwatch::start() }
+    }
+
+    /// Seconds since the run began.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.begun.elapsed().as_secs()
+    }
+
+    /// The number of rounds: `full`, or 3 in a quick run.
+    pub(crate) const fn rounds(&self, full: usize) -> usize {
+        if self.quick { 3 } else { full }
+    }
+
+    /// One series for each contender, after one round that does not count. Every second round goes backwards, so
+    /// that nobody always comes after the same other.
+    pub(crate) fn take_turns(
+        &self,
+        rounds: usize,
+        unit: &'static str,
+        contenders: &mut [Contender<'_>],
+    ) -> Outcome<Vec<Series>> {
+        let mut series: Vec<Series> = contenders.iter().map(|(name, _)| Series::new(*name, unit)).collect();
+        for (_, measure) in contenders.iter_mut() {
+            measure()?;
+        }
+        for round in 0..rounds {
+            if self.begun.elapsed() > WHOLE_RUN && round >= 3 {
+                break;
+            }
+            let mut order: Vec<usize> = (0..contenders.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for place in order {
+                let figure = (contenders[place].1)()?;
+                series[place].values.push(figure);
+            }
+        }
+        Ok(series)
+    }
+}
+
+/// Milliseconds that `act` takes, and its result.
+pub(crate) fn timed<T>(act: impl FnOnce() -> Outcome<T>) -> Outcome<(f64, T)> {
+    let watch = Stopwatch::start();
+    let result = act()?;
+    Ok((watch.elapsed().as_secs_f64() * 1e3, result))
+}

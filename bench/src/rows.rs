@@ -1,0 +1,60 @@
+//! What is measured, row by row.
+
+mod journal;
+mod layers;
+mod list;
+mod restore;
+
+use palisade_testkit::{App, EightApps, Pm2};
+
+use crate::commands::Commands;
+use crate::report::Section;
+use crate::rounds::Plan;
+use crate::{Outcome, say};
+
+/// The version that everything is measured on.
+const VERSION: &str = "7.0.4";
+
+/// Every section, in the order of the file.
+pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
+    let mut sections = Vec::new();
+    {
+        say("list of 5");
+        let pm2 = sleepers(5);
+        let commands = Commands::new(pm2.home())?;
+        sections.push(list::of_five(plan, &commands)?);
+        sections.push(list::version(plan, &commands)?);
+    }
+    {
+        say("list of 200");
+        let pm2 = sleepers(200);
+        let commands = Commands::new(pm2.home())?;
+        sections.push(list::of_many(plan, &commands, &pm2.rpc_socket())?);
+    }
+    say("the five layers");
+    let eight = EightApps::start(VERSION);
+    let commands = Commands::new(eight.pm2.home())?;
+    commands.palisade(&["init"])?;
+    sections.push(layers::three_of_eight(plan, &commands, &eight.pm2)?);
+    say("restore");
+    sections.push(restore::massacre(plan, &commands, &eight.pm2)?);
+    say("journal");
+    let records = journal::written_by(&commands)?;
+    drop(eight);
+    sections.push(journal::appends(plan, &records)?);
+    sections.push(journal::verify(plan, &records)?);
+    Ok(sections)
+}
+
+/// A daemon with that many apps that sleep, each with variables as an app of a real host has them.
+fn sleepers(count: usize) -> Pm2 {
+    let pm2 = Pm2::start(VERSION);
+    let apps: Vec<App> = (0..count)
+        .map(|number| {
+            let app = App::sleep(&format!("app-{number:03}"));
+            (0..24).fold(app, |app, n| app.env(&format!("SETTING_{n}"), &"x".repeat(48)))
+        })
+        .collect();
+    pm2.start_apps(&apps);
+    pm2
+}

@@ -1,0 +1,89 @@
+//! `palisade pm2 list` beside `pm2 jlist` and the bare socket.
+
+use std::path::Path;
+
+use crate::Outcome;
+use crate::commands::Commands;
+use crate::raw;
+use crate::report::{Section, Target};
+use crate::rounds::{Plan, timed};
+use crate::stats::Ratio;
+
+const LIST: [&str; 3] = ["pm2", "list", "--json"];
+
+/// Five processes: beside PM2's command line.
+pub(super) fn of_five(plan: &Plan, commands: &Commands) -> Outcome<Section> {
+    let series = plan.take_turns(
+        plan.rounds(21),
+        "ms",
+        &mut [
+            ("`palisade pm2 list --json`", &mut || commands.palisade(&LIST)),
+            ("`pm2 jlist`", &mut || commands.pm2(&["jlist"])),
+        ],
+    )?;
+    let ratio = Ratio::of(&series[1], &series[0]);
+    let figure = ratio.of_medians;
+    Ok(Section {
+        title: "List of 5 processes",
+        note: "Whole processes, from fork to exit.".to_owned(),
+        series,
+        ratios: vec![ratio],
+        targets: vec![Target::at_least(
+            "list of 5 at least 20 times faster than `pm2 jlist`",
+            figure,
+            20.0,
+            "x",
+        )],
+    })
+}
+
+/// Two hundred processes: beside the least that a client can do.
+pub(super) fn of_many(plan: &Plan, commands: &Commands, socket: &Path) -> Outcome<Section> {
+    let bytes = raw::list(socket)?.len();
+    let series = plan.take_turns(
+        plan.rounds(17),
+        "ms",
+        &mut [
+            ("`palisade pm2 list --json`", &mut || commands.palisade(&LIST)),
+            ("bare socket exchange", &mut || Ok(timed(|| raw::list(socket))?.0)),
+            ("`palisade --version`", &mut || commands.palisade(&["--version"])),
+            ("`pm2 jlist`", &mut || commands.pm2(&["jlist"])),
+        ],
+    )?;
+    let ratio = Ratio::of(&series[0], &series[1]);
+    let jlist = Ratio::of(&series[3], &series[0]);
+    let figure = ratio.of_medians;
+    Ok(Section {
+        title: "List of 200 processes",
+        note: format!(
+            "Ours is the whole process, from fork to exit. The bare exchange runs inside the measuring process: \
+             connect, one `getMonitorData`, the whole reply of {bytes} bytes read and not decoded. \
+             `palisade --version` is what starting and ending a process alone costs."
+        ),
+        series,
+        ratios: vec![ratio, jlist],
+        targets: vec![Target::at_most(
+            "list of 200 within 1.3 of the bare socket exchange",
+            figure,
+            1.3,
+            "x",
+        )],
+    })
+}
+
+/// The least that any command costs.
+pub(super) fn version(plan: &Plan, commands: &Commands) -> Outcome<Section> {
+    let series = plan.take_turns(
+        plan.rounds(41),
+        "ms",
+        &mut [("`palisade --version`", &mut || commands.palisade(&["--version"]))],
+    )?;
+    let figure = series[0].median();
+    Ok(Section {
+        title: "Start",
+        note: "The whole process, from fork to exit.".to_owned(),
+        series,
+        ratios: Vec::new(),
+        targets: vec![Target::at_most("`palisade --version` under 20 ms", figure, 20.0, " ms")],
+    })
+}

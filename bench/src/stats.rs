@@ -1,0 +1,66 @@
+//! Figures of several rounds, and ratios within a round.
+
+/// One contender's figures, one for each round.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Series {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Self {
+        Self { name: name.into(), unit, values: Vec::new() }
+    }
+
+    pub(crate) fn min(&self) -> f64 {
+        self.values.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    pub(crate) fn max(&self) -> f64 {
+        self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        match sorted.len() {
+            0 => f64::NAN,
+            n if n % 2 == 1 => sorted[n / 2],
+            n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+        }
+    }
+}
+
+/// How one contender compares with another: the ratio of the medians, and that of each round.
+#[derive(Debug, Clone)]
+pub(crate) struct Ratio {
+    pub(crate) name: String,
+    pub(crate) of_medians: f64,
+    pub(crate) rounds: Series,
+}
+
+impl Ratio {
+    /// `over` divided by `under`.
+    pub(crate) fn of(over: &Series, under: &Series) -> Self {
+        let name = format!("{} / {}", over.name, under.name);
+        let mut rounds = Series::new(name.clone(), "");
+        rounds.values = over.values.iter().zip(&under.values).map(|(over, under)| over / under).collect();
+        Self { name, of_medians: over.median() / under.median(), rounds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        let series = |values: &[f64]| Series { values: values.to_vec(), ..Series::new("x", "ms") };
+        assert!((series(&[3.0, 1.0, 2.0]).median() - 2.0).abs() < 1e-9);
+        assert!((series(&[4.0, 1.0, 2.0, 3.0]).median() - 2.5).abs() < 1e-9);
+        let ratio = Ratio::of(&series(&[4.0, 8.0]), &series(&[2.0, 2.0]));
+        assert!((ratio.of_medians - 3.0).abs() < 1e-9);
+        assert!((ratio.rounds.min() - 2.0).abs() < 1e-9 && (ratio.rounds.max() - 4.0).abs() < 1e-9);
+    }
+}
