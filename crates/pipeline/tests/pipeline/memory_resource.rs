@@ -16,6 +16,8 @@ pub(crate) struct Daemon {
     pub(crate) calls: Vec<&'static str>,
     /// Looked at when a call arrives: what was durable by then.
     pub(crate) on_execute: Option<Box<dyn FnMut() + Send>>,
+    /// Called when the values are kept: the last step before the intent.
+    pub(crate) on_keep: Option<Box<dyn FnMut() + Send>>,
     pub(crate) dead: bool,
     pub(crate) dies_after_execute: bool,
 }
@@ -23,7 +25,14 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn with(names: &[&str]) -> Self {
         let processes = (0..).zip(names).map(|(pm_id, name)| process(pm_id, name)).collect();
-        Self { processes, calls: Vec::new(), on_execute: None, dead: false, dies_after_execute: false }
+        Self {
+            processes,
+            calls: Vec::new(),
+            on_execute: None,
+            on_keep: None,
+            dead: false,
+            dies_after_execute: false,
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
@@ -94,6 +103,9 @@ impl Resource for Daemon {
 
     fn keep_values(&mut self, _snapshot: &Snapshot) -> Result<Option<String>, Fault> {
         self.calls.push("keep values");
+        if let Some(on_keep) = &mut self.on_keep {
+            on_keep();
+        }
         Ok(None)
     }
 

@@ -68,3 +68,15 @@ fn nothing_is_settled_where_nothing_is_open() {
         runtime.block_on(reconcile::reconcile(&mut daemon, &host.policy.reference(), &host.state(), &actor));
     assert!(settled.unwrap().is_empty());
 }
+
+#[test]
+fn a_lease_that_was_taken_away_meanwhile_bars_the_act() {
+    let (host, mut daemon) = (Host::new(), Daemon::with(&NAMES));
+    let leases = host.state().leases();
+    daemon.on_keep = Some(Box::new(move || std::fs::remove_dir_all(&leases).unwrap()));
+    let barred =
+        host.run(&mut daemon, Host::request(Operation::Delete, "shop", Selection::Scope)).unwrap_err();
+    assert!(matches!(barred, Error::Lease(_)), "{barred:?}");
+    assert_eq!(daemon.names(), NAMES);
+    assert_eq!(host.kinds(), [] as [&str; 0], "no intent of an act that was barred");
+}
