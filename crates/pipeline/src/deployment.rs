@@ -6,7 +6,7 @@ use palisade_core::actor::Tree;
 use palisade_core::policy::PolicyRef;
 use palisade_core::record::{DeploymentEnded, DeploymentStarted, Event};
 use palisade_core::{Actor, Receipt, Request, Scope, Term};
-use palisade_host::lease::{self, Acquired, Holder, Lease};
+use palisade_host::lease::{self, Acquired, Holder, Joined, Lease};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, files, random};
 
@@ -19,7 +19,14 @@ use crate::writer::Writer;
 #[derive(Debug)]
 pub(crate) struct Leased {
     pub(crate) term: Term,
-    acquired: Acquired,
+    hold: Hold,
+}
+
+/// Whose lease it is.
+#[derive(Debug)]
+enum Hold {
+    Own(Lease),
+    Deployments(Joined),
 }
 
 impl Leased {
@@ -35,24 +42,22 @@ impl Leased {
             context.wait,
             &mut on_wait,
         )?;
-        let term = match &acquired {
-            Acquired::Held(own) => own.term(),
+        match acquired {
+            Acquired::Held(own) => Ok(Self { term: own.term(), hold: Hold::Own(own) }),
             Acquired::Joined(joined) => {
                 let term = joined.term();
                 request.actor.tree = Tree::deployment(&term.scope, term.number);
-                term
+                Ok(Self { term, hold: Hold::Deployments(joined) })
             }
-            Acquired::Busy(holder) => return Err(Error::LeaseHeld { holder: Box::new(holder.clone()) }),
-        };
-        Ok(Self { term, acquired })
+            Acquired::Busy(holder) => Err(Error::LeaseHeld { holder: Box::new(holder) }),
+        }
     }
 
     /// Looks again, right before the act, whether the lease is still there.
     pub(crate) fn confirm(&self) -> Result<(), lease::Error> {
-        match &self.acquired {
-            Acquired::Held(own) => own.confirm(),
-            Acquired::Joined(joined) => joined.confirm(),
-            Acquired::Busy(_) => unreachable!("a busy lease is refused when it is asked for"),
+        match &self.hold {
+            Hold::Own(own) => own.confirm(),
+            Hold::Deployments(joined) => joined.confirm(),
         }
     }
 }
