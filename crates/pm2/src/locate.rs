@@ -112,7 +112,12 @@ impl Location {
             home_of_title(title)
                 .is_some_and(|of| of.trim_end_matches('/') == home.trim_end_matches('/') || of == canonical)
         };
-        process::find_all(TITLE, fits).map_err(TwoDaemonsError::Processes)
+        let mut found = process::find_all(TITLE, fits).map_err(TwoDaemonsError::Processes)?;
+        // A daemon that starts a worker is two for a moment: the child bears its title until it is node. The parent
+        // of a daemon of its own is process 1, or whatever adopts orphans.
+        let titled: Vec<u32> = found.iter().map(|found| found.process.pid).collect();
+        found.retain(|found| !titled.contains(&found.parent));
+        Ok(found)
     }
 
     /// The process that `pm2.pid` names, if it looks like a daemon. A left-over file names a process that is gone,

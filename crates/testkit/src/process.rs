@@ -65,13 +65,13 @@ pub fn wait_gone(pid: u32) {
     crate::eventually(&format!("process {pid} ends"), || (!is_running(pid)).then_some(()));
 }
 
-/// All running processes whose title fits.
+/// All running processes whose title fits. A child that has not got a title of its own yet does not count.
 #[must_use]
 pub fn titled(fits: impl Fn(&str) -> bool) -> Vec<u32> {
-    all()
-        .into_iter()
-        .filter(|pid| is_running(*pid) && title(*pid).is_some_and(|title| fits(&title)))
-        .collect()
+    let fits = |pid: &u32| is_running(*pid) && title(*pid).is_some_and(|title| fits(&title));
+    let found: Vec<u32> = all().into_iter().filter(fits).collect();
+    let is_child = |pid: &u32| stat(*pid).is_some_and(|stat| found.contains(&stat.parent));
+    found.iter().copied().filter(|pid| !is_child(pid)).collect()
 }
 
 /// All running processes that were started with `NAME=VALUE` in their environment.
@@ -102,6 +102,7 @@ fn all() -> Vec<u32> {
 
 struct Stat {
     state: char,
+    parent: u32,
     start_ticks: u64,
 }
 
@@ -110,7 +111,8 @@ fn stat(pid: u32) -> Option<Stat> {
     // The command stands in parentheses and may hold anything, so fields are counted from the last one.
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some(Stat { state, start_ticks: fields.nth(18)?.parse().ok()? })
+    let parent = fields.next()?.parse().ok()?;
+    Some(Stat { state, parent, start_ticks: fields.nth(17)?.parse().ok()? })
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ const MAX_TITLE_BYTES: u64 = 4096;
 pub struct Found {
     /// Number and start time.
     pub process: ProcessRef,
+    /// Number of its parent.
+    pub parent: u32,
     /// Effective user id.
     pub uid: u32,
     /// Its title: the words of its command line, joined by spaces. A process may call itself anything.
@@ -120,7 +122,12 @@ fn find(pid: u32, matches: &mut impl FnMut(&str) -> bool) -> Option<Found> {
     let before = stat(pid).ok()?;
     let title = title(pid).filter(|title| matches(title))?;
     let uid = credentials(pid).ok()?.uid;
-    (stat(pid).ok()?.process == before.process).then_some(Found { process: before.process, uid, title })
+    (stat(pid).ok()?.process == before.process).then_some(Found {
+        process: before.process,
+        parent: before.parent,
+        uid,
+        title,
+    })
 }
 
 fn short_name(pid: u32) -> Option<Vec<u8>> {

@@ -1,5 +1,8 @@
 //! Two daemons on one home.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use palisade_core::Code;
 use palisade_pipeline::Resource as _;
 use palisade_testkit::{App, Pm2, process};
@@ -40,4 +43,36 @@ fn a_left_over_pid_file_is_no_second_daemon() {
     let bed = Bed::new(Pm2::start("7.0.4"));
     std::fs::write(bed.pm2.home().join("pm2.pid"), "1").expect("the home is ours");
     block_on(bed.resource().identify()).expect("process 1 is no daemon");
+}
+
+#[test]
+fn a_worker_that_still_bears_its_daemons_title_is_no_second_daemon() {
+    let bed = Bed::new(Pm2::start("7.0.4"));
+    let home = bed.pm2.home().canonicalize().expect("it exists");
+    // Between fork and exec a worker of the daemon shows the daemon's title. This pair keeps that moment.
+    let titled = format!("process.title = 'PM2 v7.0.4: God Daemon ({})';", home.display());
+    let parent =
+        "require('child_process').spawn(process.execPath, ['-e', process.argv[1]], {stdio: 'inherit'});";
+    let forever = "console.log(process.pid); setInterval(() => {}, 1000);";
+    let mut pair = Command::new("node")
+        .args(["-e", &format!("{titled}{parent}{forever}"), &format!("{titled}{forever}")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node is installed");
+    let lines = BufReader::new(pair.stdout.take().expect("it is piped")).lines();
+    let pids: Vec<u32> = lines.take(2).filter_map(|line| line.ok()?.parse().ok()).collect();
+    let fault = block_on(bed.resource().identify()).expect_err("the parent is a second daemon");
+    for pid in &pids {
+        process::kill(*pid);
+    }
+    pair.wait().expect("it was killed");
+    assert_eq!(pids.len(), 2);
+    assert_eq!(
+        (fault.code, fault.message.matches("pid ").count()),
+        (Code::TwoDaemons, 2),
+        "{}",
+        fault.message
+    );
+    let parent = format!("pid {} ", pair.id());
+    assert!(fault.message.contains(&parent), "{} does not name {parent}", fault.message);
 }
