@@ -23,6 +23,7 @@ pub fn draft(snapshot: &Snapshot, host: &str) -> String {
     let mut out = heading(snapshot, host);
     out.push_str(&environments(&found));
     out.push_str(&limits(&found));
+    out.push_str(WHO);
     for ((app, environment), entry) in &found.apps {
         out.push_str(&app_entry(app, environment, entry));
     }
@@ -34,6 +35,18 @@ pub fn draft(snapshot: &Snapshot, host: &str) -> String {
     }
     out
 }
+
+/// What an entry may say of who deploys the app, for a person to fill in.
+const WHO: &str = "
+# Whose a call at PM2's socket is, is told by the folder that it comes from: those that an app's processes run in,
+# and those that its entry names. An entry may also bind a PM2 namespace, and say who alone may deploy the app:
+# folder = \"/srv/flyer-crawler\"
+# namespace = \"flyer-crawler-prod\"
+# deployers = [
+#     { uid = 1001 },
+#     { repository = \"torbo/flyer-crawler\", workflow = \"deploy.yml\", branch = \"main\" },
+# ]
+";
 
 /// One `[[app]]` to write.
 #[derive(Debug, Default)]

@@ -116,7 +116,15 @@ impl Assembly<'_> {
             .map(|operation| self.take(Key::Confirm(scope.clone(), *operation.get_ref()), operation))
             .collect();
         let mode = written.mode.map(|mode| self.take(Key::AppMode(scope.clone()), mode));
-        App { scope, processes, confirm, mode }
+        let folders = written.folders.into_iter().flatten();
+        let folders = folders
+            .map(|folder| self.take(Key::Folder(scope.clone(), folder.get_ref().clone()), folder))
+            .collect();
+        let namespace = written.namespace.map(|name| self.take(Key::Namespace(scope.clone()), name));
+        let deployers = written.deployers.into_iter().flatten().enumerate();
+        let deployers =
+            deployers.map(|(index, entry)| self.take(Key::Deployer(scope.clone(), index), entry)).collect();
+        App { scope, processes, confirm, mode, folders, namespace, deployers }
     }
 
     fn limits(&mut self, written: WrittenLimits) -> Limits {

@@ -32,6 +32,22 @@ pub(crate) const APP: &[Spec] = &[
     spec("processes", "processes = [\"flyer-crawler-api\"]"),
     spec("confirm", "confirm = [\"delete\"]"),
     spec("mode", "mode = \"enforce\""),
+    spec("folder", "folder = \"/srv/flyer-crawler\""),
+    spec("namespace", "namespace = \"flyer-crawler-prod\""),
+    spec("deployers", "deployers = [{ uid = 1001 }]"),
+];
+
+/// One entry of `deployers`.
+pub(crate) const DEPLOYER: &[Spec] = &[
+    spec("uid", "uid = 1001"),
+    spec("gid", "gid = 1001"),
+    spec("cgroup", "cgroup = \"/system.slice/runner.service\""),
+    spec("socket", "socket = \"/run/palisade/flyer-crawler.sock\""),
+    spec("repository", "repository = \"torbo/flyer-crawler\""),
+    spec("workflow", "workflow = \"deploy.yml\""),
+    spec("branch", "branch = \"main\""),
+    spec("folder", "folder = \"/srv/flyer-crawler\""),
+    spec("unit", "unit = \"runner.service\""),
 ];
 
 /// `[limits]`.

@@ -11,6 +11,7 @@
 //! * [`draft`] and [`merge`] write the file from what a daemon runs.
 //! * [`schema`] describes the file for editors.
 
+mod deployers;
 mod draft;
 mod file;
 mod group;

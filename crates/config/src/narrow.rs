@@ -247,8 +247,31 @@ impl Narrowing<'_> {
                 app.mode = Some(*mode.get_ref());
             }
         }
+        self.deployers(&host, written);
         if let Some(place) = self.result.policy.apps.iter_mut().find(|app| app.scope == *scope) {
             *place = app;
+        }
+    }
+
+    /// Who deploys an app, and from where, is the host's to say: a checkout that says the same changes nothing.
+    fn deployers(&mut self, host: &App, written: &WrittenApp) {
+        let scope = &host.scope;
+        for folder in
+            written.folders.iter().flatten().filter(|folder| !host.folders.contains(folder.get_ref()))
+        {
+            let text = folder.get_ref().to_string();
+            self.refuse(of_the_host(folder.span(), &format!("the folder {text:?} of {scope}")));
+        }
+        if let Some(namespace) = &written.namespace
+            && host.namespace.as_ref() != Some(namespace.get_ref())
+        {
+            let text = namespace.get_ref().to_string();
+            self.refuse(of_the_host(namespace.span(), &format!("the namespace {text:?} of {scope}")));
+        }
+        for entry in written.deployers.iter().flatten() {
+            if !host.deployers.contains(entry.get_ref()) {
+                self.refuse(of_the_host(entry.span(), &format!("this deployer of {scope}")));
+            }
         }
     }
 
@@ -304,6 +327,11 @@ fn mode_compared(key: Key, project: &Spanned<Mode>, host: Mode) -> Compared {
 fn unknown_fix(meant: Option<&str>, what: &str) -> String {
     let meant = meant.map(|word| format!("did you mean {word}? ")).unwrap_or_default();
     format!("{meant}{what} has to be in the host's policy first")
+}
+
+fn of_the_host(span: Range<usize>, what: &str) -> Problem {
+    let fix = "take it out: only the host's policy says who deploys an app, and from where";
+    widened(span, format!("{what} is not in the host's policy"), "unknown to the host", fix)
 }
 
 fn not_owned(pattern: &Spanned<Pattern>, scope: &Scope, owner: &Owner) -> Problem {

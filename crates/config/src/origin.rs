@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use palisade_core::deployer::Folder;
 use palisade_core::policy::{App, Limits, Mode, Policy};
 use palisade_core::text::escaped;
 use palisade_core::{EnvironmentName, Operation, Pattern, Scope};
@@ -34,6 +35,12 @@ pub enum Key {
     Confirm(Scope, Operation),
     /// `mode` of an app.
     AppMode(Scope),
+    /// One folder of an app's `folder`.
+    Folder(Scope, Folder),
+    /// `namespace` of an app.
+    Namespace(Scope),
+    /// One entry of an app's `deployers`, from 0.
+    Deployer(Scope, usize),
 }
 
 impl fmt::Display for Key {
@@ -50,6 +57,9 @@ impl fmt::Display for Key {
             Self::Process(scope, _) => write!(f, "app.{scope}.processes"),
             Self::Confirm(scope, _) => write!(f, "app.{scope}.confirm"),
             Self::AppMode(scope) => write!(f, "app.{scope}.mode"),
+            Self::Folder(scope, _) => write!(f, "app.{scope}.folder"),
+            Self::Namespace(scope) => write!(f, "app.{scope}.namespace"),
+            Self::Deployer(scope, _) => write!(f, "app.{scope}.deployers"),
         }
     }
 }
@@ -182,6 +192,29 @@ fn app_rows(app: &App, policy: &Policy, origins: &Origins) -> Vec<Row> {
         default: format!("{inherited}, as the environment"),
         origin: origins.get(&Key::AppMode(scope.clone())).cloned().unwrap_or_default(),
     });
+    rows.extend(deployer_rows(app, origins));
+    rows
+}
+
+/// Who deploys an app, and from where.
+fn deployer_rows(app: &App, origins: &Origins) -> Vec<Row> {
+    let scope = &app.scope;
+    let title = |key: &str| format!("app.{scope}.{key}");
+    let folders = app.folders.iter();
+    let folders = folders.map(|folder| (Key::Folder(scope.clone(), folder.clone()), folder.to_string()));
+    let default = "those of its processes";
+    let mut rows = list_rows(title("folder"), folders.collect(), "folders", default, origins);
+    rows.push(Row {
+        key: title("namespace"),
+        value: app.namespace.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string),
+        unit: "PM2 namespace",
+        default: NONE.to_owned(),
+        origin: origins.get(&Key::Namespace(scope.clone())).cloned().unwrap_or_default(),
+    });
+    let deployers = app.deployers.iter().enumerate();
+    let deployers = deployers.map(|(index, entry)| (Key::Deployer(scope.clone(), index), entry.to_string()));
+    let default = "whoever may connect";
+    rows.extend(list_rows(title("deployers"), deployers.collect(), "callers", default, origins));
     rows
 }
 

@@ -6,6 +6,7 @@ use palisade_core::text::{Shown, nearest};
 use palisade_core::{EnvironmentName, Pattern, Scope};
 use toml::Spanned;
 
+use crate::deployers;
 use crate::problem::Problem;
 use crate::written::{Written, WrittenApp};
 
@@ -28,6 +29,7 @@ pub(crate) fn check(written: &Written, found: &mut Vec<Problem>) {
     equal_suffixes(written, found);
     duplicate_scopes(&written.apps, found);
     unknown_environments(&written.apps, &suffixes, found);
+    deployers::shared(&written.apps, found);
     let claims: Vec<Claim<'_>> = written
         .apps
         .iter()

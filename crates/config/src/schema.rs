@@ -43,6 +43,9 @@ pub fn schema() -> Value {
 }
 
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+/// An absolute path that is neither `/` nor a home nor where homes are.
+const FOLDER: &str = "^/(?!(root|home|Users)/*$)(?!(home|Users)/[^/]+/*$)[^/]";
+const NAMESPACE: &str = "^(?!(default|all)$)[A-Za-z0-9._-]+$";
 const SUFFIX: &str = "^(-[A-Za-z0-9._]+)+$";
 /// Words between hyphens, each without a star or a star alone, and one of them no star.
 const PATTERN: &str = r"^(?!(\*-)*\*$)([^*-]*|\*)(-([^*-]*|\*))*$";
@@ -79,6 +82,45 @@ fn app() -> Value {
                 "items": { "enum": OPERATIONS.map(Operation::as_str) },
             },
             "mode": mode("Overrides the environment's mode."),
+            "folder": {
+                "description": "Folders that are its own besides those that its processes run in.",
+                "oneOf": [folder(), { "type": "array", "minItems": 1, "uniqueItems": true, "items": folder() }],
+            },
+            "namespace": {
+                "description": "The PM2 namespace that is its own; calls do not cross it.",
+                "type": "string", "pattern": NAMESPACE,
+            },
+            "deployers": {
+                "description": "Who deploys it; whoever may connect if unset. One entry has to fit in all it names.",
+                "type": "array", "minItems": 1, "items": deployer(),
+            },
+        },
+    })
+}
+
+fn folder() -> Value {
+    json!({ "type": "string", "pattern": FOLDER })
+}
+
+fn deployer() -> Value {
+    let number =
+        |what: &str| json!({ "description": what, "type": "integer", "minimum": 0, "maximum": u32::MAX - 1 });
+    let text = |what: &str| json!({ "description": what, "type": "string", "minLength": 1 });
+    let path = |what: &str| json!({ "description": what, "type": "string", "pattern": "^/." });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "uid": number("Effective user id: a fact."),
+            "gid": number("Effective group id: a fact."),
+            "cgroup": path("Control group that the caller is in or below: a fact."),
+            "socket": path("Public socket that the caller came through: a fact."),
+            "repository": text("Repository of the CI run, owner/name: evidence."),
+            "workflow": text("Workflow of the CI run, by name or file: evidence."),
+            "branch": text("Branch or tag of the CI run: evidence."),
+            "folder": folder(),
+            "unit": text("systemd unit that the caller runs in: evidence."),
         },
     })
 }

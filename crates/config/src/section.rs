@@ -66,6 +66,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether `key` is written.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Where the value of `key` stands; the section's own place if it is not written.
+    pub(crate) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or_else(|| self.header.clone(), Spanned::span)
+    }
+
     fn example(&self, key: &str) -> &'static str {
         self.specs.iter().find(|spec| spec.name == key).map_or("", |spec| spec.example)
     }
@@ -125,6 +135,23 @@ impl<'t> Section<'t> {
             }
         }
         Some(Spanned::new(list.span(), texts))
+    }
+
+    /// A string, or a list of strings; elements of other types are left out and noted.
+    pub(crate) fn text_or_texts(
+        &self,
+        key: &str,
+        found: &mut Vec<Problem>,
+    ) -> Option<Spanned<Vec<Spanned<&'t str>>>> {
+        let value = self.table.get(key)?;
+        if let Some(text) = value.get_ref().as_str() {
+            return Some(Spanned::new(value.span(), vec![Spanned::new(value.span(), text)]));
+        }
+        if value.get_ref().as_array().is_none() {
+            found.push(self.wrong_type(key, "a string or a list of strings", value));
+            return None;
+        }
+        self.texts(key, found)
     }
 
     /// A table.

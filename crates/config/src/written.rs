@@ -6,12 +6,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use palisade_core::deployer::{Deployer, Folder, Namespace};
 use palisade_core::policy::Mode;
 use palisade_core::text::{Shown, nearest};
 use palisade_core::{AppName, EnvironmentName, Operation, Pattern, Scope};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use crate::deployers;
 use crate::keys;
 use crate::problem::Problem;
 use crate::section::Section;
@@ -55,6 +57,11 @@ pub(crate) struct WrittenApp {
     pub(crate) processes: Option<Vec<Spanned<Pattern>>>,
     pub(crate) confirm: Vec<Spanned<Operation>>,
     pub(crate) mode: Option<Spanned<Mode>>,
+    /// `None` where they are not written.
+    pub(crate) folders: Option<Vec<Spanned<Folder>>>,
+    pub(crate) namespace: Option<Spanned<Namespace>>,
+    /// `None` where they are not written.
+    pub(crate) deployers: Option<Vec<Spanned<Deployer>>>,
 }
 
 /// `[limits]`.
@@ -135,10 +142,22 @@ fn read_app(table: &Spanned<&DeTable<'_>>, kind: Kind, found: &mut Vec<Problem>)
     });
     let confirm = section.texts("confirm", found).map(|list| operations(&list, found)).unwrap_or_default();
     let mode = section.text("mode", found).and_then(|text| mode(&text, found));
+    let folders = deployers::folders(&section, found);
+    let namespace = deployers::namespace(&section, found);
+    let deployers = deployers::deployers(&section, found);
     let (name, environment) = (name?, environment?);
     let (name_span, environment_span) = (name.span(), environment.span());
-    let scope = Scope::new(name.into_inner(), environment.into_inner());
-    Some(WrittenApp { scope, name: name_span, environment: environment_span, processes, confirm, mode })
+    Some(WrittenApp {
+        scope: Scope::new(name.into_inner(), environment.into_inner()),
+        name: name_span,
+        environment: environment_span,
+        processes,
+        confirm,
+        mode,
+        folders,
+        namespace,
+        deployers,
+    })
 }
 
 fn read_limits(table: &Spanned<&DeTable<'_>>, found: &mut Vec<Problem>) -> WrittenLimits {

@@ -13,6 +13,7 @@ pub mod ablation;
 pub mod actor;
 pub mod canonical;
 pub mod code;
+pub mod deployer;
 pub mod exit;
 pub mod ledger;
 pub mod name;

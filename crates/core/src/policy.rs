@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
+use crate::deployer::{Deployer, Folder, Namespace};
 use crate::name::{AppName, EnvironmentName, Scope};
 use crate::pattern::Pattern;
 use crate::request::Operation;
@@ -48,6 +49,31 @@ pub struct App {
     pub confirm: BTreeSet<Operation>,
     /// Overrides the environment's mode.
     pub mode: Option<Mode>,
+    /// Folders that are its own besides those that its processes run in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<Folder>,
+    /// The PM2 namespace that is its own; calls do not cross it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// Who deploys it; empty for whoever may connect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployers: Vec<Deployer>,
+}
+
+impl App {
+    /// An entry with what every entry has.
+    #[must_use]
+    pub const fn new(scope: Scope, processes: Vec<Pattern>) -> Self {
+        Self {
+            scope,
+            processes,
+            confirm: BTreeSet::new(),
+            mode: None,
+            folders: Vec::new(),
+            namespace: None,
+            deployers: Vec::new(),
+        }
+    }
 }
 
 /// What a guard does with findings.
@@ -179,6 +205,13 @@ impl Policy {
         }
         let elsewhere = self.environments_of(&scope.app);
         if elsewhere.is_empty() { Known::NoSuchApp } else { Known::NotInEnvironment(elsewhere) }
+    }
+
+    /// The scope that a PM2 namespace is bound to.
+    #[must_use]
+    pub fn bound_to(&self, namespace: &str) -> Option<&Scope> {
+        let is_its = |app: &&App| app.namespace.as_ref().is_some_and(|own| own.as_str() == namespace);
+        self.apps.iter().find(is_its).map(|app| &app.scope)
     }
 
     /// The environments in which `app` has an entry.

@@ -59,6 +59,15 @@ share = 0.8
 # budget = 5
 window = "10m"
 
+# Whose a call at PM2's socket is, is told by the folder that it comes from: those that an app's processes run in,
+# and those that its entry names. An entry may also bind a PM2 namespace, and say who alone may deploy the app:
+# folder = "/srv/flyer-crawler"
+# namespace = "flyer-crawler-prod"
+# deployers = [
+#     { uid = 1001 },
+#     { repository = "torbo/flyer-crawler", workflow = "deploy.yml", branch = "main" },
+# ]
+
 [[app]]
 name = "flyer-crawler"
 environment = "production"

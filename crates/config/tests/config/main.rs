@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests by the lint")]
 
+mod deployers;
 mod files;
 mod host;
 mod init;

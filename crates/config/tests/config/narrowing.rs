@@ -234,10 +234,10 @@ fn a_budget_needs_one_of_the_host_to_be_lower_than() {
 
 #[test]
 fn mistakes_and_widening_are_told_together() {
-    let problems = refused(&format!("{FLYER}folder = \"x\"\n{FLYER}[limits]\nshare = 1.0\nbudget = 0\n"));
+    let problems = refused(&format!("{FLYER}colour = \"x\"\n{FLYER}[limits]\nshare = 1.0\nbudget = 0\n"));
     assert_eq!(problems.code(), Code::PolicyWidened);
     let expected = [
-        "unknown key `folder`",
+        "unknown key `colour`",
         "a second entry for flyer/production",
         "`limits.share` is 1 here and 0.8 in the host's policy",
         "`budget` must be 1 to 4294967295",

@@ -31,7 +31,10 @@ protected = none [process names; default none] default
 app.flyer-crawler/production.processes = flyer-crawler-api [process names; default none, must be set] /etc/palisade/palisade.toml:8
 app.flyer-crawler/production.processes = flyer-crawler-worker [process names; default none, must be set] /etc/palisade/palisade.toml:8
 app.flyer-crawler/production.confirm = none [operations; default none] default
-app.flyer-crawler/production.mode = observe [mode; default observe, as the environment] default";
+app.flyer-crawler/production.mode = observe [mode; default observe, as the environment] default
+app.flyer-crawler/production.folder = none [folders; default those of its processes] default
+app.flyer-crawler/production.namespace = none [PM2 namespace; default none] default
+app.flyer-crawler/production.deployers = none [callers; default whoever may connect] default";
     assert_eq!(shown(&host(LEAST)), expected);
 }
 

@@ -30,6 +30,10 @@ fn each_accepted_key_is_in_the_schema_and_no_other() {
         ("/properties/limits/properties", "[limits]\nzzzzzz = 1"),
         ("/properties/environments/additionalProperties/properties", "[environments.a]\nzzzzzz = 1"),
         ("/properties/app/items/properties", "[[app]]\nzzzzzz = 1"),
+        (
+            "/properties/app/items/properties/deployers/items/properties",
+            "[[app]]\ndeployers = [{ uid = 1, zzzzzz = 1 }]",
+        ),
     ] {
         assert_eq!(keys_at(path), keys_of_parser(text), "{path}");
     }

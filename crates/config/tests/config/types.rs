@@ -14,7 +14,7 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Each key below its section, what it must be, and the words for the types that it takes.
-const KEYS: [(&str, &str, &str, &[&str]); 13] = [
+const KEYS: [(&str, &str, &str, &[&str]); 16] = [
     ("[environments.x]", "suffix", "a string", &["this is a string"]),
     ("[environments.x]", "mode", "a string", &["this is a string"]),
     ("[limits]", "all_above", "a whole number", &["this is a whole number"]),
@@ -26,6 +26,9 @@ const KEYS: [(&str, &str, &str, &[&str]); 13] = [
     ("[[app]]", "processes", "a list of strings", &["this is a list"]),
     ("[[app]]", "confirm", "a list of strings", &["this is a list"]),
     ("[[app]]", "mode", "a string", &["this is a string"]),
+    ("[[app]]", "folder", "a string or a list of strings", &["this is a string", "this is a list"]),
+    ("[[app]]", "namespace", "a string", &["this is a string"]),
+    ("[[app]]", "deployers", "a list of tables", &["this is a list"]),
     ("", "protected", "a list of strings", &["this is a list"]),
     ("", "limits", "a table", &["this is a table"]),
 ];

@@ -1,6 +1,6 @@
 //! A small host to judge on: two apps in two environments, eight processes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use palisade_core::actor::{Claimed, Observed, ProcessRef, Tree};
 use palisade_core::policy::{App, Environment, Limits, Mode};
@@ -42,12 +42,8 @@ pub(crate) fn scope(app: &str, environment: &str) -> Scope {
 }
 
 pub(crate) fn app(name: &str, environment: &str, processes: &[&str]) -> App {
-    App {
-        scope: scope(name, environment),
-        processes: processes.iter().map(|text| Pattern::new(text).unwrap()).collect(),
-        confirm: BTreeSet::new(),
-        mode: None,
-    }
+    let processes = processes.iter().map(|text| Pattern::new(text).unwrap()).collect();
+    App::new(scope(name, environment), processes)
 }
 
 pub(crate) fn policy() -> Policy {

@@ -42,10 +42,8 @@ fn process(pm_id: u32, name: &str) -> Process {
 
 fn policy(mode: Mode, of_blog: Option<Mode>) -> Policy {
     let app = |name: &str, mode| App {
-        scope: scope(name),
-        processes: vec![Pattern::new(&format!("{name}-*")).unwrap()],
-        confirm: [].into(),
         mode,
+        ..App::new(scope(name), vec![Pattern::new(&format!("{name}-*")).unwrap()])
     };
     Policy {
         revision: 1,

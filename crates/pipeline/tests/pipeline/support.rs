@@ -1,6 +1,6 @@
 //! A host in a scratch folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_core::policy::{App, Environment, Limits};
@@ -35,12 +35,7 @@ pub(crate) fn ablate() {
 
 impl Host {
     pub(crate) fn new() -> Self {
-        let app = |name: &str| App {
-            scope: scope(name),
-            processes: vec![Pattern::new(&format!("{name}-*")).unwrap()],
-            confirm: BTreeSet::new(),
-            mode: None,
-        };
+        let app = |name: &str| App::new(scope(name), vec![Pattern::new(&format!("{name}-*")).unwrap()]);
         let policy = Policy {
             revision: 7,
             environments: BTreeMap::from([(
