@@ -138,7 +138,8 @@ pub struct Claimed {
     pub sudo_user: Option<String>,
 }
 
-/// What budgets run over: one deployment, else one CI attempt, else one session.
+/// What budgets run over: one deployment or registration, else one CI attempt, else one container, else what a CI
+/// runner started, else one session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tree(String);
@@ -148,6 +149,24 @@ impl Tree {
     #[must_use]
     pub fn deployment(scope: &crate::Scope, term: u64) -> Self {
         Self(format!("deployment:{scope}:{term}"))
+    }
+
+    /// The tree of a process that was registered.
+    #[must_use]
+    pub fn registered(process: ProcessRef) -> Self {
+        Self(format!("registered:{}:{}", process.pid, process.start_ticks))
+    }
+
+    /// The tree of a container, by its control group.
+    #[must_use]
+    pub fn container(cgroup: &str) -> Self {
+        Self(format!("container:{cgroup}"))
+    }
+
+    /// The tree of what a CI runner started directly.
+    #[must_use]
+    pub fn runners_child(process: ProcessRef) -> Self {
+        Self(format!("runner:{}:{}", process.pid, process.start_ticks))
     }
 
     /// The tree of one attempt of a CI job.

@@ -48,7 +48,7 @@ pub fn observe_process(pid: u32, environment: &Environment) -> Result<Actor, pro
     if !leader_is_known {
         missing.push("session_leader".to_owned());
     }
-    Ok(Actor { tree: tree_of(&claimed, leader), observed, claimed, missing })
+    Ok(Actor { tree: tree_of(&claimed, &observed, leader), observed, claimed, missing })
 }
 
 /// Name of this host, as `uname -n` says it.
@@ -89,19 +89,53 @@ fn session_leader(own: &Stat) -> (ProcessRef, bool) {
     }
 }
 
-/// One attempt of a CI job where a run is claimed, else one session. Parts that are not claimed are empty.
-fn tree_of(claimed: &Claimed, leader: ProcessRef) -> Tree {
+/// Short names of processes that start CI jobs, as the kernel keeps them: at most 15 bytes.
+const RUNNERS: [&str; 6] =
+    ["Runner.Listener", "Runner.Worker", "act_runner", "gitea-runner", "forgejo-runner", "gitlab-runner"];
+
+/// One attempt of a CI job where a run is claimed, else one container, else what a runner started, else one session.
+/// Parts of a run that are not claimed are empty.
+fn tree_of(claimed: &Claimed, observed: &Observed, leader: ProcessRef) -> Tree {
     let part = |value: &Option<String>| value.clone().unwrap_or_default();
-    match &claimed.run_id {
-        Some(run) => {
-            Tree::ci(&part(&claimed.repository), run, &part(&claimed.job), &part(&claimed.run_attempt))
-        }
-        None => Tree::session(leader),
+    if let Some(run) = &claimed.run_id {
+        return Tree::ci(&part(&claimed.repository), run, &part(&claimed.job), &part(&claimed.run_attempt));
     }
+    if let Some(container) = observed.cgroup.as_deref().and_then(container_of) {
+        return Tree::container(container);
+    }
+    runners_child(observed).map_or_else(|| Tree::session(leader), Tree::runners_child)
+}
+
+/// The control group of the container that `cgroup` is in or below, if its name is one that engines give.
+fn container_of(cgroup: &str) -> Option<&str> {
+    let is_id = |name: &str| name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let of_engine = |name: &str| {
+        let name = name.strip_suffix(".scope").unwrap_or(name);
+        let id = name.rsplit_once('-').map_or(name, |(_, id)| id);
+        is_id(id)
+    };
+    let mut end = 0;
+    for part in cgroup.split('/') {
+        end += part.len();
+        if of_engine(part) {
+            return Some(&cgroup[..end]);
+        }
+        end += 1;
+    }
+    None
+}
+
+/// What the outermost runner above the caller started: its job, with everything that the job started.
+fn runners_child(observed: &Observed) -> Option<ProcessRef> {
+    let runner = observed.ancestors.iter().rposition(|parent| RUNNERS.contains(&parent.command.as_str()))?;
+    let child = runner.checked_sub(1).map(|below| observed.ancestors[below].process);
+    Some(child.unwrap_or(observed.process))
 }
 
 #[cfg(test)]
 mod tests {
+    use palisade_core::actor::Ancestor;
+
     use super::*;
 
     const LEADER: ProcessRef = ProcessRef { pid: 40, start_ticks: 7 };
@@ -116,12 +150,54 @@ mod tests {
             run_attempt: text("2"),
             ..Claimed::default()
         };
-        assert_eq!(tree_of(&job, LEADER).as_str(), "ci:octo/site:91:deploy:2");
-        assert_eq!(
-            tree_of(&Claimed { run_attempt: None, ..job }, LEADER).as_str(),
-            "ci:octo/site:91:deploy:"
-        );
-        assert_eq!(tree_of(&Claimed::default(), LEADER).as_str(), "session:40:7");
+        let tree = |claimed: &Claimed| tree_of(claimed, &observed("/user.slice", &[]), LEADER);
+        assert_eq!(tree(&job).as_str(), "ci:octo/site:91:deploy:2");
+        assert_eq!(tree(&Claimed { run_attempt: None, ..job }).as_str(), "ci:octo/site:91:deploy:");
+        assert_eq!(tree(&Claimed::default()).as_str(), "session:40:7");
+    }
+
+    fn observed(cgroup: &str, commands: &[&str]) -> Observed {
+        let parent = |(pid, command): (u32, &&str)| Ancestor {
+            process: ProcessRef { pid, start_ticks: 1 },
+            uid: 1,
+            command: (*command).to_owned(),
+            executable: None,
+            script: None,
+        };
+        Observed {
+            uid: 1,
+            gid: 1,
+            user: None,
+            process: ProcessRef { pid: 99, start_ticks: 1 },
+            session: 40,
+            cwd: None,
+            cgroup: Some(cgroup.to_owned()),
+            host: String::new(),
+            machine_id: None,
+            ancestors: (100..).zip(commands).map(parent).collect(),
+        }
+    }
+
+    #[test]
+    fn without_a_run_a_container_is_a_tree_then_what_a_runner_started() {
+        let tree = |cgroup: &str, commands: &[&str]| {
+            tree_of(&Claimed::default(), &observed(cgroup, commands), LEADER).as_str().to_owned()
+        };
+        let id = "0123456789abcdef".repeat(4);
+        for container in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/machine.slice/libpod-{id}.scope"),
+            format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+        ] {
+            assert_eq!(tree(&container, &[]), format!("container:{container}"));
+            assert_eq!(tree(&format!("{container}/init"), &["act_runner"]), format!("container:{container}"));
+        }
+        assert_eq!(tree("/x", &["sh", "bash", "act_runner", "systemd"]), "runner:101:1");
+        assert_eq!(tree("/x", &["act_runner"]), "runner:99:1");
+        let worker = ["bash", "Runner.Worker", "Runner.Listener", "systemd"];
+        assert_eq!(tree("/x", &worker), "runner:101:1", "one tree per job, and a worker is one job's");
+        assert_eq!(tree("/user.slice/session-3.scope", &["bash", "sshd"]), "session:40:7");
     }
 
     #[test]

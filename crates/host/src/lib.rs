@@ -23,6 +23,7 @@ pub mod lease;
 pub mod peer;
 pub mod process;
 pub mod random;
+pub mod registration;
 pub mod state;
 
 pub use environment::Environment;

@@ -131,6 +131,12 @@ impl StateDirectory {
         self.root.join("key")
     }
 
+    /// Folder of registrations.
+    #[must_use]
+    pub fn registrations(&self) -> PathBuf {
+        self.root.join("registrations")
+    }
+
     /// Folder of snapshots, which are redacted.
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {

@@ -10,5 +10,6 @@ mod lease;
 mod lease_files;
 mod peer;
 mod process;
+mod registration;
 mod roles;
 mod state;
