@@ -1,5 +1,7 @@
 //! The command line, as types.
 
+pub(crate) mod bypass;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ pub(crate) struct Global {
     /// Print one JSON document on standard output instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say nothing on standard error but errors.
+    /// Say nothing on standard error but errors and open guards.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// When to colour the output.
@@ -71,6 +73,10 @@ pub(crate) enum Command {
     Journal(JournalCommand),
     /// Look for what is wrong on this host; each finding comes with its fix.
     Doctor(Pm2Home),
+    /// Open guards for a while: nothing is refused until it ends by itself.
+    Off(bypass::OffArgs),
+    /// End a bypass before its time.
+    On(bypass::OnArgs),
     /// Explain a code, such as PAL-101.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.

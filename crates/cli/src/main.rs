@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
     };
     let output = Output::new(&cli.global);
+    if !matches!(cli.command, Command::Off(_) | Command::On(_)) {
+        output.note_bypasses(command::bypass::in_force());
+    }
     match run(&cli.command, output) {
         Ok(code) => ExitCode::from(code),
         Err(failure) if failure.exit == Exit::Done => ExitCode::SUCCESS,
@@ -57,6 +60,8 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
             Exit::Done
         }
+        Command::Off(args) => command::bypass::off(output, args)?,
+        Command::On(args) => command::bypass::on(output, args)?,
         Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,
         Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,
         Command::Deploy(args) => {

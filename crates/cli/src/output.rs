@@ -1,10 +1,13 @@
 //! Data on standard output, talk on standard error.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
+use palisade_core::Bypass;
 use palisade_core::text::escaped_lines;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::{Color, Global};
 use crate::failure::Failure;
@@ -16,6 +19,9 @@ pub(crate) struct Output {
     quiet: bool,
     terminal: bool,
 }
+
+/// Guards that are open while this command runs: every document of it says so.
+static OPEN: OnceLock<Vec<Bypass>> = OnceLock::new();
 
 /// Bad news.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -41,6 +47,13 @@ impl Output {
         Self { json: global.json, quiet: global.quiet, terminal: io::stderr().is_terminal() }
     }
 
+    /// Shows the guards that are open, now and in every document that follows.
+    pub(crate) fn note_bypasses(&self, bypasses: Vec<Bypass>) {
+        for bypass in OPEN.get_or_init(|| bypasses) {
+            writeln!(anstream::stderr(), "{}", crate::command::bypass::notice(bypass)).unwrap_or_default();
+        }
+    }
+
     /// A line of data. Nothing in JSON mode, where the one document is the data.
     pub(crate) fn data(&self, line: impl std::fmt::Display) -> Result<(), Failure> {
         if !self.json {
@@ -52,7 +65,13 @@ impl Output {
     /// The one JSON document. Nothing in text mode.
     pub(crate) fn document(&self, document: &impl Serialize) -> Result<(), Failure> {
         if self.json {
-            Self::json_line(document)?;
+            return match OPEN.get().is_some_and(|open| !open.is_empty()) {
+                true => {
+                    let document = serde_json::to_value(document).map_err(io::Error::from)?;
+                    Self::json_line(&with_bypasses(document))
+                }
+                false => Self::json_line(document),
+            };
         }
         Ok(())
     }
@@ -100,7 +119,15 @@ impl Output {
         // As in `talk`: there is no one left to tell.
         err.write_all(text.as_bytes()).unwrap_or_default();
         if self.json {
-            Self::json_line(&failure.to_json()).unwrap_or_default();
+            Self::json_line(&with_bypasses(failure.to_json())).unwrap_or_default();
         }
     }
+}
+
+/// Adds the open guards to a document that is an object.
+fn with_bypasses(mut document: Value) -> Value {
+    if let (Value::Object(fields), Some(open)) = (&mut document, OPEN.get().filter(|open| !open.is_empty())) {
+        fields.insert("bypasses".to_owned(), serde_json::to_value(open).unwrap_or_default());
+    }
+    document
 }

@@ -97,6 +97,9 @@ codes! {
     /// A call that the daemon must never be given.
     BadCall = 405, "a call that the daemon must not be given";
 
+    /// A bypass cannot be written or ended.
+    BypassUnusable = 421, "a bypass can be neither begun nor ended";
+
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";
     /// The journal cannot be written.

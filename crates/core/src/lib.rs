@@ -11,6 +11,7 @@
 
 pub mod ablation;
 pub mod actor;
+pub mod bypass;
 pub mod canonical;
 pub mod code;
 pub mod deployer;
@@ -33,6 +34,7 @@ pub mod verdict;
 pub mod verification;
 
 pub use actor::Actor;
+pub use bypass::{Bypass, BypassId};
 pub use code::Code;
 pub use exit::Exit;
 pub use ledger::Ledger;

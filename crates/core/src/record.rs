@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::bypass::{Bypass, BypassId};
 use crate::name::Scope;
 use crate::outcome::{Outcome, TargetOutcome};
 use crate::plan::Target;
@@ -64,6 +65,12 @@ pub enum Event {
     Repeated(Repeated),
     /// A firewall judged one call.
     Called(Called),
+    /// A guard was opened by `palisade off`. It ends at the moment that it names.
+    BypassBegan(Bypass),
+    /// A bypass was ended before its time.
+    BypassEnded(BypassEnded),
+    /// An administrator acts on a guard, its policy or its daemon, or has acted.
+    Administered(Administered),
 }
 
 /// Another policy came into force.
@@ -118,6 +125,62 @@ pub struct Called {
     pub total: usize,
     /// The grounds; empty if nothing objects.
     pub findings: Vec<Finding>,
+    /// The bypass by which it passed in spite of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<BypassId>,
+}
+
+/// A bypass that was ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BypassEnded {
+    /// Which one.
+    pub id: BypassId,
+}
+
+/// What an administrator did, or is about to do, beside judged operations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Administered {
+    /// What.
+    pub act: Act,
+    /// Whether it is about to begin, or how it ended.
+    pub phase: Phase,
+    /// The home of the daemon that it is about.
+    pub home: String,
+    /// What was found or done, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// An act of an administrator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// A guard is put in front of the daemon.
+    GuardInstall,
+    /// It is taken away.
+    GuardRemove,
+    /// The mode of apps is changed.
+    GuardMode,
+    /// The daemon is ended with its apps.
+    DaemonKill,
+    /// The daemon is replaced by one of another version, its apps come back.
+    DaemonUpdate,
+    /// The list is saved for the next start.
+    Save,
+    /// Log files are emptied.
+    Flush,
+}
+
+/// How far an act of an administrator is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is about to begin.
+    Begun,
+    /// It came out as planned.
+    Done,
+    /// It did not.
+    Failed,
 }
 
 /// What a firewall did with a call.
@@ -130,6 +193,8 @@ pub enum Ruling {
     Observed,
     /// It never reached the daemon.
     Refused,
+    /// Rules object in enforce, and a bypass is in force: it is handed to the daemon.
+    Bypassed,
 }
 
 /// An operation about to be carried out.

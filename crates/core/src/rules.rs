@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ablation::{self, Check};
+use crate::bypass::BypassId;
 use crate::code::Code;
 use crate::ledger::{self, Ledger};
 use crate::plan::{Plan, Target};
@@ -51,15 +52,40 @@ impl Policy {
         ledger: &Ledger,
         now: Timestamp,
     ) -> Verdict {
-        let judged = Judged { policy: self, request, plan: &plan, ledger, now };
-        let active = RULES.iter().filter(|(check, _)| !ablation::is_off(*check));
-        let findings: Vec<Finding> = active.flat_map(|(_, rule)| rule(&judged)).collect();
+        let findings = self.findings(request, &plan, ledger, now);
         let decision = match (findings.is_empty(), mode) {
             (true, _) => Decision::Permit(Permit::new(plan, Authority::Judged)),
             (false, Mode::Observe) => Decision::Permit(Permit::new(plan, Authority::Observed)),
             (false, Mode::Enforce) => Decision::Refuse(Refusal { plan, findings: findings.clone() }),
         };
         Verdict { findings, decision }
+    }
+
+    /// Judges as [`Policy::judge`] while a bypass is in force: whatever the rules find is told, and the permit names the
+    /// bypass.
+    ///
+    /// An empty selection is refused all the same: there is nothing that a bypass could open.
+    #[must_use]
+    pub fn judge_bypassed(
+        &self,
+        bypass: &BypassId,
+        request: &Request,
+        plan: Plan,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Verdict {
+        let findings = self.findings(request, &plan, ledger, now);
+        let decision = match plan.targets.is_empty() && !findings.is_empty() {
+            true => Decision::Refuse(Refusal { plan, findings: findings.clone() }),
+            false => Decision::Permit(Permit::new(plan, Authority::Bypassed(bypass.clone()))),
+        };
+        Verdict { findings, decision }
+    }
+
+    fn findings(&self, request: &Request, plan: &Plan, ledger: &Ledger, now: Timestamp) -> Vec<Finding> {
+        let judged = Judged { policy: self, request, plan, ledger, now };
+        let active = RULES.iter().filter(|(check, _)| !ablation::is_off(*check));
+        active.flat_map(|(_, rule)| rule(&judged)).collect()
     }
 }
 

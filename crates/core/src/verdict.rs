@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::BypassId;
 use crate::code::Code;
 use crate::exit::Exit;
 use crate::name::Scope;
@@ -71,13 +72,15 @@ impl Refusal {
 }
 
 /// On what ground a permit was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Authority {
     /// No rule objected.
     Judged,
     /// A rule objected, and the mode is observe.
     Observed,
+    /// The guard was open by this bypass, whatever the rules found.
+    Bypassed(BypassId),
 }
 
 /// Leave to carry out one plan. Made by the judge only, used once.
@@ -99,6 +102,12 @@ impl Permit {
         &self.plan
     }
 
+    /// On what ground it was given.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Arms the permit with the proof that its intent is durable, under the lease's term.
     pub fn arm(self, intent: Receipt, term: Term) -> Armed {
         Armed { plan: self.plan, authority: self.authority, intent, term }
@@ -107,8 +116,8 @@ impl Permit {
 
 /// Proof that a record is on disk. Only the journal makes one (`cargo xtask tidy` looks).
 ///
-/// The one exception is a restart or reload of one's own app while the journal cannot be written: its record
-/// went to the system log, and the receipt says so.
+/// The one exception is a restart or reload of one's own app, or any act under a bypass, while the journal cannot be
+/// written: its record went to the system log, and the receipt says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     place: Place,
@@ -127,7 +136,8 @@ impl Receipt {
         Self { place: Place::Journal { sequence, leaf } }
     }
 
-    /// For the pipeline, once the system log has taken the record of an operation that takes nothing down.
+    /// For the pipeline, once the system log has taken the record of an operation that takes nothing down, or that
+    /// a bypass permits.
     #[must_use]
     pub const fn for_system_log() -> Self {
         Self { place: Place::SystemLog }
@@ -180,8 +190,8 @@ impl Armed {
 
     /// On what ground.
     #[must_use]
-    pub const fn authority(&self) -> Authority {
-        self.authority
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The record of the intent.

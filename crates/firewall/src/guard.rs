@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palisade_core::actor::Tree;
+use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::policy::Mode;
 use palisade_core::record::{Called, Ruling};
 use palisade_core::text::Shown;
 use palisade_core::{Code, Finding, Policy, Timestamp};
+use palisade_host::bypass::Folders;
 use palisade_host::state::StateDirectory;
-use palisade_host::{clock, lease, random};
+use palisade_host::{Environment, clock, lease, random};
 use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pm2::methods::Method;
@@ -59,17 +61,20 @@ pub(crate) struct Guard {
     log: Option<CallLog>,
     refused: BTreeMap<Tree, (Timestamp, String)>,
     offered: watch::Sender<Arc<[Method]>>,
+    bypasses: Folders,
 }
 
 impl Guard {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         policy: Policy,
         state: StateDirectory,
         view: View,
         log: CallLog,
         offered: watch::Sender<Arc<[Method]>>,
     ) -> Self {
-        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), offered }
+        let uid = rustix::process::geteuid().as_raw();
+        let bypasses = Folders::of(&Environment::of_this_process(), uid);
+        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), offered, bypasses }
     }
 
     /// Answers until every connection is gone.
@@ -98,12 +103,19 @@ impl Guard {
     }
 
     async fn answer(&mut self, caller: &Caller, method: &'static str, kind: &Kind) -> Answer {
-        let (judgement, actor, called) = match self.judge(caller, method, kind).await {
+        let (mut judgement, actor, mut called) = match self.judge(caller, method, kind).await {
             Ok(judged) => judged,
             Err(reason) => return Answer::Refuse(unreachable(method, &reason)),
         };
+        if judgement.ruling == Ruling::Refused
+            && let Some(bypass) = self.opening(&called.daemon.home)
+        {
+            judgement.ruling = Ruling::Bypassed;
+            (called.ruling, called.bypass) = (Ruling::Bypassed, Some(bypass.id));
+        }
         let is_worth_a_record = called.takes_down || !called.findings.is_empty();
         let (scope, grounds) = (called.scope.clone(), called.evidence.clone());
+        let home = called.daemon.home.clone();
         if judgement.ruling == Ruling::Refused {
             self.remember(&actor.tree, method, &judgement);
         }
@@ -116,9 +128,16 @@ impl Guard {
                 let who = scope.map(|scope| scope.to_string());
                 Answer::Refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
             }
-            (Ruling::Passed, Mode::Enforce, Recorded::SystemLog) => Answer::Refuse(unrecorded(method)),
-            (Ruling::Passed | Ruling::Observed, _, _) => self.pass(kind),
+            (Ruling::Passed, Mode::Enforce, Recorded::SystemLog) if self.opening(&home).is_none() => {
+                Answer::Refuse(unrecorded(method))
+            }
+            (Ruling::Passed | Ruling::Observed | Ruling::Bypassed, _, _) => self.pass(kind),
         }
+    }
+
+    /// The bypass that opens this guard now. Looked for only where something would be refused.
+    fn opening(&self, home: &str) -> Option<Bypass> {
+        self.bypasses.opening(&Opened::pm2_home(home))
     }
 
     /// What may be there afterwards was not seen yet.
@@ -174,6 +193,7 @@ impl Guard {
             takes_down: judgement.takes_down,
             total: seen.processes.iter().filter(|process| !process.module).count(),
             findings: judgement.findings.clone(),
+            bypass: None,
         };
         Ok((judgement, actor, called))
     }
@@ -206,6 +226,7 @@ impl Guard {
             takes_down: false,
             total: seen.processes.len(),
             findings: vec![bad_call(why)],
+            bypass: None,
         };
         let actor = caller.actor.clone();
         self.blocking(move |log| log.record(&actor, called)).await;

@@ -303,7 +303,10 @@ fn spends_reserve(event: &Event) -> bool {
         | Event::Outcome(_)
         | Event::Reconciled(_)
         | Event::Recovered(_)
-        | Event::DeploymentEnded(_) => true,
+        | Event::DeploymentEnded(_)
+        | Event::BypassBegan(_)
+        | Event::BypassEnded(_)
+        | Event::Administered(_) => true,
         Event::PolicyChanged(_)
         | Event::Refused(_)
         | Event::DeploymentStarted(_)

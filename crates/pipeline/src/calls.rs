@@ -146,8 +146,8 @@ impl CallLog {
         }
         let mut within = objected().filter(|(record, _)| is_new(record, self.window)).peekable();
         let newest = within.peek().map(|(record, _)| record.op.clone());
-        // An observed call that takes something down is charged to its caller, so each is a record.
-        let counts = !(called.takes_down && called.ruling == Ruling::Observed);
+        // A call that takes something down in spite of an objection is charged to its caller, so each is a record.
+        let counts = !called.takes_down || called.ruling == Ruling::Refused;
         (counts && within.count() >= QUOTA).then_some(newest).flatten()
     }
 }

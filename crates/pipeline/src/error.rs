@@ -38,6 +38,9 @@ pub enum Error {
     /// No random bytes for an id.
     #[error("cannot make an operation's id")]
     Random(#[from] random::Error),
+    /// No policy is in force, and the journal names none.
+    #[error("no policy is in force, so there is none that a record could name")]
+    NoPolicy,
     /// A stored snapshot cannot be used.
     #[error("snapshot {id}: {reason}")]
     Snapshot {
@@ -82,7 +85,9 @@ impl Error {
             Self::LeaseHeld { .. } => Exit::LeaseHeld,
             Self::Journal(_) => Exit::Journal,
             Self::PolicyRolledBack { .. } => Exit::Refused,
-            Self::Lease(_) | Self::State(_) | Self::Random(_) | Self::Snapshot { .. } => Exit::Failure,
+            Self::Lease(_) | Self::State(_) | Self::Random(_) | Self::NoPolicy | Self::Snapshot { .. } => {
+                Exit::Failure
+            }
         }
     }
 
@@ -95,6 +100,7 @@ impl Error {
             Self::Journal(error) => Some(journal_code(error)),
             Self::PolicyRolledBack { .. } => Some(Code::PolicyRolledBack),
             Self::Snapshot { .. } => Some(Code::SnapshotMissing),
+            Self::NoPolicy => Some(Code::PolicyMissing),
             Self::Lease(_) | Self::State(_) | Self::Random(_) => None,
         }
     }
@@ -110,6 +116,7 @@ impl Error {
                 "restore the newer policy file, or give it a revision of {} or more if its content is meant",
                 recorded.revision
             ),
+            Self::NoPolicy => "run `palisade init`".to_owned(),
             Self::Snapshot { .. } => "see `palisade pm2 snapshots` for those that are kept".to_owned(),
             Self::Lease(_) | Self::State(_) | Self::Random(_) => "look at the folder named above".to_owned(),
         }

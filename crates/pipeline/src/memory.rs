@@ -124,7 +124,10 @@ pub fn unsettled(
             | Event::DeploymentEnded(_)
             | Event::Recovered(_)
             | Event::Repeated(_)
-            | Event::Called(_) => {}
+            | Event::Called(_)
+            | Event::BypassBegan(_)
+            | Event::BypassEnded(_)
+            | Event::Administered(_) => {}
         }
     }
     let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);

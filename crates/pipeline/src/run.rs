@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_core::ablation::{self, Check};
+use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::outcome::{Outcome, TargetOutcome, TargetResult};
 use palisade_core::policy::{Mode, PolicyRef};
 use palisade_core::process::DaemonIdentity;
@@ -11,11 +12,13 @@ use palisade_core::snapshot::SnapshotId;
 use palisade_core::verdict::Authority;
 use palisade_core::verification::Verification;
 use palisade_core::{
-    Armed, Decision, Exit, Operation, Permit, Plan, Policy, Receipt, Refusal, Request, Snapshot, Term,
+    Armed, Decision, Exit, Finding, Operation, Permit, Plan, Policy, Receipt, Refusal, Request, Snapshot,
+    Term, Timestamp, Verdict,
 };
-use palisade_host::clock;
+use palisade_host::bypass::Folders;
 use palisade_host::lease::Holder;
 use palisade_host::state::StateDirectory;
+use palisade_host::{Environment, clock};
 
 use crate::deployment::Leased;
 use crate::error::{Error, is_unwritable};
@@ -56,6 +59,13 @@ pub enum Progress<'a> {
     Waiting(&'a Holder),
     /// The whole list, before anything is touched.
     Snapshot(&'a Snapshot),
+    /// Rules object, and this bypass permits the plan all the same.
+    Bypassed {
+        /// The bypass.
+        bypass: &'a Bypass,
+        /// What the rules found.
+        findings: &'a [Finding],
+    },
     /// The plan was permitted and is about to be carried out.
     Permitted(&'a Plan),
     /// The journal cannot take the record; this line went to the system log, or could not even go there.
@@ -172,11 +182,14 @@ pub async fn run<R: Resource>(
         return Ok(Report::Stale { fresh: plan, differences });
     }
 
-    let memory = Memory::read(&context.state.journal(), taken_at, context.policy.limits.window)?;
-    check_revision(context.host_policy, &memory)?;
+    let bypass = opening(&daemon);
+    let memory = remembered(&context, taken_at, bypass.is_some())?;
     let ledger = memory.ledger(taken_at, context.policy.limits.window);
-    let verdict = context.policy.judge(Mode::Enforce, &request, plan, &ledger, taken_at);
-    let permit = match verdict.decision {
+    let Verdict { findings, decision } = match &bypass {
+        Some(bypass) => context.policy.judge_bypassed(&bypass.id, &request, plan, &ledger, taken_at),
+        None => context.policy.judge(Mode::Enforce, &request, plan, &ledger, taken_at),
+    };
+    let permit = match decision {
         Decision::Permit(permit) => permit,
         Decision::Refuse(refusal) if request.tolerates_absence && refusal.is_only_absence() => {
             return Ok(Report::NothingToDo(refusal.plan));
@@ -187,11 +200,32 @@ pub async fn run<R: Resource>(
             return Ok(Report::Refused { refusal, recorded });
         }
     };
+    if let (Some(bypass), false) = (&bypass, findings.is_empty()) {
+        (context.progress)(Progress::Bypassed { bypass, findings: &findings });
+    }
     fault::reached(Step::Judged);
     let Some(leased) = leased else { return Ok(Report::Planned(permit.plan().clone())) };
 
     (context.progress)(Progress::Permitted(permit.plan()));
     carry_out(resource, &request, context, before, permit, &leased, &memory).await
+}
+
+/// The bypass that is in force for the guard of this daemon, as this user may see it.
+fn opening(daemon: &DaemonIdentity) -> Option<Bypass> {
+    let uid = rustix::process::geteuid().as_raw();
+    Folders::of(&Environment::of_this_process(), uid).opening(&Opened::pm2_home(&daemon.home))
+}
+
+/// What the journal remembers, under a policy that did not go back. A bypass does without: it is for the night on
+/// which the journal or the policy is what is broken.
+fn remembered(context: &Context<'_>, now: Timestamp, bypassed: bool) -> Result<Memory, Error> {
+    let read = Memory::read(&context.state.journal(), now, context.policy.limits.window)
+        .map_err(Error::from)
+        .and_then(|memory| check_revision(context.host_policy, &memory).map(|()| memory));
+    match read {
+        Err(_) if bypassed => Ok(Memory::default()),
+        read => read,
+    }
 }
 
 /// From the permit to the recorded outcome: keep the values, record the intent, act, verify, record.
@@ -210,7 +244,7 @@ async fn carry_out<R: Resource>(
     fault::reached(Step::Kept);
 
     leased.confirm()?;
-    let intent = intent(permit.plan(), &before, term);
+    let intent = intent(&permit, &before, term);
     let (mut writer, receipt) = record_intent(request, &mut context, memory, intent)?;
     fault::reached(Step::Intended);
 
@@ -255,13 +289,14 @@ pub(crate) fn check_revision(host_policy: &PolicyRef, memory: &Memory) -> Result
     }
 }
 
-fn intent(plan: &Plan, before: &Snapshot, term: &Term) -> Intent {
+fn intent(permit: &Permit, before: &Snapshot, term: &Term) -> Intent {
+    let plan = permit.plan();
     Intent {
         operation: plan.operation,
         scope: plan.scope.clone(),
         daemon: plan.daemon.clone(),
         term: term.clone(),
-        authority: Authority::Judged,
+        authority: permit.authority().clone(),
         snapshot: before.id.clone(),
         bundle: before.bundle.clone(),
         plan: plan.digest(),
@@ -271,7 +306,8 @@ fn intent(plan: &Plan, before: &Snapshot, term: &Term) -> Intent {
 }
 
 /// Makes the intent durable. A restart or reload of one's own takes nothing down, so it passes with a record in
-/// the system log when the journal cannot be written; everything else is not carried out then.
+/// the system log when the journal cannot be written, and so does what a bypass permits; everything else is not
+/// carried out then.
 fn record_intent(
     request: &Request,
     context: &mut Context<'_>,
@@ -289,7 +325,7 @@ fn record_intent(
         Ok((Some(writer), receipt))
     });
     match written {
-        Err(Error::Journal(error)) if is_unwritable(&error) && passes_unrecorded(request.operation) => {
+        Err(Error::Journal(error)) if may_pass_unrecorded(&error, request.operation, &intent.authority) => {
             let line = format!(
                 "degraded record: {} of {} by uid {}: {error}",
                 request.operation, request.scope, request.actor.observed.uid
@@ -302,8 +338,13 @@ fn record_intent(
     }
 }
 
-const fn passes_unrecorded(operation: Operation) -> bool {
-    matches!(operation, Operation::Restart | Operation::Reload)
+const fn may_pass_unrecorded(
+    error: &palisade_journal::Error,
+    operation: Operation,
+    authority: &Authority,
+) -> bool {
+    matches!(authority, Authority::Bypassed(_))
+        || is_unwritable(error) && matches!(operation, Operation::Restart | Operation::Reload)
 }
 
 /// Looks at the resource again. That it cannot be looked at is an answer too, hence no error.

@@ -1,5 +1,6 @@
 //! One module per command: parse, call, render. No decision is made here.
 
+pub(crate) mod bypass;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod explain;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use palisade_config::HostPolicy;
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
-use palisade_core::{Actor, Exit, Operation, Plan, Request, Selection, canonical, plan};
+use palisade_core::{Actor, Exit, Finding, Operation, Plan, Request, Selection, canonical, plan};
 use palisade_host::{clock, files, random};
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{Context, Progress, Report, run};
@@ -198,6 +198,12 @@ fn tell(output: Output, step: &Progress<'_>) {
                 snapshot.id.as_str(),
                 snapshot.processes.len()
             ));
+        }
+        Progress::Bypassed { bypass, findings } => {
+            for finding in *findings {
+                let Finding { code, message, .. } = finding;
+                output.talk(format_args!("passed by bypass {} in spite of {code}: {message}", bypass.id));
+            }
         }
         Progress::Permitted(plan) => {
             for line in render::plan::plan(plan) {

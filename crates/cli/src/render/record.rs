@@ -2,7 +2,7 @@
 
 use palisade_core::Record;
 use palisade_core::outcome::Outcome;
-use palisade_core::record::{Called, Event, Ruling};
+use palisade_core::record::{Act, Administered, Called, Event, Phase, Ruling};
 use palisade_core::text::escaped;
 
 use super::actor;
@@ -66,8 +66,35 @@ fn what(event: &Event) -> String {
             format!("cut an incomplete record of {} bytes after a crash", recovered.dropped_bytes)
         }
         Event::Called(called) => call(called),
+        Event::BypassBegan(bypass) => format!(
+            "BYPASS {} opens {} for {} s: {}",
+            bypass.id,
+            bypass.opened,
+            bypass.left(bypass.from_boot_ms).as_secs(),
+            bypass.reason
+        ),
+        Event::BypassEnded(ended) => format!("bypass {} ended before its time", ended.id),
+        Event::Administered(done) => administered(done),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
+}
+
+fn administered(done: &Administered) -> String {
+    let act = match done.act {
+        Act::GuardInstall => "install of the guard",
+        Act::GuardRemove => "removal of the guard",
+        Act::GuardMode => "change of the guard's mode",
+        Act::DaemonKill => "end of the daemon and its apps",
+        Act::DaemonUpdate => "update of the daemon",
+        Act::Save => "save of the list",
+        Act::Flush => "flush of logs",
+    };
+    let phase = match done.phase {
+        Phase::Begun => "begins",
+        Phase::Done => "done",
+        Phase::Failed => "FAILED",
+    };
+    format!("{act} of PM2 at {}: {phase} {}", done.home, done.details.join("; ")).trim_end().to_owned()
 }
 
 fn call(called: &Called) -> String {
@@ -75,6 +102,7 @@ fn call(called: &Called) -> String {
         Ruling::Passed => "call passed",
         Ruling::Observed => "call observed",
         Ruling::Refused => "CALL REFUSED",
+        Ruling::Bypassed => "CALL PASSED BY A BYPASS",
     };
     let scope = called.scope.as_ref().map_or_else(|| "nobody known".to_owned(), ToString::to_string);
     let codes: Vec<String> = called.findings.iter().map(|finding| finding.code.to_string()).collect();

@@ -137,6 +137,8 @@ impl TestEnv {
         command.env("HOME", self.home()).env("PM2_HOME", self.pm2.home());
         command.env("XDG_CONFIG_HOME", self.folder.join("config"));
         command.env("XDG_STATE_HOME", self.folder.join("state"));
+        // Guards that one test opens are not open in another.
+        command.env("PALISADE_RUNTIME", self.folder.join("runtime"));
         // The switch of the ablation run goes through to the binary under test.
         for name in ["PATH", "PALISADE_ABLATE"] {
             #[expect(clippy::disallowed_methods, reason = "a test hands on two of its own variables")]

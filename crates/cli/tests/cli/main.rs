@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
 
+mod bypass;
 mod codes;
 mod deploy;
 mod env;

@@ -2,7 +2,7 @@
 
 use palisade_core::policy::{Limits, Mode, Owner};
 use palisade_core::verdict::Authority;
-use palisade_core::{Code, Decision, Ledger, Operation, Plan, Policy, Selection};
+use palisade_core::{BypassId, Code, Decision, Ledger, Operation, Plan, Policy, Selection};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -62,7 +62,23 @@ fn observing_tells_the_findings_and_permits() {
     let Decision::Permit(permit) = verdict.decision else { panic!("refused") };
     let term = palisade_core::Term { scope: asked.scope.clone(), number: 1 };
     let armed = permit.arm(palisade_core::Receipt::for_durable_record(0, String::new()), term);
-    assert_eq!(armed.authority(), Authority::Observed);
+    assert_eq!(armed.authority(), &Authority::Observed);
+}
+
+#[test]
+fn a_bypass_permits_what_the_rules_refuse_and_the_permit_names_it() {
+    let asked = request(Operation::Delete, scope("flyer-crawler", "production"), Selection::All);
+    let (policy, before, bypass) = (policy(), snapshot(&EIGHT), BypassId::new("1"));
+    let plan = Plan::draw(&asked, &before, &policy);
+    let verdict = policy.judge_bypassed(&bypass, &asked, plan, &Ledger::default(), NOW);
+    assert!(!verdict.findings.is_empty(), "they are told all the same");
+    let Decision::Permit(permit) = verdict.decision else { panic!("refused") };
+    assert_eq!(permit.authority(), &Authority::Bypassed(bypass.clone()));
+
+    let nothing = request(Operation::Delete, scope("flyer-crawler", "production"), names(&[]));
+    let plan = Plan::draw(&nothing, &before, &policy);
+    let verdict = policy.judge_bypassed(&bypass, &nothing, plan, &Ledger::default(), NOW);
+    assert!(matches!(verdict.decision, Decision::Refuse(_)), "an empty selection never means all");
 }
 
 #[test]

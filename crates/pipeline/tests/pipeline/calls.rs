@@ -39,6 +39,7 @@ fn called(ruling: Ruling, target: &str) -> Called {
         takes_down: true,
         total: 8,
         findings: if ruling == Ruling::Passed { Vec::new() } else { vec![finding] },
+        bypass: None,
     }
 }
 
