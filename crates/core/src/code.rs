@@ -99,6 +99,8 @@ codes! {
 
     /// A bypass cannot be written or ended.
     BypassUnusable = 421, "a bypass can be neither begun nor ended";
+    /// An app names its deployers, and the caller is none of them.
+    NoDeployer = 431, "the caller is no deployer of the app";
 
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";

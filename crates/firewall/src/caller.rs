@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use palisade_core::Actor;
 use palisade_core::actor::{Claimed, Observed, ProcessRef, Tree};
 use palisade_host::peer::Peer;
-use palisade_host::{context, process};
+use palisade_host::{Environment, claims, context, process};
 
 use crate::evidence::Link;
 
@@ -25,15 +25,27 @@ impl Caller {
         known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new() })
     }
 
+    /// Whether the caller and its parents still are where they were: a process may go to another folder between two
+    /// calls, and a parent may end.
+    pub(crate) fn is_current(&self) -> bool {
+        let stays = |link: &Link| link.cwd.is_none() || folder_of(link.process) == link.cwd;
+        !self.chain.is_empty() && self.chain.iter().all(stays)
+    }
+
     fn named(process: ProcessRef, uid: u32) -> Option<Self> {
-        let actor = context::observe_process(process.pid, &process::environment(process.pid)).ok()?;
+        let mut actor = context::observe_process(process.pid, &process::environment(process.pid)).ok()?;
+        if actor.claimed.forge.is_none()
+            && let Some(variables) = variables_of_job(&actor)
+        {
+            actor = context::observe_process(process.pid, &variables).ok()?;
+        }
         if actor.observed.process != process || actor.observed.uid != uid {
             return None;
         }
         let own = Link { process, cwd: folder_of(process), script: None };
         let parents = actor.observed.ancestors.iter().map(|parent| Link {
             process: parent.process,
-            cwd: folder_of(parent.process),
+            cwd: folder_of(parent.process).filter(|_| !SERVERS.contains(&parent.command.as_str())),
             script: parent
                 .script
                 .as_ref()
@@ -43,6 +55,34 @@ impl Caller {
         let chain = std::iter::once(own).chain(parents).collect();
         Some(Self { actor, chain })
     }
+}
+
+/// Programs that start what others ask for: their working folder says where somebody started them. Short names, as
+/// the kernel keeps them.
+const SERVERS: [&str; 16] = [
+    "tmux: server",
+    "screen",
+    "SCREEN",
+    "sshd",
+    "sshd-session",
+    "cron",
+    "crond",
+    "atd",
+    "systemd",
+    "init",
+    "Runner.Listener",
+    "act_runner",
+    "gitea-runner",
+    "forgejo-runner",
+    "gitlab-runner",
+    "containerd-shim",
+];
+
+/// The variables of the nearest parent that runs in a CI job.
+fn variables_of_job(actor: &Actor) -> Option<Environment> {
+    let parents = actor.observed.ancestors.iter();
+    let mut variables = parents.map(|parent| process::environment(parent.process.pid));
+    variables.find(|variables| claims::forge_of(variables).is_some())
 }
 
 /// The working folder, if the process sees the same files as we do and is still the same process.

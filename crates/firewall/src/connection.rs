@@ -199,8 +199,10 @@ impl Connection {
     }
 
     fn caller(&mut self) -> Arc<Caller> {
-        let peer = &self.peer;
-        Arc::clone(self.caller.get_or_insert_with(|| Arc::new(Caller::of(peer))))
+        match &self.caller {
+            Some(caller) if caller.is_current() => Arc::clone(caller),
+            Some(_) | None => Arc::clone(self.caller.insert(Arc::new(Caller::of(&self.peer)))),
+        }
     }
 
     fn read_client(&mut self, from: &OwnedReadHalf) -> Result<(), Over> {

@@ -14,7 +14,7 @@ use palisade_core::text::Shown;
 use palisade_core::{Code, Finding, Policy, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::state::StateDirectory;
-use palisade_host::{Environment, clock, lease, random};
+use palisade_host::{Environment, clock, lease, random, registration};
 use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pm2::methods::Method;
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::asked::{BadCall, Kind};
 use crate::caller::Caller;
-use crate::evidence::{Leased, Standing, weigh};
+use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::view::View;
 
@@ -157,10 +157,19 @@ impl Guard {
         kind: &Kind,
     ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
         let (seen, folders) = self.view.look(&self.policy).await?;
-        let leases = leases(&self.state);
-        let standing = weigh(&caller.chain, seen.daemon.process, &leases, folders);
+        let (leases, registrations) = (leases(&self.state), registrations(&self.state));
+        let standing = weigh(Surroundings {
+            chain: &caller.chain,
+            actor: &caller.actor,
+            socket: None,
+            daemon: seen.daemon.process,
+            leases: &leases,
+            registrations: &registrations,
+            folders,
+            policy: &self.policy,
+        });
         let mut actor = caller.actor.clone();
-        if let Standing::Of { deployment: Some(tree), .. } = &standing {
+        if let Standing::Of { tree: Some(tree), .. } = &standing {
             actor.tree = tree.clone();
         }
         let log = self.log.as_ref().ok_or("the firewall's journal is gone")?;
@@ -254,6 +263,18 @@ fn leases(state: &StateDirectory) -> Vec<Leased> {
     let leased =
         |(scope, holder): (_, lease::Holder)| Leased { scope, term: holder.term, holder: holder.process };
     held.into_iter().map(leased).collect()
+}
+
+/// As leases: those that cannot be read are no evidence.
+fn registrations(state: &StateDirectory) -> Vec<Registered> {
+    let registered = |entry: registration::Registration| Registered {
+        tree: entry.tree(),
+        is_one_run: entry.run.is_some(),
+        scope: entry.scope,
+        process: entry.process,
+    };
+    let registrations = registration::list(&state.registrations()).unwrap_or_default();
+    registrations.into_iter().map(registered).collect()
 }
 
 /// The finding for a call that the daemon must not be given.

@@ -219,22 +219,47 @@ impl Case<'_> {
         names.into_iter().collect()
     }
 
+    /// The ground against a caller that belongs to no app, with the line that would identify it.
     fn unidentified(&self) -> Option<Finding> {
-        let fix =
-            "call from the app's own folder, or through `palisade deploy --app A --environment E -- CMD`";
-        match self.standing {
-            Standing::Of { .. } => None,
-            Standing::Contradicting { grounds } => Some(finding(
+        let told = |grounds: &[String]| grounds.join("; ");
+        let (code, message, line) = match self.standing {
+            Standing::Of { .. } => return None,
+            Standing::Contradicting { grounds } => (
                 Code::ContradictingEvidence,
-                format!("the caller cannot belong to two apps: {}", grounds.join("; ")),
-                fix,
-            )),
-            Standing::Unknown => Some(finding(
+                format!("the caller cannot belong to two apps: {}", told(grounds)),
+                None,
+            ),
+            Standing::NoDeployer { grounds, line } => (
+                Code::NoDeployer,
+                format!(
+                    "the policy names who deploys that app, and the caller is none of them: {}",
+                    told(grounds)
+                ),
+                line.as_ref(),
+            ),
+            Standing::Unknown { grounds, line } if grounds.is_empty() => (
                 Code::UnidentifiedCaller,
                 "nothing tells which app the caller belongs to, so it may read and change nothing".to_owned(),
-                fix,
-            )),
+                line.as_ref(),
+            ),
+            Standing::Unknown { grounds, line } => (
+                Code::UnidentifiedCaller,
+                format!(
+                    "the caller could belong to several apps, so it may change nothing: {}",
+                    told(grounds)
+                ),
+                line.as_ref(),
+            ),
+        };
+        let mut fix =
+            "call from the app's own folder, or through `palisade deploy --app A --environment E -- CMD`"
+                .to_owned();
+        if let Some(line) = line {
+            fix.push_str(&format!(
+                "; or an administrator adds to the app's entry of the host's policy: {line}"
+            ));
         }
+        Some(finding(code, message, &fix))
     }
 
     fn lifecycle(&self) -> Finding {

@@ -11,6 +11,7 @@ mod caller;
 mod connection;
 pub mod deed;
 pub mod evidence;
+pub mod folders;
 mod guard;
 pub mod judge;
 mod listen;

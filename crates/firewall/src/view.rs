@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_core::Policy;
-use palisade_core::policy::Owner;
+use palisade_core::policy::{App, Owner};
 use palisade_core::process::{DaemonIdentity, Process};
 use palisade_core::redact::Salt;
+use palisade_core::{Policy, Scope};
 use palisade_host::clock::{self, Stopwatch};
 use palisade_host::random;
 use palisade_pm2::client::{Answer, Client};
@@ -14,7 +14,7 @@ use palisade_pm2::list::Listing;
 use palisade_pm2::locate::Location;
 use palisade_pm2::methods::{Call, Method};
 
-use crate::evidence::{Folders, app_folder};
+use crate::folders::{Folders, app_folder};
 
 /// How old a list may be that a call is judged by.
 const FRESH_FOR: Duration = Duration::from_millis(50);
@@ -62,6 +62,7 @@ impl View {
             let listing = self.list().await?;
             let daemon = self.identity()?;
             let processes: Vec<Process> = listing.entries.into_iter().map(|entry| entry.process).collect();
+            self.folders.name(named_folders(policy));
             for process in &processes {
                 self.note_folder(process, policy);
             }
@@ -123,10 +124,22 @@ impl View {
             return;
         }
         if let (Owner::Scope(scope), Some(cwd)) = (policy.owner_of(&process.pin.name), &process.cwd) {
-            let folder = app_folder(Path::new(cwd));
-            // The kernel shows the folder of a process without symbolic links.
-            let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-            self.folders.add(folder, scope);
+            self.folders.add(resolved(app_folder(Path::new(cwd))), scope);
         }
     }
+}
+
+/// The folders that the policy names.
+fn named_folders(policy: &Policy) -> impl Iterator<Item = (PathBuf, Scope)> {
+    let of = |app: &App| {
+        let scope = app.scope.clone();
+        let folders: Vec<_> = app.folders.iter().map(|folder| resolved(folder.as_path())).collect();
+        folders.into_iter().map(move |folder| (folder, scope.clone()))
+    };
+    policy.apps.iter().flat_map(of)
+}
+
+/// The kernel shows the folder of a process without symbolic links.
+fn resolved(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }

@@ -72,7 +72,7 @@ fn actor() -> Actor {
 }
 
 fn of_shop() -> Standing {
-    Standing::Of { scope: scope("shop"), deployment: None, grounds: vec!["its folder".to_owned()] }
+    Standing::Of { scope: scope("shop"), tree: None, grounds: vec!["its folder".to_owned()] }
 }
 
 fn judged(policy: &Policy, standing: &Standing, before: Option<&str>, kind: &Kind) -> Judgement {
@@ -162,7 +162,7 @@ fn every_method_of_the_daemon_has_a_class_and_a_verdict_for_each_target() {
         let (row, own) = passes(&policy, &of_shop(), method, OWN);
         let others = [FOREIGN, PROTECTED, UNCLAIMED].map(|id| passes(&policy, &of_shop(), method, id).1);
         let nobody = [OWN, FOREIGN, PROTECTED, UNCLAIMED];
-        let nobody = nobody.map(|id| passes(&policy, &Standing::Unknown, method, id).1);
+        let nobody = nobody.map(|id| passes(&policy, &Standing::NOBODY, method, id).1);
         let (expected_own, expected_others, expected_nobody) = match row {
             Row::Reads => (true, [true; 3], [true; 4]),
             Row::Touches => (true, [false; 3], [false; 4]),
@@ -181,7 +181,7 @@ fn ruling(policy: &Policy, standing: &Standing, method: &str, args: &Value) -> (
 #[test]
 fn the_mode_is_that_of_the_target_and_what_nobody_claims_is_in_the_strictest() {
     let mixed = policy(Mode::Observe, Some(Mode::Enforce));
-    let delete = |id: u32| ruling(&mixed, &Standing::Unknown, "deleteProcessId", &json!([id])).0;
+    let delete = |id: u32| ruling(&mixed, &Standing::NOBODY, "deleteProcessId", &json!([id])).0;
     assert_eq!([OWN, FOREIGN, UNCLAIMED].map(delete), [Ruling::Observed, Ruling::Refused, Ruling::Refused]);
     assert_eq!(ruling(&mixed, &of_shop(), "killMe", &json!([{ "pid": 1 }])).0, Ruling::Refused);
     let lax = policy(Mode::Observe, None);
