@@ -5,14 +5,13 @@
 //! counts is the file's owner, which the kernel keeps: root, or the user that judges. A file of anybody else, and one
 //! that others may write, opens nothing.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::canonical;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::environment::Environment;
 use crate::{clock, files};
@@ -171,14 +170,7 @@ fn file_name(opened: &Opened) -> String {
 
 /// A file that counts: of root or of `uid`, written by nobody else, no link.
 fn read(path: &Path, uid: u32) -> Option<Bypass> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let file = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
-    let found = file.metadata().ok()?;
-    let counts = found.is_file() && (found.uid() == 0 || found.uid() == uid) && found.mode() & 0o022 == 0;
-    if !counts {
-        return None;
-    }
-    serde_json::from_slice(&files::read_from(file, path, MAX_BYTES).ok()?).ok()
+    serde_json::from_slice(&files::read_if_of(path, &[0, uid], MAX_BYTES)?).ok()
 }
 
 /// Makes the folder, with exactly that mode, where it is absent. Its parents are the system's.

@@ -217,6 +217,17 @@ fn check_parent(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The content of a regular file of at most `max` bytes that only one of `owners` can have written: it is theirs, no
+/// link, and neither its group nor others may write it. `None` for anything else, so that it counts for nothing.
+#[must_use]
+pub fn read_if_of(path: &Path, owners: &[u32], max: u64) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let file = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
+    let found = file.metadata().ok()?;
+    let counts = found.is_file() && owners.contains(&found.uid()) && found.mode() & 0o022 == 0;
+    if counts { read_from(file, path, max).ok() } else { None }
+}
+
 /// Opens a private file for reading.
 ///
 /// # Errors
@@ -265,6 +276,7 @@ fn metadata(file: &File, path: &Path) -> Result<Metadata, Error> {
 }
 
 /// The user that this process acts as.
-pub(crate) fn own_uid() -> u32 {
+#[must_use]
+pub fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -7,6 +7,7 @@
 
 pub mod bundle;
 pub mod client;
+pub mod guarded;
 pub mod list;
 pub mod locate;
 pub mod methods;
@@ -16,5 +17,6 @@ pub mod restore;
 pub mod wire;
 
 pub use client::Client;
+pub use guarded::{Guarded, Isolation};
 pub use locate::{Location, home_of_title};
 pub use resource::Pm2;

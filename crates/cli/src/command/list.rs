@@ -20,7 +20,7 @@ pub(crate) fn daemon(session: &Session, daemon: &Pm2Home) -> Result<Pm2, Failure
     let location = Location::find(daemon.pm2_home.as_deref(), &session.environment).map_err(|error| {
         Failure::usage(error.to_string()).hint("name the daemon's home with --pm2-home FOLDER")
     })?;
-    Ok(Pm2::new(location, Bundles::new(session.state.bundles())))
+    Ok(Pm2::new(location.behind_guard(), Bundles::new(session.state.bundles())))
 }
 
 /// Connects and takes a snapshot in memory.

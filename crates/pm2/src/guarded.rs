@@ -1,0 +1,136 @@
+//! The file by which a firewall says that it stands in front of a daemon, and where the daemon itself listens.
+//!
+//! It lies in the daemon's home while the firewall runs. Palisade's own commands read it, so that they talk to the
+//! daemon and not to its guard; the pipeline judges them by itself.
+
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use palisade_host::files;
+use serde::{Deserialize, Serialize};
+
+use crate::locate::{Location, Origin};
+
+/// The file's name below the daemon's home.
+pub const GUARD_FILE: &str = ".palisade-guard.json";
+/// The format of the file.
+pub const FORMAT: u32 = 1;
+/// Most bytes of the file that are read.
+const MAX_BYTES: u64 = 16 * 1024;
+
+/// Under which users daemon, firewall and deployers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// All under one: a seat belt.
+    SameUid,
+    /// Each under its own: a boundary between deployers and the daemon.
+    SeparateUid,
+}
+
+impl Isolation {
+    /// The word on the command line and in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SameUid => "same-uid",
+            Self::SeparateUid => "separate-uid",
+        }
+    }
+}
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarded {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The daemon's own command socket.
+    pub private_rpc: PathBuf,
+    /// The daemon's own bus.
+    pub private_pub: PathBuf,
+    /// Where the firewall takes requests to itself.
+    #[serde(default)]
+    pub control: Option<PathBuf>,
+    /// What separates the daemon from its callers.
+    pub isolation: Isolation,
+    /// The firewall's process.
+    pub pid: u32,
+}
+
+impl Guarded {
+    /// Where the file of that home is.
+    #[must_use]
+    pub fn path(home: &Path) -> PathBuf {
+        home.join(GUARD_FILE)
+    }
+
+    /// The file of that home; `None` where there is none, or one that must not be trusted: of a user other than
+    /// root, this one and the home's owner, or writable by others.
+    #[must_use]
+    pub fn read(home: &Path) -> Option<Self> {
+        let owners = [0, files::own_uid(), home.metadata().ok()?.uid()];
+        let bytes = files::read_if_of(&Self::path(home), &owners, MAX_BYTES)?;
+        let read: Self = serde_json::from_slice(&bytes).ok()?;
+        (read.format == FORMAT && read.private_rpc.is_absolute()).then_some(read)
+    }
+}
+
+impl Location {
+    /// The daemon itself, where a firewall stands at the place in which it would be looked for. A socket that was
+    /// named by a variable is left as it is.
+    #[must_use]
+    pub fn behind_guard(self) -> Self {
+        let named = self.origin != Origin::Explicit && self.socket != self.home.join("rpc.sock");
+        match Guarded::read(&self.home).filter(|_| !named) {
+            Some(guarded) if is_socket(&guarded.private_rpc) => Self { socket: guarded.private_rpc, ..self },
+            Some(_) | None => self,
+        }
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_this_form() {
+        let text = r#"{"format":1,"private_rpc":"/srv/private/rpc.sock","private_pub":"/srv/private/pub.sock",
+            "control":null,"isolation":"same-uid","pid":7}"#;
+        let read: Guarded = serde_json::from_str(text).unwrap();
+        assert_eq!((read.isolation, read.pid, read.control), (Isolation::SameUid, 7, None));
+    }
+
+    #[test]
+    fn a_daemon_is_looked_for_behind_its_guard_unless_a_variable_names_the_socket() {
+        let home = palisade_testkit::Scratch::new();
+        let private = home.join("rpc-of-its-own.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&private).unwrap();
+        let guarded = Guarded {
+            format: FORMAT,
+            private_rpc: private.clone(),
+            private_pub: home.join("pub.sock"),
+            control: None,
+            isolation: Isolation::SameUid,
+            pid: 1,
+        };
+        let found = |socket: PathBuf| {
+            Location { home: home.path().to_owned(), socket, origin: Origin::Variable }.behind_guard().socket
+        };
+        let public = home.join("rpc.sock");
+        assert_eq!(found(public.clone()), public, "nothing guards it");
+        let text = serde_json::to_vec(&guarded).unwrap();
+        files::write_atomic(&Guarded::path(home.path()), &text, 0o644).unwrap();
+        assert_eq!(found(public.clone()), private);
+        assert_eq!(found("/run/named.sock".into()), PathBuf::from("/run/named.sock"));
+
+        files::write_atomic(&Guarded::path(home.path()), &text, 0o666).unwrap();
+        assert_eq!(found(public.clone()), public, "anybody may have written it");
+        std::fs::remove_file(&private).unwrap();
+        files::write_atomic(&Guarded::path(home.path()), &text, 0o644).unwrap();
+        assert_eq!(found(public.clone()), public, "the daemon's own socket is gone");
+    }
+}
