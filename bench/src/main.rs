@@ -1,7 +1,8 @@
 //! Measures Palisade beside PM2's own command line and beside the bare socket, on real daemons, in one run.
 //!
-//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it. Contenders take turns within each round, so that
-//! a busy moment of the machine meets all of them; ratios are given of the medians and of each round.
+//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it; `./run bench --only ROW` measures one row and
+//! prints it. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
+//! ratios are given of the medians and of each round.
 
 mod commands;
 mod machine;
@@ -33,12 +34,13 @@ const PAGE: usize = 4096;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let quick = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => false,
-        ["--quick"] => true,
-        _ => return failed("usage: ./run bench [--quick]"),
+    let (quick, only) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => (false, None),
+        ["--quick"] => (true, None),
+        ["--only", row] if rows::ROWS.contains(&row) => (false, Some(row.to_owned())),
+        _ => return failed(&format!("usage: ./run bench [--quick | --only {}]", rows::ROWS.join("|"))),
     };
-    match measure(&Plan::new(quick)) {
+    match measure(&Plan::new(quick, only)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string()),
     }
@@ -72,7 +74,9 @@ fn measure(plan: &Plan) -> Outcome<()> {
     }
     head.extend(machine::facts());
     let text = report::markdown(&head, &sections);
-    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), &text)?;
+    if plan.is_whole() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), &text)?;
+    }
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }

@@ -14,6 +14,8 @@ const WHOLE_RUN: Duration = Duration::from_secs(200);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) quick: bool,
+    /// The one row that is measured, where not all are.
+    only: Option<String>,
     begun: Stopwatch,
 }
 
@@ -21,8 +23,18 @@ pub(crate) struct Plan {
 pub(crate) type Contender<'a> = (&'a str, &'a mut dyn FnMut() -> Outcome<f64>);
 
 impl Plan {
-    pub(crate) fn new(quick: bool) -> Self {
-        Self { quick, begun: Stopwatch::start() }
+    pub(crate) fn new(quick: bool, only: Option<String>) -> Self {
+        Self { quick, only, begun: Stopwatch::start() }
+    }
+
+    /// Whether every row is measured.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+
+    /// Whether the row called `row` is measured.
+    pub(crate) fn has(&self, row: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == row)
     }
 
     /// Seconds since the run began.

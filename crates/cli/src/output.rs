@@ -87,8 +87,8 @@ impl Output {
     /// A line of talk.
     pub(crate) fn talk(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            // Nobody can be told that standard error is closed.
-            writeln!(anstream::stderr(), "{line}").unwrap_or_default();
+            // In one piece, for standard error keeps nothing back. Nobody can be told that it is closed.
+            anstream::stderr().write_all(format!("{line}\n").as_bytes()).unwrap_or_default();
         }
     }
 

@@ -19,6 +19,6 @@ mod system_log;
 mod writer;
 
 pub use error::Error;
-pub use resource::{Fault, Resource};
+pub use resource::{Fault, Resource, Values};
 pub use run::{CarriedOut, Context, Progress, Report, run};
 pub use writer::Writer;

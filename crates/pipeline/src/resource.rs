@@ -23,10 +23,10 @@ pub trait Resource {
         at: Timestamp,
     ) -> impl Future<Output = Result<Snapshot, Fault>> + Send;
 
-    /// Keeps the values behind the last snapshot in a private restore bundle, durably, and names it by its hash.
+    /// The values behind the last snapshot, for a private restore bundle. Writes nothing yet.
     ///
     /// `None` where the resource has nothing to keep.
-    fn keep_values(&mut self, snapshot: &Snapshot) -> Result<Option<String>, Fault>;
+    fn values(&mut self, snapshot: &Snapshot) -> Option<Values>;
 
     /// Carries out the plan: one outcome for each of its targets, in its order. Never fails as a whole: what
     /// could not be done, or is not known to have been done, is said target by target.
@@ -39,6 +39,20 @@ pub trait Resource {
         at: Timestamp,
         touched_by_others: BTreeSet<EntryId>,
     ) -> impl Future<Output = Result<After, Fault>> + Send;
+}
+
+/// Values that are about to be kept. [`crate::snapshots::keep`] writes them beside their snapshot.
+pub struct Values {
+    /// Hash of the restore bundle, which names it.
+    pub bundle: String,
+    /// Writes it, durably.
+    pub write: Box<dyn FnOnce() -> Result<(), Fault> + Send>,
+}
+
+impl std::fmt::Debug for Values {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Values").field("bundle", &self.bundle).finish_non_exhaustive()
+    }
 }
 
 /// The resource could not be reached, or is not one that can be guarded. Nothing has been touched.

@@ -239,8 +239,8 @@ async fn carry_out<R: Resource>(
     memory: &Memory,
 ) -> Result<Report, Error> {
     let term = &leased.term;
-    before.bundle = resource.keep_values(&before)?;
-    snapshots::keep(&context.state.snapshots(), &before)?;
+    let values = resource.values(&before);
+    snapshots::keep(&context.state.snapshots(), &mut before, values)?;
     fault::reached(Step::Kept);
 
     leased.confirm()?;

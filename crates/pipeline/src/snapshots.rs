@@ -8,6 +8,7 @@ use palisade_core::{Snapshot, canonical};
 use palisade_host::files;
 
 use crate::error::Error;
+use crate::resource::Values;
 
 /// The largest snapshot that is read back: far above what a daemon's list can be.
 const MAX_BYTES: u64 = 64 << 20;
@@ -16,11 +17,31 @@ fn path(folder: &Path, id: &SnapshotId) -> PathBuf {
     folder.join(format!("{}.json", id.as_str()))
 }
 
-/// Writes a snapshot, durably. Mode 0640: it holds no value.
+/// Writes a snapshot and the values behind it, durably. The snapshot has mode 0640: it holds no value.
+///
+/// Both are written side by side, for each takes flushes of its own. After a power cut either may be there alone: no
+/// intent names them yet, and a restore passes over a snapshot without its bundle.
 ///
 /// # Errors
-/// The folder cannot be made or written.
-pub fn keep(folder: &Path, snapshot: &Snapshot) -> Result<(), files::Error> {
+/// One of them cannot be written.
+pub fn keep(folder: &Path, snapshot: &mut Snapshot, values: Option<Values>) -> Result<(), Error> {
+    snapshot.bundle = values.as_ref().map(|values| values.bundle.clone());
+    let snapshot = &*snapshot;
+    std::thread::scope(|scope| {
+        let bundle = values.map(|values| scope.spawn(values.write));
+        let kept = write(folder, snapshot);
+        let bundled =
+            bundle.map(|bundle| bundle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        if let Some(Err(fault)) = bundled {
+            // Without its values it would only mislead. Where even this fails, a restore passes over it.
+            std::fs::remove_file(path(folder, &snapshot.id)).unwrap_or_default();
+            return Err(fault.into());
+        }
+        Ok(kept?)
+    })
+}
+
+fn write(folder: &Path, snapshot: &Snapshot) -> Result<(), files::Error> {
     files::private_folder(folder)?;
     files::write_atomic(&path(folder, &snapshot.id), canonical::json(snapshot).as_bytes(), 0o640)
 }
@@ -55,7 +76,7 @@ pub const RECENT: Duration = Duration::from_secs(24 * 3600);
 
 /// The newest of the [`RECENT`] snapshots of this daemon's home of which something is missing, or the one from before
 /// it that shows the whole loss: what a script deletes one by one is spread over as many snapshots, each within
-/// `window` of the next.
+/// `window` of the next. Those that are not `usable` are passed over.
 ///
 /// # Errors
 /// A snapshot cannot be read.
@@ -63,6 +84,7 @@ pub fn newest_with_a_loss(
     folder: &Path,
     now: &Snapshot,
     window: Duration,
+    usable: impl Fn(&Snapshot) -> bool,
 ) -> Result<Option<Snapshot>, Error> {
     let (mut found, mut most) = (None::<Snapshot>, 0);
     for id in list(folder).iter().rev() {
@@ -73,7 +95,7 @@ pub fn newest_with_a_loss(
             break;
         }
         let here = snapshot.daemon.home == now.daemon.home;
-        let loss = if here { snapshot.lost(now, None).len() } else { 0 };
+        let loss = if here && usable(&snapshot) { snapshot.lost(now, None).len() } else { 0 };
         if loss > most {
             (found, most) = (Some(snapshot), loss);
         }

@@ -35,6 +35,26 @@ pub struct Bundle {
     processes: Vec<Kept>,
 }
 
+/// A bundle as it is written: its bytes, and the name that they give it. Debug shows neither.
+pub struct Sealed {
+    hash: String,
+    content: Vec<u8>,
+}
+
+impl Sealed {
+    /// SHA-256 of its content, in hex: its name.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealed({} bytes)", self.content.len())
+    }
+}
+
 /// One process with all its values. Debug shows none.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Kept {
@@ -65,6 +85,13 @@ impl Bundle {
         };
         let processes = listed.iter().filter(|entry| !entry.process.module).map(keep).collect();
         Self { format: FORMAT, salt: salt.to_hex(), daemon, processes }
+    }
+
+    /// The bundle as it is written.
+    #[must_use]
+    pub fn seal(&self) -> Sealed {
+        let content = serde_json::to_vec(self).expect("maps have text keys and raw values are JSON");
+        Sealed { hash: sha256_hex(&content), content }
     }
 
     /// The daemon that it was taken from.
@@ -152,17 +179,14 @@ impl Bundles {
         Self { folder: folder.into() }
     }
 
-    /// Writes a bundle (0600, durable) and gives its name. Writing the same content again changes nothing.
+    /// Writes a bundle (0600, durable). Writing the same content again changes nothing.
     ///
     /// # Errors
     /// The folder is not private, or the file cannot be written.
-    pub fn write(&self, bundle: &Bundle) -> Result<String, BundleError> {
+    pub fn write(&self, bundle: &Sealed) -> Result<(), BundleError> {
         let error = |source| BundleError::File { operation: "write", source };
         files::private_folder(&self.folder).map_err(error)?;
-        let content = serde_json::to_vec(bundle).expect("maps have text keys and raw values are JSON");
-        let hash = sha256_hex(&content);
-        files::write_atomic(&self.path(&hash), &content, 0o600).map_err(error)?;
-        Ok(hash)
+        files::write_atomic(&self.path(&bundle.hash), &bundle.content, 0o600).map_err(error)
     }
 
     /// Reads a bundle back and compares its content with its name.

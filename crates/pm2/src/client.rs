@@ -10,6 +10,7 @@
 mod answer;
 mod connect;
 mod exchange;
+mod growing;
 
 pub use answer::{Answer, Lost, ProtocolError, Reply};
 pub use connect::{ConnectError, Unreachable};
@@ -19,9 +20,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_core::actor::ProcessRef;
+use serde::de::DeserializeOwned;
 
 use crate::methods::{Call, Method};
-use exchange::Connection;
+use exchange::{Arrived, Connection};
+use growing::Growing;
 
 /// A connection to one daemon, which has said its version and its methods.
 #[derive(Debug)]
@@ -76,6 +79,40 @@ impl Client {
     pub async fn call(&mut self, call: &Call, deadline: Duration) -> Answer {
         let mut answers = self.batch(std::slice::from_ref(call), deadline).await;
         answers.pop().unwrap_or(Answer::NotSent(Lost::GivenUp))
+    }
+
+    /// Sends a call whose result is a list of objects, and reads its entries while they arrive. `None` stands for a
+    /// result that is no such list.
+    ///
+    /// # Errors
+    /// Any answer but [`Answer::Done`].
+    pub async fn call_list<T: DeserializeOwned + Send>(
+        &mut self,
+        call: &Call,
+        deadline: Duration,
+    ) -> Result<Option<Vec<T>>, Answer> {
+        if !self.methods.contains(&call.method()) {
+            return Err(Answer::NotSent(Lost::NotOffered(call.method())));
+        }
+        let mut growing = Growing::<T>::new();
+        let mut read = false;
+        let mut reader = |arrived: Arrived<'_>| match arrived {
+            Arrived::Partly(json) => {
+                growing.look(json);
+                false
+            }
+            Arrived::Whole(json) => {
+                read = growing.finish(json);
+                read
+            }
+        };
+        let answers = self.connection.exchange_watched(vec![call.body()], deadline, &mut reader).await;
+        match answers.into_iter().next() {
+            Some(Answer::Done(_)) if read => Ok(Some(growing.into_entries())),
+            Some(Answer::Done(reply)) => Ok(reply.read().ok()),
+            Some(other) => Err(other),
+            None => Err(Answer::NotSent(Lost::GivenUp)),
+        }
     }
 
     /// Sends calls side by side and waits for all answers, for at most `deadline` in all: one answer for each

@@ -32,8 +32,9 @@ pub struct Overview {
     pub module: bool,
 }
 
-#[derive(Deserialize)]
-struct Entry {
+/// One entry as the daemon gives it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entry {
     #[serde(default)]
     pid: Option<u32>,
     name: String,
@@ -43,14 +44,14 @@ struct Entry {
     pm2_env: Env,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Monit {
     memory: Option<u64>,
     cpu: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Env {
     status: Status,
     #[serde(default)]
@@ -67,14 +68,10 @@ struct Env {
     pmx_module: Option<serde_json::Value>,
 }
 
-/// Reads the daemon's list. Entries without a number of their own (workers that a reload is replacing) are left
+/// The rows of the daemon's list. Entries without a number of their own (workers that a reload is replacing) are left
 /// out.
-///
-/// # Errors
-/// The JSON is no list of PM2's.
-pub fn parse(json: &str) -> Result<Vec<Overview>, serde_json::Error> {
-    let entries: Vec<Entry> = serde_json::from_str(json)?;
-    Ok(entries.into_iter().filter_map(Entry::overview).collect())
+pub(crate) fn rows(entries: Vec<Entry>) -> Vec<Overview> {
+    entries.into_iter().filter_map(Entry::overview).collect()
 }
 
 impl Entry {
@@ -110,7 +107,7 @@ mod tests {
         let json = r#"[{"pid":7,"name":"api","pm_id":0,"monit":{"memory":1024,"cpu":0.5},
             "pm2_env":{"status":"online","exec_mode":"cluster_mode","restart_time":2,"env":{"SECRET":"x"}}},
             {"pid":8,"name":"api","pm_id":"_old_0","pm2_env":{"status":"stopping"}}]"#;
-        let rows = parse(json).unwrap();
+        let rows = rows(serde_json::from_str(json).unwrap());
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].pm_id, rows[0].exec_mode, rows[0].memory_bytes), (0, ExecMode::Cluster, 1024));
         assert!(!format!("{rows:?}").contains("SECRET"));

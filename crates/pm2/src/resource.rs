@@ -21,10 +21,10 @@ use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
 use palisade_core::{Armed, Plan, Timestamp};
 use palisade_host::{clock, process, random};
-use palisade_pipeline::{Fault, Resource};
+use palisade_pipeline::{Fault, Resource, Values};
 
 use crate::bundle::{Bundle, Bundles};
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, ConnectError, Reply};
 use crate::list::Listing;
 use crate::locate::{Location, TwoDaemonsError};
 use crate::methods::{Call, CarriedEnv};
@@ -52,6 +52,8 @@ pub struct Pm2 {
     restored: Vec<(Pin, Pin)>,
     /// The connection that identified the daemon: as long as it lives, so does that daemon.
     open: Option<(Client, DaemonIdentity)>,
+    /// What came of [`Pm2::reach_ahead`].
+    ahead: Option<Result<DaemonIdentity, Fault>>,
 }
 
 /// The daemons of a home, as they are found.
@@ -76,6 +78,7 @@ impl Pm2 {
             captured: None,
             restored: Vec::new(),
             open: None,
+            ahead: None,
         }
     }
 
@@ -109,38 +112,53 @@ impl Pm2 {
     async fn connect(&self) -> Result<(Client, DaemonIdentity), Fault> {
         let client =
             Client::connect(&self.location.socket, QUESTION_DEADLINE).await.map_err(fault::connect)?;
-        let daemon = DaemonIdentity {
+        let daemon = self.identity(&client)?;
+        Ok((client, daemon))
+    }
+
+    fn identity(&self, client: &Client) -> Result<DaemonIdentity, Fault> {
+        Ok(DaemonIdentity {
             process: client.daemon(),
             uid: client.uid(),
             boot_id: clock::boot_id().map_err(fault::host)?,
             version: client.version().to_owned(),
             home: self.location.home.to_string_lossy().into_owned(),
             socket: self.location.socket.to_string_lossy().into_owned(),
-        };
-        Ok((client, daemon))
+        })
     }
 
-    /// Asks for the list over the connection that is open, or over a new one where that was lost. The salt is
-    /// for the fingerprints in it.
-    async fn look(&mut self, salt: &Salt) -> Result<Seen, Fault> {
+    /// Asks for the list over the connection that is open, or over a new one where that was lost. Only under a salt
+    /// does it get fingerprints: a look that compares no variables need not wait for them.
+    async fn look(&mut self, salt: Option<&Salt>) -> Result<Seen, Fault> {
         if let Some((mut client, daemon)) = self.open.take()
             && let Answer::Done(reply) = client.call(&Call::list(), QUESTION_DEADLINE).await
         {
-            let listing = Listing::parse(reply.json(), salt).map_err(fault::list)?;
-            return Ok(Seen { client, daemon, listing: with_processes(listing) });
+            let listing = listing(&reply, salt)?;
+            return Ok(Seen { client, daemon, listing });
         }
         self.look_anew(salt).await
     }
 
     /// Connects anew, as anybody would now, and asks for the list.
-    async fn look_anew(&self, salt: &Salt) -> Result<Seen, Fault> {
-        let (mut client, daemon) = self.connect().await?;
-        let listing = match client.call(&Call::list(), QUESTION_DEADLINE).await {
-            Answer::Done(reply) => Listing::parse(reply.json(), salt).map_err(fault::list)?,
+    async fn look_anew(&self, salt: Option<&Salt>) -> Result<Seen, Fault> {
+        let (client, answer) = match &self.open {
+            Some((known, _)) => known.connect_again(&Call::list(), QUESTION_DEADLINE).await,
+            None => self.connect_and_list().await,
+        }
+        .map_err(fault::connect)?;
+        let daemon = self.identity(&client)?;
+        let listing = match answer {
+            Answer::Done(reply) => listing(&reply, salt)?,
             Answer::Refused(message) => return Err(fault::refused(&self.location, &message)),
             Answer::NoReply(lost) | Answer::NotSent(lost) => return Err(fault::lost(&self.location, lost)),
         };
-        Ok(Seen { client, daemon, listing: with_processes(listing) })
+        Ok(Seen { client, daemon, listing })
+    }
+
+    async fn connect_and_list(&self) -> Result<(Client, Answer), ConnectError> {
+        let mut client = Client::connect(&self.location.socket, QUESTION_DEADLINE).await?;
+        let answer = client.call(&Call::list(), QUESTION_DEADLINE).await;
+        Ok((client, answer))
     }
 
     /// Looks for the daemons of this home in the process table, while this thread talks to the one that answers.
@@ -164,18 +182,42 @@ impl Pm2 {
     pub async fn list(&self) -> Result<Vec<Overview>, Fault> {
         let search = self.search();
         let (mut client, daemon) = self.connect().await?;
-        let answer = client.call(&Call::list(), QUESTION_DEADLINE).await;
+        let answer = client.call_list(&Call::list(), QUESTION_DEADLINE).await;
         self.only(&daemon, search).await?;
         match answer {
-            Answer::Done(reply) => overview::parse(reply.json()).map_err(fault::overview),
-            Answer::Refused(message) => Err(fault::refused(&self.location, &message)),
-            Answer::NoReply(lost) | Answer::NotSent(lost) => Err(fault::lost(&self.location, lost)),
+            Ok(Some(entries)) => Ok(overview::rows(entries)),
+            Ok(None) | Err(Answer::Done(_)) => Err(fault::no_list(&self.location)),
+            Err(Answer::Refused(message)) => Err(fault::refused(&self.location, &message)),
+            Err(Answer::NoReply(lost) | Answer::NotSent(lost)) => Err(fault::lost(&self.location, lost)),
         }
+    }
+
+    /// Identifies the daemon before the pipeline asks, so that whoever has other things to look at meanwhile can.
+    /// What came of it, [`Resource::identify`] says.
+    pub async fn reach_ahead(&mut self) {
+        let reached = self.reach().await;
+        self.ahead = Some(reached);
+    }
+
+    async fn reach(&mut self) -> Result<DaemonIdentity, Fault> {
+        let search = self.search();
+        let (client, daemon) = self.connect().await?;
+        self.only(&daemon, search).await?;
+        self.open = Some((client, daemon.clone()));
+        Ok(daemon)
     }
 
     fn salt() -> Result<Salt, Fault> {
         random::salt().map_err(fault::random)
     }
+}
+
+fn listing(reply: &Reply, salt: Option<&Salt>) -> Result<Listing, Fault> {
+    let parsed = match salt {
+        Some(salt) => Listing::parse(reply.json(), salt),
+        None => Listing::parse_without_fingerprints(reply.json()),
+    };
+    parsed.map(with_processes).map_err(fault::list)
 }
 
 /// Adds start times to the pins, so that a number that was given away again is not taken for the same process.
@@ -189,28 +231,30 @@ fn with_processes(mut listing: Listing) -> Listing {
 
 impl Resource for Pm2 {
     async fn identify(&mut self) -> Result<DaemonIdentity, Fault> {
-        let search = self.search();
-        let (client, daemon) = self.connect().await?;
-        self.only(&daemon, search).await?;
-        self.open = Some((client, daemon.clone()));
-        Ok(daemon)
+        match self.ahead.take() {
+            Some(reached) => reached,
+            None => self.reach().await,
+        }
     }
 
     async fn snapshot(&mut self, id: SnapshotId, at: Timestamp) -> Result<Snapshot, Fault> {
         let salt = Self::salt()?;
-        let Seen { client, daemon, listing } = self.look(&salt).await?;
+        let Seen { client, daemon, listing } = self.look(Some(&salt)).await?;
         self.open = Some((client, daemon.clone()));
         let bundle = Bundle::new(&salt, daemon.clone(), &listing.entries);
         self.captured = Some((id.clone(), bundle));
         Ok(snapshot(id, at, daemon, listing))
     }
 
-    fn keep_values(&mut self, snapshot: &Snapshot) -> Result<Option<String>, Fault> {
-        let captured = self.captured.take_if(|(id, _)| *id == snapshot.id);
-        let Some((_, bundle)) = captured else { return Ok(None) };
-        let hash = self.bundles.write(&bundle).map_err(fault::bundle)?;
-        self.bundles.prune(KEPT_BUNDLES, KEPT_FOR, snapshot.taken_at).map_err(fault::bundle)?;
-        Ok(Some(hash))
+    fn values(&mut self, snapshot: &Snapshot) -> Option<Values> {
+        let (_, bundle) = self.captured.take_if(|(id, _)| *id == snapshot.id)?;
+        let (bundles, sealed, now) = (self.bundles.clone(), bundle.seal(), snapshot.taken_at);
+        let bundle = sealed.hash().to_owned();
+        let write = move || {
+            bundles.write(&sealed).map_err(fault::bundle)?;
+            bundles.prune(KEPT_BUNDLES, KEPT_FOR, now).map_err(fault::bundle).map(drop)
+        };
+        Some(Values { bundle, write: Box::new(write) })
     }
 
     async fn execute(&mut self, armed: &Armed) -> Vec<TargetOutcome> {
@@ -223,7 +267,7 @@ impl Resource for Pm2 {
         at: Timestamp,
         touched_by_others: BTreeSet<EntryId>,
     ) -> Result<After, Fault> {
-        let Seen { daemon, listing, .. } = self.look_anew(&Self::salt()?).await?;
+        let Seen { daemon, listing, .. } = self.look_anew(None).await?;
         let id = SnapshotId::new(at, plan.id.as_str());
         let ended = plan.targets.iter().filter(|_| plan.operation.takes_down());
         let survivors = processes(ended).filter(|process| process::is_alive(*process)).collect();

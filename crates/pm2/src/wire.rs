@@ -144,6 +144,12 @@ impl Frame {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The frame as it came, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 impl std::fmt::Debug for Frame {
@@ -191,6 +197,14 @@ impl Decoder {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.buffer.len() - self.head
+    }
+
+    /// Of the frame that [`Decoder::next_frame`] waits for: what has arrived of its first argument, tag included.
+    #[must_use]
+    pub fn first_argument(&self) -> &[u8] {
+        let arrived = &self.buffer[self.head..];
+        let known = |range: &Range<usize>| arrived.get(range.start..range.end.min(arrived.len()));
+        self.args.first().and_then(known).unwrap_or_default()
     }
 
     /// The next whole frame, or `None` until more bytes arrive.

@@ -33,9 +33,10 @@ pub(crate) async fn look(session: &Session, daemon: &Pm2Home) -> Result<(Pm2, Sn
 }
 
 pub(crate) async fn list(session: &Session, output: Output, daemon: &Pm2Home) -> Result<Exit, Failure> {
-    let policy = session.policy_if_any()?;
     let pm2 = self::daemon(session, daemon)?;
-    let rows = pm2.list().await?;
+    // The policy is read while the daemon thinks.
+    let (rows, policy) = tokio::join!(pm2.list(), async { session.policy_if_any() });
+    let (policy, rows) = (policy?, rows?);
     let owner = |name: &str| policy.as_ref().map(|policy: &Policy| policy.owner_of(name));
     if output.json {
         let document: Vec<_> = rows

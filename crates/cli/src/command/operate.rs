@@ -37,9 +37,12 @@ pub(crate) async fn operate(
     args: &OperateArgs,
     update_env: bool,
 ) -> Result<Exit, Failure> {
-    let host = session.policy()?;
-    let request = request(session, operation, args, update_env)?;
     let mut pm2 = carrying(session, super::list::daemon(session, &args.daemon)?, update_env);
+    // Policy and caller are looked at while the daemon introduces itself.
+    let looked_at =
+        async { Ok::<_, Failure>((session.policy()?, request(session, operation, args, update_env)?)) };
+    let ((), looked_at) = tokio::join!(pm2.reach_ahead(), looked_at);
+    let (host, request) = looked_at?;
     let conditions = Conditions { wait: args.wait, dry_run: args.dry_run, expected: None };
     finish(session, output, &host, &mut pm2, request, conditions).await
 }
@@ -167,9 +170,7 @@ async fn drive(
     request: Request,
     conditions: Conditions<'_>,
 ) -> Result<Report, Failure> {
-    for line in render::actor::metadata(&request.actor, clock::now()) {
-        output.talk(line);
-    }
+    output.talk(render::actor::metadata(&request.actor, clock::now()).join("\n"));
     let mut progress = |step: Progress<'_>| tell(output, &step);
     let context = Context {
         policy: host.policy(),
@@ -206,9 +207,7 @@ fn tell(output: Output, step: &Progress<'_>) {
             }
         }
         Progress::Permitted(plan) => {
-            for line in render::plan::plan(plan) {
-                output.talk(line);
-            }
+            output.talk(render::plan::plan(plan).join("\n"));
             output.progress("carrying out, then verifying");
         }
         Progress::Degraded { line, logged } => {
@@ -221,9 +220,7 @@ fn tell(output: Output, step: &Progress<'_>) {
 /// The report as text on standard output, or as one document.
 fn show(output: Output, actor: &Actor, report: &Report) -> Result<Exit, Failure> {
     output.document(&document(actor, report))?;
-    for line in lines(actor, report) {
-        output.data(line)?;
-    }
+    output.data(lines(actor, report).join("\n"))?;
     Ok(report.exit())
 }
 

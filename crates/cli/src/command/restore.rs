@@ -72,10 +72,21 @@ pub(crate) fn named(session: &Session, id: &str) -> Result<Snapshot, Failure> {
     Ok(store::load(&session.state.snapshots(), &id)?)
 }
 
+/// The newest snapshot of which something is missing and whose values are kept.
+pub(crate) fn newest_with_a_loss(
+    session: &Session,
+    now: &Snapshot,
+    window: Duration,
+) -> Result<Option<Snapshot>, Failure> {
+    let bundles = Bundles::new(session.state.bundles());
+    let usable = |snapshot: &Snapshot| snapshot.bundle.as_ref().is_some_and(|hash| bundles.contains(hash));
+    Ok(store::newest_with_a_loss(&session.state.snapshots(), now, window, usable)?)
+}
+
 /// The newest snapshot of which something is missing, else the newest: the judge says that nothing is.
 fn newest(session: &Session, now: &Snapshot, window: Duration) -> Result<Snapshot, Failure> {
     let folder = session.state.snapshots();
-    if let Some(snapshot) = store::newest_with_a_loss(&folder, now, window)? {
+    if let Some(snapshot) = newest_with_a_loss(session, now, window)? {
         return Ok(snapshot);
     }
     let id = store::list(&folder).pop().ok_or_else(|| {
@@ -89,8 +100,8 @@ fn newest(session: &Session, now: &Snapshot, window: Duration) -> Result<Snapsho
 /// Takes a snapshot with its restore bundle.
 pub(crate) async fn take(session: &Session, output: Output, daemon: &Pm2Home) -> Result<Exit, Failure> {
     let (mut pm2, mut snapshot) = super::list::look(session, daemon).await?;
-    snapshot.bundle = pm2.keep_values(&snapshot)?;
-    store::keep(&session.state.snapshots(), &snapshot)?;
+    let values = pm2.values(&snapshot);
+    store::keep(&session.state.snapshots(), &mut snapshot, values)?;
     output.document(
         &json!({ "result": "taken", "snapshot": snapshot.id, "processes": snapshot.processes.len() }),
     )?;

@@ -5,7 +5,6 @@ use palisade_core::record::Event;
 use palisade_core::text::escaped;
 use palisade_core::{Exit, Process, Record, Snapshot};
 use palisade_host::{clock, files};
-use palisade_pipeline::snapshots as store;
 use serde_json::json;
 
 use crate::args::RunbookArgs;
@@ -29,7 +28,7 @@ pub(crate) async fn runbook(session: &Session, output: Output, args: &RunbookArg
         Some(named) => Some(super::restore::named(session, named)?),
         None => {
             let window = session.policy()?.policy().limits.window;
-            store::newest_with_a_loss(&session.state.snapshots(), &now, window)?
+            super::restore::newest_with_a_loss(session, &now, window)?
         }
     };
     let gone = match &source {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::{Snapshot, Timestamp};
-use palisade_pipeline::{Resource as _, snapshots};
+use palisade_core::{Code, Snapshot, Timestamp};
+use palisade_pipeline::{Fault, Resource as _, Values, snapshots};
 
 use crate::memory_resource::Daemon;
 
@@ -25,9 +25,9 @@ fn chosen(kept: &[(usize, u64)], now: usize) -> Option<usize> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("snapshots");
     for (count, minutes_ago) in kept {
-        snapshots::keep(&folder, &taken(*count, *minutes_ago)).unwrap();
+        snapshots::keep(&folder, &mut taken(*count, *minutes_ago), None).unwrap();
     }
-    let found = snapshots::newest_with_a_loss(&folder, &taken(now, 0), WINDOW).unwrap();
+    let found = snapshots::newest_with_a_loss(&folder, &taken(now, 0), WINDOW, |_| true).unwrap();
     found.map(|snapshot| snapshot.processes.len())
 }
 
@@ -44,6 +44,29 @@ fn a_loss_long_before_the_newest_one_is_another_matter() {
 #[test]
 fn an_operation_after_the_loss_does_not_hide_it() {
     assert_eq!(chosen(&[(4, 5), (2, 1)], 2), Some(4));
+}
+
+#[test]
+fn a_snapshot_without_its_values_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("snapshots");
+    let values = |write: fn() -> Result<(), Fault>| Values { bundle: "b".into(), write: Box::new(write) };
+    snapshots::keep(&folder, &mut taken(3, 2), Some(values(|| Ok(())))).unwrap();
+    snapshots::keep(&folder, &mut taken(4, 1), None).unwrap();
+    let usable = |snapshot: &Snapshot| snapshot.bundle.is_some();
+    let found = snapshots::newest_with_a_loss(&folder, &taken(1, 0), WINDOW, usable).unwrap();
+    assert_eq!(found.map(|snapshot| snapshot.processes.len()), Some(3));
+}
+
+#[test]
+fn a_snapshot_whose_values_cannot_be_kept_is_not_kept_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("snapshots");
+    let fault =
+        || Fault { code: Code::SnapshotMissing, message: "no".into(), fix: "none".into(), source: None };
+    let values = Values { bundle: "b".into(), write: Box::new(move || Err(fault())) };
+    snapshots::keep(&folder, &mut taken(4, 1), Some(values)).unwrap_err();
+    assert_eq!(snapshots::list(&folder), []);
 }
 
 #[test]

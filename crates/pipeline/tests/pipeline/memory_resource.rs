@@ -8,7 +8,7 @@ use palisade_core::process::{DaemonIdentity, EntryId, ExecMode, Pin, Process, St
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
 use palisade_core::{Armed, Code, Operation, Plan, Timestamp};
-use palisade_pipeline::{Fault, Resource};
+use palisade_pipeline::{Fault, Resource, Values};
 
 /// Processes by name, and what has been asked of the daemon, in order.
 pub(crate) struct Daemon {
@@ -101,12 +101,12 @@ impl Resource for Daemon {
         Ok(self.list(id, at))
     }
 
-    fn keep_values(&mut self, _snapshot: &Snapshot) -> Result<Option<String>, Fault> {
+    fn values(&mut self, _snapshot: &Snapshot) -> Option<Values> {
         self.calls.push("keep values");
         if let Some(on_keep) = &mut self.on_keep {
             on_keep();
         }
-        Ok(None)
+        None
     }
 
     async fn execute(&mut self, armed: &Armed) -> Vec<TargetOutcome> {

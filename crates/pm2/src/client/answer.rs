@@ -1,6 +1,7 @@
 //! What came of a call.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -67,9 +68,18 @@ pub enum ProtocolError {
 }
 
 /// The first result of a call, as JSON. Debug shows no content, for results carry secrets.
-pub struct Reply(Option<Box<RawValue>>);
+pub struct Reply {
+    /// The frame that it came in: a list of many processes is not copied out of it.
+    frame: Vec<u8>,
+    result: Option<Range<usize>>,
+}
 
 impl Reply {
+    /// No result, or one that was read while it arrived.
+    pub(super) const fn empty() -> Self {
+        Self { frame: Vec::new(), result: None }
+    }
+
     /// Reads it as a `T`.
     ///
     /// # Errors
@@ -81,7 +91,8 @@ impl Reply {
     /// Its text; `null` where the daemon gave none.
     #[must_use]
     pub fn json(&self) -> &str {
-        self.0.as_deref().map_or("null", RawValue::get)
+        let text = |range: &Range<usize>| std::str::from_utf8(self.frame.get(range.clone())?).ok();
+        self.result.as_ref().and_then(text).unwrap_or("null")
     }
 }
 
@@ -101,17 +112,41 @@ struct Body<'a> {
     methods: Option<&'a RawValue>,
 }
 
-/// The id that a reply belongs to, and what it says.
-pub(super) fn read(frame: &Frame) -> Result<(String, Answer), ProtocolError> {
+/// What a reply says, with places in its frame for what is long.
+enum Said {
+    Refused(String),
+    Done(Option<Range<usize>>),
+}
+
+/// The id that a reply belongs to, and what it says. `seen` is told the JSON of the reply first, and says whether it
+/// has read it already.
+pub(super) fn read(
+    frame: Frame,
+    seen: &mut dyn FnMut(&str) -> bool,
+) -> Result<(String, Answer), ProtocolError> {
     let args = frame.args()?;
     let [Arg::Json(json), Arg::Text(id)] = args[..] else { return Err(ProtocolError::NotAReply) };
+    let id = id.to_owned();
+    if seen(json) {
+        return Ok((id, Answer::Done(Reply::empty())));
+    }
+    match said(json, frame.bytes())? {
+        Said::Refused(error) => Ok((id, Answer::Refused(error))),
+        Said::Done(result) => Ok((id, Answer::Done(Reply { frame: frame.into_bytes(), result }))),
+    }
+}
+
+fn said(json: &str, frame: &[u8]) -> Result<Said, ProtocolError> {
     let body: Body<'_> = serde_json::from_str(json).map_err(|_| ProtocolError::Body)?;
-    let answer = match body {
-        Body { error: Some(serde_json::Value::String(error)), .. } => Answer::Refused(error),
-        Body { error: Some(error), .. } => Answer::Refused(error.to_string()),
-        Body { methods: Some(methods), .. } => Answer::Done(Reply(Some(methods.to_owned()))),
-        Body { args: Some(args), .. } => Answer::Done(Reply(args.first().map(|first| (*first).to_owned()))),
-        Body { args: None, .. } => return Err(ProtocolError::Body),
+    let place = |part: &RawValue| {
+        let start = part.get().as_ptr().addr() - frame.as_ptr().addr();
+        start..start + part.get().len()
     };
-    Ok((id.to_owned(), answer))
+    match body {
+        Body { error: Some(serde_json::Value::String(error)), .. } => Ok(Said::Refused(error)),
+        Body { error: Some(error), .. } => Ok(Said::Refused(error.to_string())),
+        Body { methods: Some(methods), .. } => Ok(Said::Done(Some(place(methods)))),
+        Body { args: Some(args), .. } => Ok(Said::Done(args.first().map(|first| place(first)))),
+        Body { args: None, .. } => Err(ProtocolError::Body),
+    }
 }

@@ -104,38 +104,84 @@ pub enum ConnectError {
     },
 }
 
+/// A connection, and who is at its other end.
+struct Reached {
+    connection: Connection,
+    daemon: ProcessRef,
+    uid: u32,
+}
+
 impl Client {
     /// Connects and asks for methods and version, within `deadline` in all. Never starts a daemon.
     ///
     /// # Errors
     /// Nobody answers, the kernel does not say who does, or it is no daemon that this version knows.
     pub async fn connect(socket: &Path, deadline: Duration) -> Result<Self, ConnectError> {
-        let silent = || Unreachable::Silent { socket: socket.to_owned(), deadline };
-        let stream = tokio::time::timeout(deadline, UnixStream::connect(socket))
-            .await
-            .map_err(|_| silent())?
-            .map_err(|error| unreachable(socket, error))?;
-        let unidentified = |source| ConnectError::Unidentified { socket: socket.to_owned(), source };
-        let peer = peer::of(&stream).map_err(|error| unidentified(Some(error)))?;
-        let daemon = peer.process.ok_or_else(|| {
-            let socket = socket.to_owned();
-            if has_ended(peer.pid) {
-                Unreachable::NobodyListens { socket }.into()
-            } else {
-                unidentified(None)
-            }
-        })?;
-        let mut connection = Connection::new(stream);
-        let bodies = vec![r#"{"type":"methods"}"#.to_owned(), Call::version().body()];
-        let answers = connection.exchange(bodies, deadline).await;
+        let mut reached = reach(socket, deadline).await?;
+        let answers = reached.connection.exchange(introduction(), deadline).await;
+        Self::introduced(socket, deadline, reached, &answers)
+    }
+
+    /// Connects anew to the socket of this client and sends `call`. Where the very same process answers, methods and
+    /// version are asked for as ever and the call goes with them: what that process takes is known already.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_again(
+        &self,
+        call: &Call,
+        deadline: Duration,
+    ) -> Result<(Self, Answer), ConnectError> {
+        let mut reached = reach(&self.socket, deadline).await?;
+        let known = reached.daemon == self.daemon && self.methods.contains(&call.method());
+        if !known {
+            let answers = reached.connection.exchange(introduction(), deadline).await;
+            let mut client = Self::introduced(&self.socket, deadline, reached, &answers)?;
+            let answer = client.call(call, deadline).await;
+            return Ok((client, answer));
+        }
+        let mut bodies = introduction();
+        bodies.push(call.body());
+        let mut answers = reached.connection.exchange(bodies, deadline).await;
+        let answer = answers.pop().unwrap_or(Answer::NotSent(Lost::GivenUp));
+        Ok((Self::introduced(&self.socket, deadline, reached, &answers)?, answer))
+    }
+
+    fn introduced(
+        socket: &Path,
+        deadline: Duration,
+        reached: Reached,
+        answers: &[Answer],
+    ) -> Result<Self, ConnectError> {
         let protocol = |reason| ConnectError::Protocol { socket: socket.to_owned(), reason };
-        let [Answer::Done(methods), Answer::Done(version)] = &answers[..] else {
-            return Err(handshake_failure(socket, deadline, &answers));
+        let [Answer::Done(methods), Answer::Done(version)] = answers else {
+            return Err(handshake_failure(socket, deadline, answers));
         };
         let version = version.read::<String>().map_err(|_| protocol("the version is no text".to_owned()))?;
         let (methods, unknown) = offered(socket, methods)?;
-        Ok(Self { socket: socket.to_owned(), connection, daemon, uid: peer.uid, version, methods, unknown })
+        let Reached { connection, daemon, uid } = reached;
+        Ok(Self { socket: socket.to_owned(), connection, daemon, uid, version, methods, unknown })
     }
+}
+
+/// The questions that come first on every connection.
+fn introduction() -> Vec<String> {
+    vec![r#"{"type":"methods"}"#.to_owned(), Call::version().body()]
+}
+
+async fn reach(socket: &Path, deadline: Duration) -> Result<Reached, ConnectError> {
+    let silent = || Unreachable::Silent { socket: socket.to_owned(), deadline };
+    let stream = tokio::time::timeout(deadline, UnixStream::connect(socket))
+        .await
+        .map_err(|_| silent())?
+        .map_err(|error| unreachable(socket, error))?;
+    let unidentified = |source| ConnectError::Unidentified { socket: socket.to_owned(), source };
+    let peer = peer::of(&stream).map_err(|error| unidentified(Some(error)))?;
+    let daemon = peer.process.ok_or_else(|| {
+        let socket = socket.to_owned();
+        if has_ended(peer.pid) { Unreachable::NobodyListens { socket }.into() } else { unidentified(None) }
+    })?;
+    Ok(Reached { connection: Connection::new(stream), daemon, uid: peer.uid })
 }
 
 /// Whether the process that listened has ended. Its socket takes connections for a moment longer.

@@ -14,7 +14,20 @@ use crate::wire::{Arg, Decoder, encode};
 pub const IN_FLIGHT: usize = 16;
 
 /// Bytes that are read at once.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 256 * 1024;
+
+/// Is shown the JSON of a reply while it arrives, and once more when it is whole. Then it says whether it has read
+/// all of it, so that nobody else has to.
+pub(super) type Reader<'a> = &'a mut (dyn FnMut(Arrived<'_>) -> bool + Send);
+
+/// A reply's JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Arrived<'a> {
+    /// Its beginning.
+    Partly(&'a [u8]),
+    /// All of it.
+    Whole(&'a [u8]),
+}
 
 /// One connection. `None` once it was given up.
 pub(super) struct Connection {
@@ -53,9 +66,21 @@ impl Connection {
 
     /// Sends `bodies` and collects one answer for each. Anything but an orderly exchange closes the connection.
     pub(super) async fn exchange(&mut self, bodies: Vec<String>, deadline: Duration) -> Vec<Answer> {
+        self.exchange_watched(bodies, deadline, &mut |_| false).await
+    }
+
+    /// As [`Connection::exchange`], with `reader` to read replies while they arrive. Only for a single call it is
+    /// clear which reply that is.
+    pub(super) async fn exchange_watched(
+        &mut self,
+        bodies: Vec<String>,
+        deadline: Duration,
+        reader: Reader<'_>,
+    ) -> Vec<Answer> {
         let mut batch = self.batch(&bodies);
         let Some(mut stream) = self.stream.take() else { return batch.end(&Lost::GivenUp) };
-        let exchanged = tokio::time::timeout(deadline, batch.run(&mut stream, &mut self.decoder)).await;
+        let run = batch.run(&mut stream, &mut self.decoder, reader);
+        let exchanged = tokio::time::timeout(deadline, run).await;
         let lost = match exchanged {
             Ok(Ok(())) => {
                 self.stream = Some(stream);
@@ -88,7 +113,12 @@ impl Connection {
 }
 
 impl Batch {
-    async fn run(&mut self, stream: &mut UnixStream, decoder: &mut Decoder) -> Result<(), Lost> {
+    async fn run(
+        &mut self,
+        stream: &mut UnixStream,
+        decoder: &mut Decoder,
+        reader: Reader<'_>,
+    ) -> Result<(), Lost> {
         let (mut from, mut to) = stream.split();
         let mut buffer = vec![0; READ_BYTES];
         self.fill();
@@ -100,7 +130,7 @@ impl Batch {
                 }
                 count = receive(&mut from, &mut buffer) => {
                     decoder.push(&buffer[..count?]);
-                    self.take_replies(decoder)?;
+                    self.take_replies(decoder, reader)?;
                     self.fill();
                 }
             }
@@ -126,12 +156,16 @@ impl Batch {
         }
     }
 
-    fn take_replies(&mut self, decoder: &mut Decoder) -> Result<(), Lost> {
+    fn take_replies(&mut self, decoder: &mut Decoder, reader: Reader<'_>) -> Result<(), Lost> {
         let protocol = |error: ProtocolError| Lost::Protocol(error);
         while let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? {
-            let (id, answer) = read(&frame).map_err(protocol)?;
+            let mut seen = |json: &str| reader(Arrived::Whole(json.as_bytes()));
+            let (id, answer) = read(frame, &mut seen).map_err(protocol)?;
             let (place, _) = self.waiting.remove(&id).ok_or(Lost::Protocol(ProtocolError::Unmatched))?;
             self.answers[place] = Some(answer);
+        }
+        if let Some(json) = decoder.first_argument().strip_prefix(b"j:") {
+            reader(Arrived::Partly(json));
         }
         Ok(())
     }

@@ -44,8 +44,13 @@ pub(super) fn search(error: tokio::task::JoinError) -> Fault {
     fault(Code::Unreachable, error, "try again; the search for a second daemon did not end")
 }
 
-pub(super) fn overview(error: serde_json::Error) -> Fault {
-    fault(Code::UnknownProtocol, error, "PM2 5.4, 6.0 and 7.0 are known to this version")
+pub(super) fn no_list(location: &Location) -> Fault {
+    Fault {
+        code: Code::UnknownProtocol,
+        message: format!("the list of the PM2 daemon at {} is not as expected", location.socket.display()),
+        fix: "PM2 5.4, 6.0 and 7.0 are known to this version".to_owned(),
+        source: None,
+    }
 }
 
 pub(super) fn two_daemons(error: TwoDaemonsError) -> Fault {

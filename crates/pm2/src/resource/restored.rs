@@ -34,7 +34,7 @@ impl Pm2 {
     /// # Errors
     /// If the daemon cannot be asked.
     pub async fn compare_restored(&self) -> Result<Vec<Restored>, Fault> {
-        let Seen { listing, .. } = self.look_anew(&Self::salt()?).await?;
+        let Seen { listing, .. } = self.look_anew(None).await?;
         Ok(self.compared(&listing))
     }
 

@@ -67,7 +67,9 @@ impl Bed {
         let id = SnapshotId::new(moment(), "test");
         let mut resource = self.resource();
         let mut snapshot = resource.snapshot(id, moment()).await.expect("the daemon runs");
-        snapshot.bundle = resource.keep_values(&snapshot).expect("the folder can be written");
+        let values = resource.values(&snapshot).expect("it was just taken");
+        (values.write)().expect("the folder can be written");
+        snapshot.bundle = Some(values.bundle);
         snapshot
     }
 

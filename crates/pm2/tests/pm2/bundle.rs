@@ -34,6 +34,13 @@ fn bundle(secret: &str) -> Bundle {
     Bundle::new(&salt, daemon, &listing.entries)
 }
 
+/// Writes it and gives its name.
+fn write(bundles: &Bundles, bundle: &Bundle) -> String {
+    let sealed = bundle.seal();
+    bundles.write(&sealed).expect("a scratch folder is private");
+    sealed.hash().to_owned()
+}
+
 fn bundles(folder: &Scratch) -> Bundles {
     Bundles::new(folder.join("bundles"))
 }
@@ -42,9 +49,9 @@ fn bundles(folder: &Scratch) -> Bundles {
 fn a_bundle_is_private_named_by_its_content_and_read_back_whole() {
     let folder = Scratch::new();
     let bundles = bundles(&folder);
-    let hash = bundles.write(&bundle("hunter2")).expect("a scratch folder is private");
-    assert_eq!(bundles.write(&bundle("hunter2")).expect("again"), hash);
-    assert_ne!(bundles.write(&bundle("hunter3")).expect("another"), hash);
+    let hash = write(&bundles, &bundle("hunter2"));
+    assert_eq!(write(&bundles, &bundle("hunter2")), hash);
+    assert_ne!(write(&bundles, &bundle("hunter3")), hash);
     let path = folder.join("bundles").join(format!("{hash}.bundle"));
     let mode = |path: &std::path::Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&folder.join("bundles"))), (0o600, 0o700));
@@ -59,7 +66,7 @@ fn a_bundle_is_private_named_by_its_content_and_read_back_whole() {
 #[test]
 fn a_changed_bundle_is_refused_whatever_was_changed() {
     let folder = Scratch::new();
-    let hash = bundles(&folder).write(&bundle("hunter2")).expect("a scratch folder is private");
+    let hash = write(&bundles(&folder), &bundle("hunter2"));
     let path = folder.join("bundles").join(format!("{hash}.bundle"));
     let content = fs::read(&path).expect("it is there");
     for place in (0..content.len()).step_by(37) {
@@ -77,7 +84,7 @@ fn a_changed_bundle_is_refused_whatever_was_changed() {
 #[test]
 fn a_bundle_that_others_may_read_or_that_is_a_link_is_refused() {
     let folder = Scratch::new();
-    let hash = bundles(&folder).write(&bundle("hunter2")).expect("a scratch folder is private");
+    let hash = write(&bundles(&folder), &bundle("hunter2"));
     let path = folder.join("bundles").join(format!("{hash}.bundle"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("it is ours");
     assert!(matches!(bundles(&folder).read(&hash), Err(BundleError::File { .. })));
@@ -102,7 +109,7 @@ fn pruning_keeps_the_newest_and_whatever_is_young() {
     assert_eq!(store.prune(0, Duration::ZERO, clock::now()).expect("no folder, nothing to do"), [""; 0]);
     let mut hashes = Vec::new();
     for (number, age_days) in [40_u64, 30, 20, 1].into_iter().enumerate() {
-        let hash = store.write(&bundle(&number.to_string())).expect("a scratch folder is private");
+        let hash = write(&store, &bundle(&number.to_string()));
         let file =
             fs::File::options().write(true).open(folder.join("bundles").join(format!("{hash}.bundle")));
         let then = clock::now().before(Duration::from_secs(age_days * 86_400));

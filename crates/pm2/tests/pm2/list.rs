@@ -90,6 +90,16 @@ fn only_names_fingerprints_and_environment_names_are_left_of_variables() {
 }
 
 #[test]
+fn without_fingerprints_nothing_else_differs() {
+    let json = Value::from([entry(&json!(0), &json!({}))].as_slice()).to_string();
+    let mut full = Listing::parse(&json, &salt()).expect("as PM2 gives it").entries.remove(0).process;
+    let bare = Listing::parse_without_fingerprints(&json).expect("as PM2 gives it").entries.remove(0).process;
+    full.environment.clear();
+    assert_eq!(bare, full);
+    assert_eq!(bare.environment_names, [("NODE_ENV".to_owned(), "production".to_owned())].into());
+}
+
+#[test]
 fn a_status_of_a_later_pm2_survives() {
     let listing = parse(&[entry(&json!(0), &json!({ "status": "hibernating" }))]).expect("a word is a word");
     assert_eq!(listing.entries[0].process.status, Status::Other("hibernating".to_owned()));

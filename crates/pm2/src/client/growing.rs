@@ -1,0 +1,180 @@
+//! A reply that is one list, read entry by entry while it arrives.
+//!
+//! A list of 200 processes is a megabyte, and PM2 hands it over in pieces. What is read between two pieces costs
+//! nobody any time. Only the exact form that PM2 writes is read so; any other reply is left to the ordinary way.
+
+use serde::de::DeserializeOwned;
+
+/// How the reply to a call begins whose one result is a list.
+const OPENING: &[u8] = br#"{"args":[["#;
+/// How it ends.
+const CLOSING: &[u8] = b"]]}";
+
+/// What is expected next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Opening,
+    /// An entry, or the end of an empty list.
+    First,
+    Entry,
+    /// A comma, or the end.
+    Separator,
+    Closing,
+    /// Nothing: it is not of this form.
+    Nothing,
+}
+
+/// The entries so far. They have to be objects, for an object shows its own end.
+#[derive(Debug)]
+pub(super) struct Growing<T> {
+    entries: Vec<T>,
+    /// Bytes of the reply that were read.
+    read: usize,
+    /// Length of the reply below which another look at an incomplete entry does not pay.
+    worthwhile: usize,
+    next: Next,
+}
+
+impl<T: DeserializeOwned> Growing<T> {
+    pub(super) const fn new() -> Self {
+        Self { entries: Vec::new(), read: 0, worthwhile: 0, next: Next::Opening }
+    }
+
+    /// Reads on in the reply, of which `arrived` is the beginning.
+    pub(super) fn look(&mut self, arrived: &[u8]) {
+        while self.step(arrived) {}
+    }
+
+    /// Reads to the end of the whole reply. Says whether all of it was read, and as a list.
+    pub(super) fn finish(&mut self, whole: &[u8]) -> bool {
+        self.worthwhile = 0;
+        self.look(whole);
+        self.next == Next::Closing && whole.get(self.read..) == Some(CLOSING)
+    }
+
+    pub(super) fn into_entries(self) -> Vec<T> {
+        self.entries
+    }
+
+    /// One step; `false` if it takes more bytes, or cannot be done.
+    fn step(&mut self, arrived: &[u8]) -> bool {
+        let rest = arrived.get(self.read..).unwrap_or_default();
+        match (self.next, rest.first()) {
+            (Next::Closing | Next::Nothing, _) | (_, None) => false,
+            (Next::Opening, Some(_)) if rest.len() < OPENING.len() => false,
+            (Next::Opening, Some(_)) => self.take(rest.starts_with(OPENING), OPENING.len(), Next::First),
+            (Next::First | Next::Separator, Some(b']')) => self.take(true, 0, Next::Closing),
+            (Next::Separator, Some(byte)) => self.take(*byte == b',', 1, Next::Entry),
+            (Next::First | Next::Entry, Some(byte)) => {
+                if *byte == b'{' {
+                    self.entry(arrived)
+                } else {
+                    self.take(false, 0, Next::Nothing)
+                }
+            }
+        }
+    }
+
+    const fn take(&mut self, fits: bool, length: usize, next: Next) -> bool {
+        self.next = if fits { next } else { Next::Nothing };
+        self.read += if fits { length } else { 0 };
+        fits
+    }
+
+    fn entry(&mut self, arrived: &[u8]) -> bool {
+        if arrived.len() < self.worthwhile {
+            return false;
+        }
+        let mut values = serde_json::Deserializer::from_slice(&arrived[self.read..]).into_iter::<T>();
+        match values.next() {
+            Some(Ok(entry)) => {
+                let length = values.byte_offset();
+                self.entries.push(entry);
+                self.take(true, length, Next::Separator)
+            }
+            Some(Err(error)) if error.is_eof() => {
+                // Each further look has half as much again to look at, so that a huge entry in small pieces is
+                // not read over and over.
+                self.worthwhile = arrived.len() + (arrived.len() - self.read) / 2;
+                false
+            }
+            Some(Err(_)) | None => self.take(false, 0, Next::Nothing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read_in_pieces(text: &[u8], pieces: &[usize]) -> Option<Vec<Value>> {
+        let mut growing = Growing::<Value>::new();
+        let mut end = 0;
+        for piece in pieces.iter().cycle().take(200) {
+            end = (end + piece).min(text.len());
+            growing.look(&text[..end]);
+        }
+        growing.finish(text).then(|| growing.into_entries())
+    }
+
+    #[test]
+    fn a_list_is_read_whole_in_whatever_pieces_it_arrives() {
+        let entries = [r#"{"a":"]]}","b":[1,{"c":"\\\""}]}"#, "{}", r#"{"x":"},{"}"#];
+        for count in 0..=entries.len() {
+            let list = entries[..count].join(",");
+            let text = format!(r#"{{"args":[[{list}]]}}"#);
+            let expected: Vec<Value> = serde_json::from_str(&format!("[{list}]")).unwrap();
+            for piece in 1..=text.len() {
+                assert_eq!(read_in_pieces(text.as_bytes(), &[piece]), Some(expected.clone()), "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_reply_is_left_to_the_ordinary_way() {
+        for other in [
+            "",
+            "{}",
+            r#"{"args":[null]}"#,
+            r#"{"args":[[1,2]]}"#,
+            r#"{"args":[[{}],1]}"#,
+            r#"{"args":[[{}]],"error":"no"}"#,
+            r#"{"args":[[{}]]} "#,
+            r#"{"args":[[{},]]}"#,
+            r#"{"args":[[{}{}]]}"#,
+            r#"{"args":[[{}"#,
+            r#"{"args": [[{}]]}"#,
+            r#"{"error":"no","args":[[{}]]}"#,
+        ] {
+            assert_eq!(read_in_pieces(other.as_bytes(), &[3]), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_huge_entry_in_small_pieces_is_not_read_over_and_over() {
+        let text = format!(r#"{{"args":[[{{"x":"{}"}}]]}}"#, "y".repeat(100_000));
+        let (mut growing, mut looks) = (Growing::<Value>::new(), 0);
+        for end in 1..text.len() {
+            let before = growing.worthwhile;
+            growing.look(&text.as_bytes()[..end]);
+            looks += usize::from(growing.worthwhile != before);
+        }
+        assert!(growing.finish(text.as_bytes()) && looks < 40, "{looks} looks");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_early_is_what_the_ordinary_way_reads(
+            text in r#"[{]"args":[\[][\[][]{}",:a\\0-9 ]{0,40}"#,
+            pieces in prop::collection::vec(1_usize..9, 1..6),
+        ) {
+            if let Some(entries) = read_in_pieces(text.as_bytes(), &pieces) {
+                let body: Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(&body, &serde_json::json!({ "args": [entries] }));
+            }
+        }
+    }
+}
