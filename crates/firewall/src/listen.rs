@@ -84,6 +84,21 @@ pub(crate) fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
     Ok(Place { listener, path: path.to_owned(), inode })
 }
 
+/// Listens at `path` in the place of whoever listens there: bound beside it and renamed over it, so that a client finds
+/// the one or the other and never nobody. The caller holds the [`lock`] and has proven that the other one is reached
+/// elsewhere.
+pub(crate) fn take_over(path: &Path, mode: u32) -> Result<Place, ListenError> {
+    let beside = path.with_extension("new");
+    let mut place = listen(&beside, mode)?;
+    std::fs::rename(&beside, path).map_err(|source| ListenError::Io {
+        operation: "take over",
+        path: path.to_owned(),
+        source,
+    })?;
+    place.path = path.to_owned();
+    Ok(place)
+}
+
 fn remove_stale(path: &Path) -> Result<(), ListenError> {
     let failed = |operation, source| ListenError::Io { operation, path: path.to_owned(), source };
     match UnixStream::connect(path) {

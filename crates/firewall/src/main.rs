@@ -20,6 +20,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &options::Options) -> Exit {
+    if options.detached {
+        // Whoever leads a session already is on its own.
+        rustix::process::setsid().map(drop).unwrap_or_default();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complained(&error.to_string(), Exit::Failure),

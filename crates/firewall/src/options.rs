@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// How it is called.
 pub const USAGE: &str = "\
 Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--group]
+                         [--take-over] [--detached]
 
 Listens on HOME/rpc.sock and HOME/pub.sock and judges each call before the daemon sees it.
 The daemon listens on the private sockets: whoever starts it sets PM2_DAEMON_RPC_PORT and
@@ -14,6 +15,8 @@ PM2_DAEMON_PUB_PORT to them.
   --pm2-home HOME      the daemon's PM2_HOME
   --private-rpc PATH   the daemon's own command socket [HOME/private/rpc.sock]
   --private-pub PATH   the daemon's own bus [HOME/private/pub.sock]
+  --take-over          take the places of a daemon that listens there and on its private sockets too
+  --detached           in a session of its own, so that the end of a login does not end it
   --group              let the sockets' group connect too (mode 0770; else 0700)
   --version, --help
 
@@ -31,6 +34,10 @@ pub struct Options {
     pub private_pub: PathBuf,
     /// Whether the group may connect.
     pub group: bool,
+    /// Whether to take the places of a daemon that is reached on its private sockets as well.
+    pub take_over: bool,
+    /// Whether to run in a session of its own.
+    pub detached: bool,
 }
 
 /// What the command line asks for.
@@ -73,6 +80,7 @@ pub enum UsageError {
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageError> {
     let mut args = args.into_iter();
     let (mut home, mut rpc, mut publish, mut group) = (None, None, None, false);
+    let (mut take_over, mut detached) = (false, false);
     while let Some(arg) = args.next() {
         let mut path = |name| absolute(name, args.next());
         match arg.to_str() {
@@ -80,6 +88,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
             Some("--private-rpc") => rpc = Some(path("--private-rpc")?),
             Some("--private-pub") => publish = Some(path("--private-pub")?),
             Some("--group") => group = true,
+            Some("--take-over") => take_over = true,
+            Some("--detached") => detached = true,
             Some("--help" | "-h") => return Ok(Wanted::Help),
             Some("--version" | "-V") => return Ok(Wanted::Version),
             Some(_) | None => return Err(UsageError::Unknown(arg.to_string_lossy().into_owned())),
@@ -89,7 +99,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let private = |name| home.join("private").join(name);
     let private_rpc = rpc.unwrap_or_else(|| private("rpc.sock"));
     let private_pub = publish.unwrap_or_else(|| private("pub.sock"));
-    Ok(Wanted::Run(Options { home, private_rpc, private_pub, group }))
+    Ok(Wanted::Run(Options { home, private_rpc, private_pub, group, take_over, detached }))
 }
 
 fn absolute(name: &'static str, value: Option<OsString>) -> Result<PathBuf, UsageError> {

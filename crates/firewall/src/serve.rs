@@ -108,8 +108,9 @@ pub async fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Error> {
 
     let _lock = listen::lock(&options.home)?;
     let mode = if options.group { 0o770 } else { 0o700 };
-    let rpc = listen::listen(&options.home.join("rpc.sock"), mode)?;
-    let bus = listen::listen(&options.home.join("pub.sock"), mode)?;
+    let listen = if options.take_over { listen::take_over } else { listen::listen };
+    let rpc = listen(&options.home.join("rpc.sock"), mode)?;
+    let bus = listen(&options.home.join("pub.sock"), mode)?;
     let (mut terminated, mut interrupted) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 

@@ -56,16 +56,22 @@ impl Bed {
     }
 
     pub(crate) fn without_firewall(mode: &str) -> Self {
+        let bed = Self::without_daemon(mode);
+        bed.directly(&["ping"]);
+        let apps: Vec<Value> = EightApps::NAMES.iter().map(|name| bed.app(name)).collect();
+        bed.ecosystem("all.json", &apps);
+        bed.directly(&["start", &bed.folder.join("all.json").display().to_string()]);
+        bed
+    }
+
+    /// A home and a policy; nothing runs.
+    pub(crate) fn without_daemon(mode: &str) -> Self {
         let (pm2, folder) = (Pm2::home_only(VERSION), Scratch::new());
         let bed = Self { pm2, folder, firewall: None };
         std::fs::create_dir_all(bed.pm2.home().join("private")).unwrap();
         std::fs::create_dir_all(bed.folder.join("config/palisade")).unwrap();
         std::fs::create_dir_all(bed.folder.join("nowhere")).unwrap();
         bed.folder.write("config/palisade/palisade.toml", &policy(mode));
-        bed.directly(&["ping"]);
-        let apps: Vec<Value> = EightApps::NAMES.iter().map(|name| bed.app(name)).collect();
-        bed.ecosystem("all.json", &apps);
-        bed.directly(&["start", &bed.folder.join("all.json").display().to_string()]);
         bed
     }
 
@@ -133,8 +139,13 @@ impl Bed {
     }
 
     pub(crate) fn start_firewall(&mut self) {
+        self.start_firewall_with(&[]);
+    }
+
+    pub(crate) fn start_firewall_with(&mut self, args: &[&str]) {
         let said = self.folder.join("firewall.err");
-        let mut child = self.firewall_command().stderr(File::create(&said).unwrap()).spawn().unwrap();
+        let mut child =
+            self.firewall_command().args(args).stderr(File::create(&said).unwrap()).spawn().unwrap();
         let text = || std::fs::read_to_string(&said).unwrap_or_default();
         eventually("the firewall listens", || {
             assert_eq!(child.try_wait().unwrap(), None, "{}", text());
