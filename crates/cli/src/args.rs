@@ -1,6 +1,7 @@
 //! The command line, as types.
 
 pub(crate) mod bypass;
+pub(crate) mod ci;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// Read, verify and export the journal.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Look at workflows, and keep old versions of them from changing anything.
+    #[command(subcommand)]
+    Ci(ci::CiCommand),
     /// Look for what is wrong on this host; each finding comes with its fix.
     Doctor(Pm2Home),
     /// Open guards for a while: nothing is refused until it ends by itself.

@@ -69,6 +69,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         }
         Command::Init(args) => block_on(command::policy::init(&Session::open()?, output, args))?,
         Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, args))?,
+        Command::Ci(args) => command::ci::run(&Session::open()?, output, args)?,
         Command::Doctor(daemon) => block_on(command::doctor::doctor(&Session::open()?, output, daemon))?,
         Command::Pm2(args) => block_on(pm2(&Session::open()?, output, args))?,
     };

@@ -45,11 +45,13 @@ pub enum Check {
     Narrowing,
     /// A record's checksum and tree are compared on reading.
     JournalIntegrity,
+    /// A workflow's epoch is compared with the minimum.
+    Epoch,
 }
 
 impl Check {
     /// Every check, with the name that switches it off.
-    pub const ALL: [(Self, &'static str); 20] = [
+    pub const ALL: [(Self, &'static str); 21] = [
         (Self::ForeignTarget, "foreign-target"),
         (Self::AllProcesses, "all-processes"),
         (Self::Share, "share"),
@@ -70,6 +72,7 @@ impl Check {
         (Self::RevisionRatchet, "revision-ratchet"),
         (Self::Narrowing, "narrowing"),
         (Self::JournalIntegrity, "journal-integrity"),
+        (Self::Epoch, "epoch"),
     ];
 }
 

@@ -85,6 +85,19 @@ pub enum Forge {
     Gitea,
     /// Forgejo Actions.
     Forgejo,
+    /// GitLab CI/CD.
+    GitLab,
+}
+
+impl std::fmt::Display for Forge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::GitHub => "GitHub Actions",
+            Self::Gitea => "Gitea Actions",
+            Self::Forgejo => "Forgejo Actions",
+            Self::GitLab => "GitLab CI/CD",
+        })
+    }
 }
 
 /// What a CI job, an ssh session or a shell says of itself.
@@ -130,6 +143,9 @@ pub struct Claimed {
     /// What triggered the run: `push`, `schedule`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// The text of `PALISADE_EPOCH`: the generation that the workflow was written as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
     /// Address of the other end of an ssh session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_client: Option<String>,

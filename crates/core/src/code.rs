@@ -101,6 +101,14 @@ codes! {
     BypassUnusable = 421, "a bypass can be neither begun nor ended";
     /// An app names its deployers, and the caller is none of them.
     NoDeployer = 431, "the caller is no deployer of the app";
+    /// A workflow is older than the epoch that is required.
+    StaleWorkflow = 701, "the workflow is an older version than is required";
+    /// A workflow carries no epoch where one is required.
+    NoEpoch = 702, "the workflow carries no epoch";
+    /// The minimums of epochs cannot be read.
+    EpochsUnreadable = 703, "the epochs of this host cannot be read";
+    /// A minimum would fall.
+    EpochWouldFall = 704, "an epoch's minimum never falls";
 
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::bypass::{Bypass, BypassId};
+use crate::epoch::{Epoch, Subject};
 use crate::name::Scope;
 use crate::outcome::{Outcome, TargetOutcome};
 use crate::plan::Target;
@@ -71,6 +72,12 @@ pub enum Event {
     BypassEnded(BypassEnded),
     /// An administrator acts on a guard, its policy or its daemon, or has acted.
     Administered(Administered),
+    /// The lowest epoch that a workflow may run with was raised.
+    EpochRaised(EpochRaised),
+    /// A deployment was refused before its command ran.
+    DeploymentRefused(DeploymentRefused),
+    /// A runner's hook looked at a job before its first step.
+    JobJudged(JobJudged),
 }
 
 /// Another policy came into force.
@@ -253,6 +260,39 @@ pub struct DeploymentEnded {
     pub term: Term,
     /// Exit status of the command, or `None` if a signal ended it.
     pub exit: Option<i32>,
+}
+
+/// The lowest epoch that a workflow may run with was raised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRaised {
+    /// Of which workflows.
+    pub subject: Subject,
+    /// The minimum before; `None` for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Epoch>,
+    /// The minimum from here on.
+    pub to: Epoch,
+}
+
+/// A deployment that did not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentRefused {
+    /// In whose name.
+    pub scope: Scope,
+    /// The command's program. Its arguments may hold secrets and are left out.
+    pub program: String,
+    /// The grounds.
+    pub findings: Vec<Finding>,
+}
+
+/// A job before its first step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobJudged {
+    /// Whether it may run.
+    pub admitted: bool,
+    /// Grounds against it, or warnings where it may run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// An incomplete last record was cut off.

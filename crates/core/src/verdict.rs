@@ -35,6 +35,25 @@ pub struct Verdict {
     pub decision: Decision,
 }
 
+impl Verdict {
+    /// The verdict with further grounds. Each refuses what the rules alone would permit; what passes although they
+    /// object, by its mode or by a bypass, passes still.
+    #[must_use]
+    pub fn with(mut self, grounds: Vec<Finding>) -> Self {
+        if grounds.is_empty() {
+            return self;
+        }
+        self.findings.extend(grounds);
+        let findings = self.findings.clone();
+        let decision = match self.decision {
+            Decision::Permit(Permit { plan, authority: Authority::Judged })
+            | Decision::Refuse(Refusal { plan, .. }) => Decision::Refuse(Refusal { plan, findings }),
+            Decision::Permit(permit) => Decision::Permit(permit),
+        };
+        Self { findings: self.findings, decision }
+    }
+}
+
 /// What follows from the findings.
 #[derive(Debug)]
 pub enum Decision {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use palisade_core::Actor;
 use palisade_core::actor::{Claimed, Observed, ProcessRef, Tree};
+use palisade_core::epoch::Job;
 use palisade_host::peer::Peer;
 use palisade_host::{Environment, claims, context, process};
 
@@ -16,13 +17,15 @@ pub(crate) struct Caller {
     pub(crate) actor: Actor,
     /// The caller and its parents, for the evidence; empty if the caller could not be named.
     pub(crate) chain: Vec<Link>,
+    /// The CI job that it belongs to, by its own variables or its parents'.
+    pub(crate) job: Option<Job>,
 }
 
 impl Caller {
     /// Looks at the process that connected. One that has ended, or became another, has no chain.
     pub(crate) fn of(peer: &Peer) -> Self {
         let known = peer.process.and_then(|process| Self::named(process, peer.uid));
-        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new() })
+        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new(), job: None })
     }
 
     /// Whether the caller and its parents still are where they were: a process may go to another folder between two
@@ -53,7 +56,13 @@ impl Caller {
                 .map(PathBuf::from),
         });
         let chain = std::iter::once(own).chain(parents).collect();
-        Some(Self { actor, chain })
+        let job = claims::job(&actor, None);
+        Some(Self { actor, chain, job })
+    }
+
+    /// The CI job, unless the caller is an app of `daemon`: those keep the variables of the job that started them.
+    pub(crate) fn job(&self, daemon: ProcessRef) -> Option<&Job> {
+        self.job.as_ref().filter(|_| !self.chain.iter().any(|link| link.process == daemon))
     }
 }
 

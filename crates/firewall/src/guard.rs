@@ -16,6 +16,7 @@ use palisade_host::bypass::Folders;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, lease, random, registration};
 use palisade_pipeline::calls::CallLog;
+use palisade_pipeline::epochs;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pm2::methods::Method;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -179,6 +180,7 @@ impl Guard {
         let in_memory = self.refused.get(&actor.tree).filter(|(at, _)| *at >= since);
         let refused_before = in_journal.or_else(|| in_memory.map(|(_, method)| method.clone()));
         let ledger = log.ledger(now);
+        let job = caller.job(seen.daemon.process);
         let case = Case {
             policy: &self.policy,
             daemon: &seen.daemon,
@@ -186,6 +188,7 @@ impl Guard {
             ledger: &ledger,
             actor: &actor,
             standing: &standing,
+            stale: job.and_then(|job| epochs::objection(&self.state, job)),
             refused_before: refused_before.as_deref(),
             kind,
             id: random::operation_id().map_err(|error| error.to_string())?,

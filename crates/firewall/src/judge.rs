@@ -33,6 +33,8 @@ pub struct Case<'a> {
     pub actor: &'a Actor,
     /// Whom the caller was taken for.
     pub standing: &'a Standing,
+    /// The ground against the caller's CI job, if its workflow is older than this host requires.
+    pub stale: Option<Finding>,
     /// What was refused to this tree within the window, if anything was.
     pub refused_before: Option<&'a str>,
     /// What is asked for.
@@ -62,11 +64,13 @@ impl Case<'_> {
     /// Judges.
     #[must_use]
     pub fn judge(&self) -> Judgement {
+        let stale = self.stale.iter().filter(|_| !matches!(self.kind, Kind::Read)).cloned();
         let (mode, mut findings, targets, takes_down) = match self.kind {
             Kind::Read => (Mode::Observe, Vec::new(), Vec::new(), false),
             Kind::Lifecycle => (self.strictest(), vec![self.lifecycle()], self.every_name(), true),
             Kind::Act(act) => self.act(act),
         };
+        findings.splice(0..0, stale);
         // Before each deletion PM2's command line ends the watch of its target.
         let is_barred = takes_down || matches!(self.kind, Kind::Act(act) if act.deed == Deed::Touch);
         if let Some(before) = self.refused_before.filter(|_| is_barred && findings.is_empty()) {

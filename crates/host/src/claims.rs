@@ -3,14 +3,18 @@
 //! Every value comes from variables and files that any process may set. Values are cut to [`MAX_CLAIM_BYTES`] and
 //! otherwise kept raw: escaping belongs where they are shown.
 
+mod gitlab;
 mod workflow;
 
 use std::path::{Path, PathBuf};
 
-use palisade_core::actor::{Claimed, Forge};
+use palisade_core::Actor;
+use palisade_core::actor::{Claimed, Forge, ProcessRef};
+use palisade_core::epoch::{self, Job};
 
 use crate::checkout::{self, Head};
 use crate::environment::Environment;
+use crate::process;
 
 /// Longest claim that is kept.
 pub const MAX_CLAIM_BYTES: usize = 512;
@@ -31,10 +35,15 @@ pub fn collect(environment: &Environment, cwd: Option<&Path>) -> Claims {
     let forge = forge_of(environment);
     let top = checkout_of(environment, forge, cwd);
     let mut claims = Claims::default();
-    if let Some(forge) = forge {
-        claims.add_job(environment, forge);
-        claims.add_workflow(environment, top.as_deref());
+    match forge {
+        Some(Forge::GitLab) => gitlab::add(&mut claims, environment, top.as_deref()),
+        Some(forge) => {
+            claims.add_job(environment, forge);
+            claims.add_workflow(environment, top.as_deref());
+        }
+        None => {}
     }
+    claims.claimed.epoch = environment.text(epoch::VARIABLE).map(bounded);
     claims.add_head(top.as_deref());
     claims.add_session(environment);
     claims
@@ -48,20 +57,46 @@ pub fn forge_of(environment: &Environment) -> Option<Forge> {
         ("FORGEJO_ACTIONS", Forge::Forgejo),
         ("GITEA_ACTIONS", Forge::Gitea),
         ("GITHUB_ACTIONS", Forge::GitHub),
+        ("GITLAB_CI", Forge::GitLab),
     ];
     marks.into_iter().find(|(mark, _)| environment.is_on(mark)).map(|(_, forge)| forge)
 }
 
+/// The job that a caller belongs to: by its own variables, else by those of its nearest parent that has any.
+///
+/// `sudo`, `env -i` and a login shell take a job's variables away from their children and not from their parents.
+/// Where the chain leads through `daemon`, there is no job: an app keeps the variables of the job that once
+/// started it, and is none.
+#[must_use]
+pub fn job(actor: &Actor, daemon: Option<ProcessRef>) -> Option<Job> {
+    let parents = &actor.observed.ancestors;
+    if daemon.is_some_and(|daemon| parents.iter().any(|parent| parent.process == daemon)) {
+        return None;
+    }
+    Job::of(&actor.claimed).or_else(|| parents.iter().find_map(|parent| job_of_process(parent.process)))
+}
+
+fn job_of_process(parent: ProcessRef) -> Option<Job> {
+    let environment = process::environment(parent.pid);
+    forge_of(&environment)?;
+    let claims = collect(&environment, process::cwd(parent.pid).as_deref());
+    // The pieces were read one after another: they are one process's only if it is still the same.
+    process::is_alive(parent).then(|| Job::of(&claims.claimed))?
+}
+
 /// Top folder of the checkout: the job's workspace, else the one around the working folder.
 fn checkout_of(environment: &Environment, forge: Option<Forge>, cwd: Option<&Path>) -> Option<PathBuf> {
-    let workspace = forge.and_then(|_| environment.absolute_path("GITHUB_WORKSPACE"));
+    let workspace = forge.and_then(|forge| match forge {
+        Forge::GitLab => environment.absolute_path("CI_PROJECT_DIR"),
+        Forge::GitHub | Forge::Gitea | Forge::Forgejo => environment.absolute_path("GITHUB_WORKSPACE"),
+    });
     workspace.filter(|folder| folder.is_dir()).or_else(|| checkout::top_of(cwd?))
 }
 
 impl Claims {
     fn add_job(&mut self, environment: &Environment, forge: Forge) {
         let prefixes: &[&str] = match forge {
-            Forge::GitHub => &["GITHUB_"],
+            Forge::GitHub | Forge::GitLab => &["GITHUB_"],
             Forge::Gitea => &["GITHUB_", "GITEA_"],
             Forge::Forgejo => &["FORGEJO_", "GITHUB_"],
         };

@@ -19,6 +19,7 @@ pub mod claims;
 pub mod clock;
 pub mod context;
 pub mod environment;
+pub mod epochs;
 pub mod files;
 pub mod lease;
 pub mod peer;

@@ -155,6 +155,12 @@ impl StateDirectory {
         self.root.join("leases")
     }
 
+    /// File of the lowest epochs that workflows may run with.
+    #[must_use]
+    pub fn epochs(&self) -> PathBuf {
+        self.root.join("epochs.json")
+    }
+
     /// Folder of plans that wait to be applied.
     #[must_use]
     pub fn plans(&self) -> PathBuf {

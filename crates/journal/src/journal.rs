@@ -311,6 +311,9 @@ fn spends_reserve(event: &Event) -> bool {
         | Event::Refused(_)
         | Event::DeploymentStarted(_)
         | Event::Repeated(_)
+        | Event::EpochRaised(_)
+        | Event::DeploymentRefused(_)
+        | Event::JobJudged(_)
         | Event::Called(_) => false,
     }
 }

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use palisade_core::actor::Tree;
+use palisade_core::bypass::Opened;
 use palisade_core::policy::PolicyRef;
-use palisade_core::record::{DeploymentEnded, DeploymentStarted, Event};
-use palisade_core::{Actor, Receipt, Request, Scope, Term};
+use palisade_core::record::{DeploymentEnded, DeploymentRefused, DeploymentStarted, Event};
+use palisade_core::{Actor, Finding, Receipt, Request, Scope, Term};
+use palisade_host::bypass::Folders;
+use palisade_host::environment::Environment;
 use palisade_host::lease::{self, Acquired, Holder, Joined, Lease};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, files, random};
 
+use crate::epochs;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::run::{Context, Progress};
@@ -81,6 +85,48 @@ fn acquire(
     Ok(lease::acquire_within(&state.leases(), scope, &applicant, wait, on_wait)?)
 }
 
+fn writer(host_policy: &PolicyRef, state: &StateDirectory, actor: Actor) -> Result<Writer, Error> {
+    let id = random::operation_id()?;
+    let memory = Memory::read(&state.journal(), clock::now(), Duration::ZERO)?;
+    crate::run::check_revision(host_policy, &memory)?;
+    let mut writer = Writer::open(state, id, actor, host_policy.clone())?;
+    writer.note_policy(memory.policy())?;
+    Ok(writer)
+}
+
+fn refuse(
+    host_policy: &PolicyRef,
+    state: &StateDirectory,
+    scope: &Scope,
+    actor: Actor,
+    program: &str,
+    findings: &[Finding],
+) -> Result<Receipt, Error> {
+    let refused =
+        DeploymentRefused { scope: scope.clone(), program: program.to_owned(), findings: findings.to_vec() };
+    Ok(writer(host_policy, state, actor)?.append(Event::DeploymentRefused(refused))?)
+}
+
+/// Whether a bypass opens the guards of all PM2 daemons: a deployment is not about one of them.
+fn is_bypassed() -> bool {
+    let uid = rustix::process::geteuid().as_raw();
+    Folders::of(&Environment::of_this_process(), uid).opening(&Opened::Pm2).is_some()
+}
+
+/// How a deployment began.
+#[derive(Debug)]
+pub enum Start {
+    /// It holds its lease, and its start is recorded.
+    Begun(Box<Deployment>),
+    /// It was refused before its lease was asked for, and its command must not run.
+    Refused {
+        /// The grounds.
+        findings: Vec<Finding>,
+        /// The record of the refusal.
+        receipt: Receipt,
+    },
+}
+
 /// A deployment under way: its scope's lease, and its record.
 #[derive(Debug)]
 pub struct Deployment {
@@ -91,7 +137,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Takes the lease of `scope` and records the start.
+    /// Takes the lease of `scope` and records the start, unless a stale job asks: then that is recorded.
     ///
     /// # Errors
     /// Somebody else holds the lease, or the start cannot be recorded.
@@ -103,7 +149,12 @@ impl Deployment {
         program: &str,
         wait: Duration,
         on_wait: &mut dyn FnMut(&Holder),
-    ) -> Result<Self, Error> {
+    ) -> Result<Start, Error> {
+        let findings = epochs::grounds(state, &actor, None);
+        if !findings.is_empty() && !is_bypassed() {
+            let receipt = refuse(host_policy, state, scope, actor, program, &findings)?;
+            return Ok(Start::Refused { findings, receipt });
+        }
         let acquired = acquire(state, scope, &actor, program, wait, on_wait)?;
         let (term, own) = match acquired {
             Acquired::Held(own) => (own.term(), Some(own)),
@@ -111,14 +162,10 @@ impl Deployment {
             Acquired::Busy(holder) => return Err(Error::LeaseHeld { holder: Box::new(holder) }),
         };
         actor.tree = Tree::deployment(scope, term.number);
-        let id = random::operation_id()?;
-        let memory = Memory::read(&state.journal(), clock::now(), Duration::ZERO)?;
-        crate::run::check_revision(host_policy, &memory)?;
-        let mut writer = Writer::open(state, id, actor, host_policy.clone())?;
-        writer.note_policy(memory.policy())?;
+        let mut writer = writer(host_policy, state, actor)?;
         let started = DeploymentStarted { term: term.clone(), program: program.to_owned() };
         writer.append(Event::DeploymentStarted(started))?;
-        Ok(Self { term, writer, _own: own })
+        Ok(Start::Begun(Box::new(Self { term, writer, _own: own })))
     }
 
     /// The term under which it runs.

@@ -1,8 +1,9 @@
 //! Why an operation did not come to a verdict. A refusal is not among them: it is a verdict.
 
+use palisade_core::epoch::WouldFall;
 use palisade_core::policy::PolicyRef;
 use palisade_core::{Code, Exit};
-use palisade_host::{files, lease, random};
+use palisade_host::{epochs, files, lease, random};
 
 use crate::resource::Fault;
 
@@ -35,6 +36,12 @@ pub enum Error {
     /// A file of the state folder could not be written or read.
     #[error("a file of the state folder cannot be used")]
     State(#[from] files::Error),
+    /// The minimums of epochs cannot be read or written.
+    #[error("the epochs of this host cannot be read or raised")]
+    Epochs(#[from] epochs::Error),
+    /// A minimum would fall.
+    #[error(transparent)]
+    EpochWouldFall(#[from] WouldFall),
     /// No random bytes for an id.
     #[error("cannot make an operation's id")]
     Random(#[from] random::Error),
@@ -84,10 +91,13 @@ impl Error {
             },
             Self::LeaseHeld { .. } => Exit::LeaseHeld,
             Self::Journal(_) => Exit::Journal,
-            Self::PolicyRolledBack { .. } => Exit::Refused,
-            Self::Lease(_) | Self::State(_) | Self::Random(_) | Self::NoPolicy | Self::Snapshot { .. } => {
-                Exit::Failure
-            }
+            Self::PolicyRolledBack { .. } | Self::EpochWouldFall(_) => Exit::Refused,
+            Self::Lease(_)
+            | Self::State(_)
+            | Self::Epochs(_)
+            | Self::Random(_)
+            | Self::NoPolicy
+            | Self::Snapshot { .. } => Exit::Failure,
         }
     }
 
@@ -101,6 +111,8 @@ impl Error {
             Self::PolicyRolledBack { .. } => Some(Code::PolicyRolledBack),
             Self::Snapshot { .. } => Some(Code::SnapshotMissing),
             Self::NoPolicy => Some(Code::PolicyMissing),
+            Self::Epochs(_) => Some(Code::EpochsUnreadable),
+            Self::EpochWouldFall(_) => Some(Code::EpochWouldFall),
             Self::Lease(_) | Self::State(_) | Self::Random(_) => None,
         }
     }
@@ -118,6 +130,11 @@ impl Error {
             ),
             Self::NoPolicy => "run `palisade init`".to_owned(),
             Self::Snapshot { .. } => "see `palisade pm2 snapshots` for those that are kept".to_owned(),
+            Self::Epochs(error) => error.fix(),
+            Self::EpochWouldFall(fall) => format!(
+                "if the workflow went back, write epoch {} or more into its newest version with `palisade ci epoch write`",
+                fall.in_force
+            ),
             Self::Lease(_) | Self::State(_) | Self::Random(_) => "look at the folder named above".to_owned(),
         }
     }

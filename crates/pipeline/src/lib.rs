@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod calls;
 pub mod deployment;
+pub mod epochs;
 pub mod error;
 pub mod fault;
 pub mod memory;

@@ -124,10 +124,13 @@ pub fn unsettled(
             | Event::DeploymentEnded(_)
             | Event::Recovered(_)
             | Event::Repeated(_)
-            | Event::Called(_)
             | Event::BypassBegan(_)
             | Event::BypassEnded(_)
-            | Event::Administered(_) => {}
+            | Event::Administered(_)
+            | Event::EpochRaised(_)
+            | Event::DeploymentRefused(_)
+            | Event::JobJudged(_)
+            | Event::Called(_) => {}
         }
     }
     let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);

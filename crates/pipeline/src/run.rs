@@ -27,7 +27,7 @@ use crate::memory::Memory;
 use crate::refusals::{self, Recorded};
 use crate::resource::Resource;
 use crate::writer::Writer;
-use crate::{snapshots, system_log};
+use crate::{epochs, snapshots, system_log};
 
 /// How many snapshots are kept.
 const KEPT_SNAPSHOTS: usize = 200;
@@ -185,10 +185,12 @@ pub async fn run<R: Resource>(
     let bypass = opening(&daemon);
     let memory = remembered(&context, taken_at, bypass.is_some())?;
     let ledger = memory.ledger(taken_at, context.policy.limits.window);
-    let Verdict { findings, decision } = match &bypass {
+    let verdict = match &bypass {
         Some(bypass) => context.policy.judge_bypassed(&bypass.id, &request, plan, &ledger, taken_at),
         None => context.policy.judge(Mode::Enforce, &request, plan, &ledger, taken_at),
     };
+    let stale = epochs::grounds(context.state, &request.actor, Some(daemon.process));
+    let Verdict { findings, decision } = verdict.with(stale);
     let permit = match decision {
         Decision::Permit(permit) => permit,
         Decision::Refuse(refusal) if request.tolerates_absence && refusal.is_only_absence() => {

@@ -2,16 +2,16 @@
 
 use std::process::ExitStatus;
 
-use palisade_core::Exit;
 use palisade_core::text::Shown;
-use palisade_pipeline::deployment::Deployment;
+use palisade_core::{Exit, Finding, Receipt, Scope};
+use palisade_pipeline::deployment::{Deployment, Start};
 use serde_json::json;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::DeployArgs;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{BAD, Output, styled};
 use crate::render;
 use crate::session::Session;
 
@@ -30,8 +30,12 @@ pub(crate) async fn deploy(session: &Session, output: Output, args: &DeployArgs)
     let mut on_wait = |holder: &palisade_host::lease::Holder| {
         output.talk(format_args!("waiting for the lease of {scope}: {}", holder));
     };
-    let deployment =
-        Deployment::start(host.reference(), &session.state, &scope, actor, &shown, args.wait, &mut on_wait)?;
+    let reference = host.reference();
+    let start = Deployment::start(reference, &session.state, &scope, actor, &shown, args.wait, &mut on_wait)?;
+    let deployment = match start {
+        Start::Begun(deployment) => deployment,
+        Start::Refused { findings, receipt } => return refused(output, &scope, &findings, &receipt),
+    };
     let term = deployment.term().number;
     output.talk(format_args!("deploying {scope} under term {term}: {}", Shown(&shown)));
     let mut command = Command::new(program);
@@ -48,6 +52,28 @@ pub(crate) async fn deploy(session: &Session, output: Output, args: &DeployArgs)
     })?;
     output.document(&json!({ "result": "done", "scope": scope, "term": term, "exit": code }))?;
     Ok(exit_number(status))
+}
+
+/// Tells why the command was not run.
+fn refused(output: Output, scope: &Scope, findings: &[Finding], receipt: &Receipt) -> Result<u8, Failure> {
+    let exit = Exit::Refused.number();
+    let recorded = receipt.sequence();
+    output.document(&json!({
+        "result": "refused", "exit": exit, "scope": scope, "findings": findings, "recorded": recorded,
+    }))?;
+    output.data(format_args!("{} deployment of {scope}", styled(BAD, "refused:")))?;
+    for finding in findings {
+        output.data(format_args!("  {} {}", finding.code, finding.message))?;
+        output.data(format_args!("          fix: {}", finding.fix))?;
+    }
+    output.data("  touched:  nothing; the command was not run")?;
+    if let Some(sequence) = recorded {
+        output.data(format_args!("  recorded: journal record {sequence}"))?;
+    }
+    if let Some(finding) = findings.first() {
+        output.data(format_args!("  more:     palisade explain {}", finding.code))?;
+    }
+    Ok(exit)
 }
 
 /// Runs the command and hands on the signals that ask us to end, so that the lease is held until it has.

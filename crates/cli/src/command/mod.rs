@@ -1,6 +1,7 @@
 //! One module per command: parse, call, render. No decision is made here.
 
 pub(crate) mod bypass;
+pub(crate) mod ci;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod explain;

@@ -1,7 +1,6 @@
 //! Layer 1: who runs this, from which workflow, what is only claimed, and what could not be had.
 
 use palisade_core::Actor;
-use palisade_core::actor::Forge;
 use palisade_core::text::escaped;
 
 use super::table;
@@ -63,11 +62,7 @@ fn parents(actor: &Actor) -> String {
 
 fn claims(actor: &Actor) -> Vec<(&'static str, String)> {
     let claimed = &actor.claimed;
-    let forge = claimed.forge.map(|forge| match forge {
-        Forge::GitHub => "GitHub Actions".to_owned(),
-        Forge::Gitea => "Gitea Actions".to_owned(),
-        Forge::Forgejo => "Forgejo Actions".to_owned(),
-    });
+    let forge = claimed.forge.map(|forge| forge.to_string());
     let all = [
         ("forge", &forge),
         ("repository", &claimed.repository),
@@ -82,6 +77,7 @@ fn claims(actor: &Actor) -> Vec<(&'static str, String)> {
         ("actor", &claimed.actor),
         ("runner", &claimed.runner),
         ("event", &claimed.event),
+        ("epoch", &claimed.epoch),
         ("ssh from", &claimed.ssh_client),
         ("sudo by", &claimed.sudo_user),
     ];

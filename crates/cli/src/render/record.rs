@@ -1,9 +1,11 @@
 //! Journal records, one line each.
 
-use palisade_core::Record;
 use palisade_core::outcome::Outcome;
-use palisade_core::record::{Act, Administered, Called, Event, Phase, Ruling};
+use palisade_core::record::{
+    Act, Administered, Called, EpochRaised, Event, JobJudged, OutcomeRecord, Phase, Ruling,
+};
 use palisade_core::text::escaped;
+use palisade_core::{Finding, Record};
 
 use super::actor;
 
@@ -21,15 +23,13 @@ fn what(event: &Event) -> String {
             None => format!("first policy, revision {}", change.to.revision),
         },
         Event::Refused(refused) => {
-            let codes: Vec<String> =
-                refused.findings.iter().map(|finding| finding.code.to_string()).collect();
             format!(
                 "REFUSED {} of {}: {} of {} processes, {}",
                 refused.operation,
                 refused.scope,
                 refused.targets.len(),
                 refused.total,
-                codes.join(" ")
+                codes(&refused.findings)
             )
         }
         Event::Intent(intent) => {
@@ -42,15 +42,7 @@ fn what(event: &Event) -> String {
                 intent.snapshot.as_str()
             )
         }
-        Event::Outcome(outcome) => {
-            let verified = outcome.verification.as_ref().map(|found| found.drift.len());
-            let verified = match verified {
-                Some(0) => "verified".to_owned(),
-                Some(drift) => format!("{drift} differences"),
-                None => "not verified".to_owned(),
-            };
-            format!("{} in {} ms, {verified}", word(outcome.outcome), outcome.took_ms)
-        }
+        Event::Outcome(done) => outcome(done),
         Event::Reconciled(outcome) => format!("settled later: {}", word(outcome.outcome)),
         Event::DeploymentStarted(started) => {
             format!(
@@ -75,6 +67,11 @@ fn what(event: &Event) -> String {
         ),
         Event::BypassEnded(ended) => format!("bypass {} ended before its time", ended.id),
         Event::Administered(done) => administered(done),
+        Event::EpochRaised(raised) => raise(raised),
+        Event::DeploymentRefused(refused) => {
+            format!("REFUSED deployment of {}: {}", refused.scope, codes(&refused.findings))
+        }
+        Event::JobJudged(judged) => job(judged),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
 }
@@ -105,9 +102,38 @@ fn call(called: &Called) -> String {
         Ruling::Bypassed => "CALL PASSED BY A BYPASS",
     };
     let scope = called.scope.as_ref().map_or_else(|| "nobody known".to_owned(), ToString::to_string);
-    let codes: Vec<String> = called.findings.iter().map(|finding| finding.code.to_string()).collect();
     let targets = called.targets.join(", ");
-    format!("{word} {} by {scope}: {targets} {}", called.method, codes.join(" ")).trim_end().to_owned()
+    let codes = codes(&called.findings);
+    format!("{word} {} by {scope}: {targets} {codes}", called.method).trim_end().to_owned()
+}
+
+fn outcome(done: &OutcomeRecord) -> String {
+    let verified = match done.verification.as_ref().map(|found| found.drift.len()) {
+        Some(0) => "verified".to_owned(),
+        Some(drift) => format!("{drift} differences"),
+        None => "not verified".to_owned(),
+    };
+    format!("{} in {} ms, {verified}", word(done.outcome), done.took_ms)
+}
+
+fn raise(raised: &EpochRaised) -> String {
+    match raised.from {
+        Some(from) => format!("epoch of {} raised from {from} to {}", raised.subject, raised.to),
+        None => format!("first epoch of {}: {}", raised.subject, raised.to),
+    }
+}
+
+fn job(judged: &JobJudged) -> String {
+    let codes = codes(&judged.findings);
+    match (judged.admitted, judged.findings.is_empty()) {
+        (true, true) => "job admitted".to_owned(),
+        (true, false) => format!("job admitted with warnings: {codes}"),
+        (false, _) => format!("JOB REFUSED: {codes}"),
+    }
+}
+
+fn codes(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.code.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn word(outcome: Outcome) -> &'static str {

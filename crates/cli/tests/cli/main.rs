@@ -7,6 +7,7 @@ mod bypass;
 mod codes;
 mod deploy;
 mod env;
+mod epochs;
 mod failures;
 mod interrupted;
 mod journal;

@@ -175,10 +175,15 @@ impl Bed {
 
     /// A shell script in a session of its own, in which `pm2` is the unmodified command.
     pub(crate) fn script_in(&self, cwd: &Path, script: &str) -> Ran {
+        self.script_with(cwd, script, &[])
+    }
+
+    /// As [`Self::script_in`], with further variables; `$PM2` is the path of the command.
+    pub(crate) fn script_with(&self, cwd: &Path, script: &str, variables: &[(&str, &str)]) -> Ran {
         let pm2 = installed(VERSION).unwrap().join("node_modules/pm2/bin/pm2");
         let mut command = Command::new("setsid");
-        let script = format!("pm2() {{ node {} \"$@\"; }}\n{script}", pm2.display());
-        self.run(command.args(["--wait", "sh", "-c", &script]), cwd, &[])
+        let script = format!("PM2={}\npm2() {{ node \"$PM2\" \"$@\"; }}\n{script}", pm2.display());
+        self.run(command.args(["--wait", "sh", "-c", &script]), cwd, variables)
     }
 
     fn run(&self, command: &mut Command, cwd: &Path, variables: &[(&str, &str)]) -> Ran {

@@ -6,6 +6,7 @@ mod bridge;
 mod bypass;
 mod dead;
 mod deployments;
+mod epochs;
 mod evidence;
 mod hostile;
 mod observe;

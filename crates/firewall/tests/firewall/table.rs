@@ -94,6 +94,7 @@ fn judged(policy: &Policy, standing: &Standing, before: Option<&str>, kind: &Kin
         ledger: &ledger,
         actor: &actor,
         standing,
+        stale: None,
         refused_before: before,
         kind,
         id: OperationId::new(now, [7; 10]),

@@ -228,3 +228,99 @@ fn a_claim_is_cut_at_a_characters_edge_and_keeps_its_control_characters() {
     assert!(long.starts_with(&actor));
     assert_eq!(found.claimed.job.as_deref(), Some("a\u{1b}[2J\nb"));
 }
+
+/// What GitLab's runner sets, as its documentation lists it.
+const GITLAB: [(&str, &str); 11] = [
+    ("CI", "true"),
+    ("GITLAB_CI", "true"),
+    ("CI_CONFIG_PATH", ".gitlab-ci.yml"),
+    ("CI_PROJECT_PATH", "octo/site"),
+    ("CI_COMMIT_SHA", COMMIT),
+    ("CI_COMMIT_REF_NAME", "main"),
+    ("CI_PIPELINE_ID", "93"),
+    ("CI_JOB_NAME", "deploy"),
+    ("GITLAB_USER_LOGIN", "ada"),
+    ("CI_PIPELINE_SOURCE", "push"),
+    ("CI_RUNNER_DESCRIPTION", "runner-7"),
+];
+
+#[test]
+fn a_gitlab_job_is_known_by_its_own_variables() {
+    let folder = checkout(&[(".gitlab-ci.yml", DEPLOY)]);
+    let project = [("CI_PROJECT_DIR", folder.path().to_str().unwrap()), ("PALISADE_EPOCH", "7")];
+    let variables: Vec<_> = GITLAB.into_iter().chain(project).collect();
+    let found = claims(&variables, Some(Path::new("/")));
+    let expected = Claimed {
+        workflow: text(".gitlab-ci.yml"),
+        run_id: text("93"),
+        runner: text("runner-7"),
+        epoch: text("7"),
+        ..common(Forge::GitLab, ".gitlab-ci.yml")
+    };
+    assert_eq!(found, Claims { claimed: expected, missing: vec!["run_attempt".to_owned()] });
+}
+
+#[test]
+fn a_gitlab_pipeline_from_elsewhere_names_no_file_of_this_checkout() {
+    let folder = checkout(&[(".gitlab-ci.yml", DEPLOY)]);
+    for elsewhere in ["ci.yml@octo/pipelines", "https://ci.example/site.yml"] {
+        let mut variables: Vec<_> =
+            GITLAB.into_iter().filter(|(name, _)| *name != "CI_CONFIG_PATH").collect();
+        variables.push(("CI_CONFIG_PATH", elsewhere));
+        let found = claims(&variables, Some(folder.path()));
+        assert_eq!((found.claimed.workflow.as_deref(), found.claimed.workflow_file), (Some(elsewhere), None));
+        assert!(found.missing.iter().any(|name| name == "workflow_file"), "{:?}", found.missing);
+    }
+}
+
+#[test]
+fn an_epoch_is_claimed_with_the_job_and_cut_like_every_claim() {
+    let folder = checkout(&[(".github/workflows/deploy.yml", DEPLOY)]);
+    let found = job(&folder, &[("PALISADE_EPOCH", "7")]);
+    assert_eq!(found.claimed.epoch.as_deref(), Some("7"));
+    let long = "9".repeat(MAX_CLAIM_BYTES + 1);
+    let found = job(&folder, &[("PALISADE_EPOCH", &long)]);
+    assert_eq!(found.claimed.epoch.map(|epoch| epoch.len()), Some(MAX_CLAIM_BYTES));
+    assert_eq!(job(&folder, &[]).claimed.epoch, None);
+}
+
+/// A sleeping process with these variables and, as its child, one without any; gives the child's pid.
+fn parent_and_child(variables: &[(&str, &str)]) -> (std::process::Child, u32) {
+    let script = "env -i sleep 1000 & echo $!; wait";
+    let mut parent = std::process::Command::new("sh")
+        .args(["-c", script])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .envs(variables.iter().copied())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(parent.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    (parent, line.trim().parse().unwrap())
+}
+
+#[test]
+fn a_child_without_variables_belongs_to_its_parents_job_and_an_app_of_the_daemon_to_none() {
+    let variables = [
+        ("GITHUB_ACTIONS", "true"),
+        ("GITEA_ACTIONS", "true"),
+        ("GITHUB_REPOSITORY", "octo/site"),
+        ("GITHUB_WORKFLOW", "Deploy"),
+        ("PALISADE_EPOCH", "5"),
+    ];
+    let (mut parent, child) = parent_and_child(&variables);
+    let actor = palisade_host::context::observe_process(child, &Environment::default()).unwrap();
+    let found = palisade_host::claims::job(&actor, None);
+    let daemon = palisade_host::process::stat(parent.id()).unwrap().process;
+    let below_the_daemon = palisade_host::claims::job(&actor, Some(daemon));
+    let child = rustix::process::Pid::from_raw(i32::try_from(child).unwrap()).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    parent.wait().unwrap();
+
+    let found = found.unwrap();
+    assert_eq!((found.forge, found.epoch.as_deref()), (Some(Forge::Gitea), Some("5")));
+    assert_eq!((found.repository.as_deref(), found.workflow.as_deref()), (Some("octo/site"), Some("Deploy")));
+    assert_eq!(below_the_daemon, None);
+}

@@ -6,6 +6,7 @@ mod bypass;
 mod checkout;
 mod claims;
 mod context;
+mod epochs;
 mod files;
 mod lease;
 mod lease_files;
