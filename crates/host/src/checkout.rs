@@ -11,6 +11,7 @@ const MAX_CLIMB: usize = 64;
 /// Most symbolic references that are followed one after another; git itself stops at 5.
 const MAX_SYMBOLIC: usize = 5;
 const MAX_REF_BYTES: u64 = 4096;
+const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 const MAX_PACKED_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Where a checkout stands.
@@ -47,6 +48,31 @@ pub fn head(top: &Path) -> Option<Head> {
         target = next;
     }
     Some(Head { commit: is_commit(&target).then_some(target), branch })
+}
+
+/// Where the checkout at `top` was cloned from: the address of its remote `origin`, which may hold credentials.
+#[must_use]
+pub fn origin(top: &Path) -> Option<String> {
+    let own = git_folder(top)?;
+    let bytes = files::read_bounded(&common_folder(&own).join("config"), MAX_CONFIG_BYTES).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != "[remote \"origin\"]").skip(1);
+    let own = lines.by_ref().take_while(|line| !line.starts_with('['));
+    let mut values = own.filter_map(|line| line.strip_prefix("url")?.trim_start().strip_prefix('='));
+    values.next().map(|value| value.trim().to_owned())
+}
+
+/// The repository as forges write it, `OWNER/NAME`, from an address: its last two parts, or on GitLab all of them.
+#[must_use]
+pub fn repository_of(address: &str) -> Option<String> {
+    let path = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?.1,
+        None => address.split_once(':')?.1,
+    };
+    let path = path.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let parts = path.split('/').filter(|part| !part.is_empty()).count();
+    (parts >= 2 && !path.contains(char::is_whitespace)).then(|| path.to_owned())
 }
 
 /// `.git` itself, or the folder that a `.git` file names: worktrees and submodules have one.

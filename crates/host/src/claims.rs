@@ -62,6 +62,24 @@ pub fn forge_of(environment: &Environment) -> Option<Forge> {
     marks.into_iter().find(|(mark, _)| environment.is_on(mark)).map(|(_, forge)| forge)
 }
 
+/// The file of the checkout at `top` that a workflow of this name comes from, if it is exactly one.
+#[must_use]
+pub fn workflow_file(top: &Path, workflow: &str) -> Option<String> {
+    workflow::find(top, workflow)
+}
+
+/// The version of the runner, where it tells: GitHub's does not.
+#[must_use]
+pub fn runner_version(environment: &Environment) -> Option<String> {
+    let names = match forge_of(environment)? {
+        Forge::Forgejo => ["FORGEJO_ACTIONS_RUNNER_VERSION", "GITEA_ACTIONS_RUNNER_VERSION"],
+        Forge::Gitea => ["GITEA_ACTIONS_RUNNER_VERSION"; 2],
+        Forge::GitLab => ["CI_RUNNER_VERSION"; 2],
+        Forge::GitHub => return None,
+    };
+    names.iter().find_map(|name| environment.text(name)).map(bounded)
+}
+
 /// The job that a caller belongs to: by its own variables, else by those of its nearest parent that has any.
 ///
 /// `sudo`, `env -i` and a login shell take a job's variables away from their children and not from their parents.

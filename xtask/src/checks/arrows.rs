@@ -8,13 +8,14 @@ const PREFIX: &str = "palisade-";
 
 /// Every library that a binary at the top may use.
 const LIBRARIES: &[&str] = &[
-    "core", "journal", "host", "config", "pipeline", "pm2", "firewall", "postgres", "dbguard", "lease",
+    "core", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "postgres", "dbguard", "lease",
     "jobs", "store", "worker", "scan", "server",
 ];
 
 /// Crates, without their prefix, and what each may depend on. Crates that do not exist yet are listed too.
 const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
+    ("ci", &["core"]),
     ("journal", &["core"]),
     ("host", &["core"]),
     ("config", &["core"]),

@@ -1,10 +1,14 @@
 //! `palisade ci`, as types.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use palisade_core::Epoch;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CiCommand {
+    /// Show what is known of the CI job that runs this, and what is not and why.
+    Context,
     /// Keep workflows that were built from an old version from changing anything here.
     #[command(subcommand)]
     Epoch(EpochCommand),
@@ -12,10 +16,45 @@ pub(crate) enum CiCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EpochCommand {
+    /// Put the epoch into a workflow file, or raise the one that is there.
+    Write(WriteArgs),
+    /// Compare the workflows of a checkout with the minimums of this host.
+    Check(CheckArgs),
     /// Raise the lowest epoch that a workflow may run with on this host. It never falls.
     Raise(RaiseArgs),
     /// List the lowest epochs of this host.
     List,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade ci epoch write .gitea/workflows/deploy.yml
+  palisade ci epoch write .github/workflows/*.yml --to 7 --dry-run")]
+pub(crate) struct WriteArgs {
+    /// Workflow files. Only the literal is changed; remarks and layout stay.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The epoch [default: one more than the file carries, 1 at first].
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) to: Option<Epoch>,
+    /// Show what would be written, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade ci epoch check
+  palisade ci epoch check .gitea/workflows/deploy.yml --repository acme/shop --json")]
+pub(crate) struct CheckArgs {
+    /// Workflow files [default: all of the checkout around the working folder].
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The repository: OWNER/NAME [default: the CI job's own, else that of the checkout's remote `origin`].
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub(crate) repository: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -33,9 +72,9 @@ pub(crate) struct RaiseArgs {
     /// Every workflow of the repository, also under names that it had before.
     #[arg(long, conflicts_with = "workflow")]
     pub(crate) every_workflow: bool,
-    /// The lowest epoch that is let through.
+    /// The lowest epoch that is let through [default: the one that the workflow's file in this checkout carries].
     #[arg(long, value_name = "EPOCH")]
-    pub(crate) to: Epoch,
+    pub(crate) to: Option<Epoch>,
     /// Show what would change, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
 
 mod bypass;
+mod ci;
 mod codes;
 mod deploy;
 mod env;

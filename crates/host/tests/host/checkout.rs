@@ -149,3 +149,24 @@ fn what_git_itself_writes_is_understood() {
     git(&["checkout", "--quiet", "--detach"]);
     assert_eq!(head(folder.path()), at(Some(&commit), None));
 }
+
+#[test]
+fn the_repository_is_read_from_the_address_of_origin() {
+    let folder = checkout(&[]);
+    let config = "[core]\n\turl = no\n[remote \"other\"]\n\turl = no\n[remote \"origin\"]\n\tfetch = x\n\turl = https://h/a/b.git\n[x]\n\turl = no\n";
+    std::fs::create_dir_all(folder.path().join(".git")).unwrap();
+    std::fs::write(folder.path().join(".git/config"), config).unwrap();
+    assert_eq!(palisade_host::checkout::origin(folder.path()).as_deref(), Some("https://h/a/b.git"));
+    for (address, repository) in [
+        ("https://git.example/acme/shop.git", Some("acme/shop")),
+        ("https://user:word@git.example/acme/shop/", Some("acme/shop")),
+        ("ssh://git@git.example:22/acme/shop.git", Some("acme/shop")),
+        ("git@git.example:group/sub/shop.git", Some("group/sub/shop")),
+        ("file:///srv/git/acme/shop.git", Some("srv/git/acme/shop")),
+        ("https://git.example/shop", None),
+        ("../shop", None),
+        ("", None),
+    ] {
+        assert_eq!(palisade_host::checkout::repository_of(address).as_deref(), repository, "{address}");
+    }
+}

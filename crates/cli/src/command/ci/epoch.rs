@@ -1,95 +1,166 @@
-//! `palisade ci epoch`: the literal in a workflow, and the minimum at the resource.
+//! `palisade ci epoch write|check`: the literal in the files of a checkout.
 
-use palisade_core::epoch::Subject;
-use palisade_core::{Epoch, Exit, Receipt};
-use palisade_host::epochs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use palisade_ci::epoch::{self, Edited};
+use palisade_ci::workflow;
+use palisade_core::epoch::{Job, Minimum, Ratchet};
+use palisade_core::text::Shown;
+use palisade_core::{Epoch, Exit, Finding};
+use palisade_host::{epochs, files};
 use palisade_pipeline as pipeline;
 use serde_json::json;
 
-use crate::args::ci::RaiseArgs;
+use super::checkout;
+use crate::args::ci::{CheckArgs, WriteArgs};
 use crate::failure::Failure;
-use crate::output::{GOOD, Output, styled};
+use crate::output::{BAD, GOOD, Output, styled};
 use crate::render::table;
 use crate::session::Session;
 
-pub(crate) fn raise(session: &Session, output: Output, args: &RaiseArgs) -> Result<Exit, Failure> {
-    let host = session.policy()?;
-    let actor = session.actor()?;
-    let subject = subject(args, actor.claimed.repository.as_deref())?;
-    let mut ratchet = epochs::read(&session.state).map_err(pipeline::Error::from)?;
-    let raised = if args.dry_run {
-        let from = ratchet.minimum(&subject).map(|minimum| minimum.epoch);
-        let raised_by = String::new();
-        let raised_at = palisade_host::clock::now();
-        let minimum =
-            palisade_core::epoch::Minimum { subject: subject.clone(), epoch: args.to, raised_at, raised_by };
-        ratchet.raise(minimum).map_err(pipeline::Error::from)?;
-        pipeline::epochs::Raised { from, receipt: None }
-    } else {
-        pipeline::epochs::raise(&session.state, host.reference(), actor, subject.clone(), args.to)?
-    };
-    let recorded = raised.receipt.as_ref().and_then(Receipt::sequence);
-    output.document(&json!({
-        "result": if recorded.is_some() { "raised" } else { "unchanged" },
-        "dry_run": args.dry_run,
-        "subject": subject,
-        "from": raised.from,
-        "to": args.to,
-        "recorded": recorded,
-    }))?;
-    output.data(told(&subject, args, raised.from, recorded))?;
+pub(crate) fn write(output: Output, args: &WriteArgs) -> Result<Exit, Failure> {
+    let mut edits = Vec::new();
+    // Every file is read and judged before the first one is written.
+    for path in &args.files {
+        let path = path.canonicalize().map_err(|error| {
+            Failure::new(Exit::Failure, format!("cannot open {}: {error}", path.display()))
+                .hint("name a workflow file, such as .gitea/workflows/deploy.yml")
+        })?;
+        let text = checkout::text(&path)?;
+        let edited = epoch::write(&path.to_string_lossy(), &text, args.to).map_err(|error| {
+            Failure::new(Exit::Failure, format!("{}: {error}", path.display()))
+                .hint("nothing was written; put `PALISADE_EPOCH: \"7\"` below the top-level `env:` by hand if need be")
+        })?;
+        edits.push((path, text, edited));
+    }
+    let mut document = Vec::new();
+    for (path, before, edited) in &edits {
+        let is_changed = edited.text != *before;
+        if is_changed && !args.dry_run {
+            replace(path, &edited.text)?;
+        }
+        output.data(told(path, edited, is_changed, args.dry_run))?;
+        document.push(json!({
+            "file": path, "line": edited.line, "from": edited.from, "to": edited.to, "changed": is_changed,
+        }));
+    }
+    output.document(&json!({ "result": "written", "dry_run": args.dry_run, "files": document }))?;
+    if !args.dry_run {
+        output.talk(
+            "merge this, and then on the host: palisade ci epoch raise --repository OWNER/NAME --workflow W",
+        );
+    }
     Ok(Exit::Done)
 }
 
-fn told(subject: &Subject, args: &RaiseArgs, from: Option<Epoch>, recorded: Option<u64>) -> String {
-    let to = args.to;
-    let change = match from {
-        Some(from) if from == to => format!("{subject}: {to}, as before"),
-        Some(from) => format!("{subject}: from {from} to {to}; lower ones are refused"),
-        None => format!("{subject}: {to}; lower ones, and jobs without one, are refused"),
-    };
-    match (args.dry_run, recorded) {
-        (true, _) => format!("dry run: {change}; nothing was changed"),
-        (false, Some(sequence)) => {
-            format!("{} {change} (journal record {sequence})", styled(GOOD, "raised"))
-        }
-        (false, None) => change,
+/// Writes the file with the mode that it had.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let mode = path.metadata().map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or(0o644);
+    Ok(files::write_atomic(path, text.as_bytes(), mode)?)
+}
+
+fn told(path: &Path, edited: &Edited, is_changed: bool, dry_run: bool) -> String {
+    let place = format!("{}:{}", path.display(), edited.line);
+    match (is_changed, edited.from, dry_run) {
+        (false, _, _) => format!("{place}: epoch {}, as before", edited.to),
+        (true, Some(from), false) => format!("{place}: epoch {from} is now {}", edited.to),
+        (true, None, false) => format!("{place}: first epoch {}", edited.to),
+        (true, Some(from), true) => format!("{place}: epoch {from} would become {}", edited.to),
+        (true, None, true) => format!("{place}: would get epoch {}", edited.to),
     }
 }
 
-fn subject(args: &RaiseArgs, claimed: Option<&str>) -> Result<Subject, Failure> {
-    let repository = args.repository.as_deref().or(claimed).unwrap_or_default().trim();
-    let parts: Vec<&str> = repository.split('/').collect();
-    if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
-        return Err(Failure::usage(format!("{repository:?} is no repository: it is written OWNER/NAME"))
-            .hint("add --repository OWNER/NAME, as the forge writes it, without its address"));
-    }
-    if args.workflow.as_ref().is_some_and(|workflow| workflow.trim().is_empty()) {
-        return Err(Failure::usage("the workflow's name is empty; an empty name never means every workflow")
-            .hint("name it, or say --every-workflow"));
-    }
-    Ok(Subject { repository: repository.to_owned(), workflow: args.workflow.clone(), file: None })
+/// One workflow beside its minimum.
+struct Compared {
+    file: String,
+    workflow: String,
+    literal: Option<String>,
+    required: Option<Epoch>,
+    objection: Option<Finding>,
 }
 
-pub(crate) fn list(session: &Session, output: Output) -> Result<Exit, Failure> {
+pub(crate) fn check(session: &Session, output: Output, args: &CheckArgs) -> Result<Exit, Failure> {
+    let top = checkout::top();
+    let paths = paths(&args.files, top.as_deref())?;
+    let repository = checkout::repository(session, args.repository.as_deref(), top.as_deref())?;
     let ratchet = epochs::read(&session.state).map_err(pipeline::Error::from)?;
-    output.document(&ratchet)?;
-    if ratchet.minimums().is_empty() {
-        output.talk("no workflow needs an epoch here; see `palisade ci epoch raise --help`");
-        return Ok(Exit::Done);
-    }
-    let row = |minimum: &palisade_core::epoch::Minimum| {
-        vec![
-            minimum.subject.repository.clone(),
-            minimum.subject.workflow.clone().unwrap_or_else(|| "(every workflow)".to_owned()),
-            minimum.epoch.to_string(),
-            minimum.raised_at.to_string(),
-            minimum.raised_by.clone(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = ratchet.minimums().iter().map(row).collect();
-    for line in table::columns(&["repository", "workflow", "epoch", "raised", "by"], &rows) {
+    let compared: Vec<Compared> = paths
+        .iter()
+        .map(|path| compare(path, top.as_deref(), &repository, &ratchet))
+        .collect::<Result<_, Failure>>()?;
+    let is_refused = compared.iter().any(|one| one.objection.is_some());
+    let exit = if is_refused { Exit::Refused } else { Exit::Done };
+    let rows: Vec<_> = compared.iter().map(document).collect();
+    output.document(&json!({ "exit": exit.number(), "repository": repository, "workflows": rows }))?;
+    let rows: Vec<Vec<String>> = compared.iter().map(row).collect();
+    for line in table::columns(&["file", "workflow", "epoch", "required", "verdict"], &rows) {
         output.data(line)?;
     }
-    Ok(Exit::Done)
+    for finding in compared.iter().filter_map(|one| one.objection.as_ref()) {
+        output.data(format_args!("{} {} {}", styled(BAD, "refused:"), finding.code, finding.message))?;
+        output.data(format_args!("  fix: {}", finding.fix))?;
+    }
+    if !is_refused {
+        output.talk(format_args!("{} every workflow may run on this host", styled(GOOD, "ok:")));
+    }
+    Ok(exit)
+}
+
+/// The files that were named, or all workflows of the checkout. None at all is an error, never "all is well".
+fn paths(given: &[PathBuf], top: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+    let paths = match (given, top) {
+        ([], Some(top)) => checkout::workflows(top),
+        ([], None) => Vec::new(),
+        (given, _) => given.to_vec(),
+    };
+    if paths.is_empty() {
+        return Err(Failure::usage("there is no workflow here")
+            .hint("go into a checkout, or name files such as .gitea/workflows/deploy.yml"));
+    }
+    Ok(paths)
+}
+
+fn compare(
+    path: &Path,
+    top: Option<&Path>,
+    repository: &str,
+    ratchet: &Ratchet,
+) -> Result<Compared, Failure> {
+    let file = checkout::shown(top, path);
+    let text = checkout::text(path)?;
+    let read = workflow::read(&path.to_string_lossy(), &text)
+        .map_err(|error| Failure::new(Exit::Failure, format!("{file}: {error}")))?;
+    let literal = epoch::read(&read).map(|literal| literal.text);
+    let workflow = read.name().unwrap_or(&file).to_owned();
+    let job = Job {
+        forge: None,
+        repository: Some(repository.to_owned()),
+        workflow: Some(workflow.clone()),
+        file: Some(file.clone()),
+        epoch: literal.clone(),
+    };
+    let required = ratchet.required(&job).map(|minimum: &Minimum| minimum.epoch);
+    Ok(Compared { file, workflow, literal, required, objection: ratchet.objection(&job) })
+}
+
+fn document(one: &Compared) -> serde_json::Value {
+    json!({
+        "file": one.file,
+        "workflow": one.workflow,
+        "epoch": one.literal,
+        "required": one.required,
+        "finding": one.objection,
+    })
+}
+
+fn row(one: &Compared) -> Vec<String> {
+    let verdict = match (&one.objection, one.required) {
+        (Some(finding), _) => finding.code.to_string(),
+        (None, Some(_)) => "ok".to_owned(),
+        (None, None) => "no minimum".to_owned(),
+    };
+    let epoch = one.literal.as_deref().map_or_else(|| "-".to_owned(), |text| Shown(text).to_string());
+    let required = one.required.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+    vec![one.file.clone(), one.workflow.clone(), epoch, required, verdict]
 }

@@ -1,6 +1,9 @@
 //! `palisade ci`: workflows, what they carry and whether they may run.
 
+mod checkout;
+mod context;
 mod epoch;
+mod raise;
 
 use palisade_core::Exit;
 
@@ -11,7 +14,10 @@ use crate::session::Session;
 
 pub(crate) fn run(session: &Session, output: Output, command: &CiCommand) -> Result<Exit, Failure> {
     match command {
-        CiCommand::Epoch(EpochCommand::Raise(args)) => epoch::raise(session, output, args),
-        CiCommand::Epoch(EpochCommand::List) => epoch::list(session, output),
+        CiCommand::Context => context::context(session, output),
+        CiCommand::Epoch(EpochCommand::Write(args)) => epoch::write(output, args),
+        CiCommand::Epoch(EpochCommand::Check(args)) => epoch::check(session, output, args),
+        CiCommand::Epoch(EpochCommand::Raise(args)) => raise::raise(session, output, args),
+        CiCommand::Epoch(EpochCommand::List) => raise::list(session, output),
     }
 }

@@ -1,0 +1,4 @@
+//! Workflows and scripts as texts: what is read of them, and what an edit leaves alone.
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod epoch;

@@ -1,0 +1,119 @@
+//! `palisade ci`: what a checkout's workflows carry, and what is known of a job.
+
+use palisade_core::Exit;
+use serde_json::json;
+
+use crate::env::TestEnv;
+
+const DEPLOY: &str = "# Deploys.\nname: Deploy\non: push\n\njobs:\n  deploy:\n    runs-on: self-hosted\n    steps:\n      - run: ./deploy.sh # all of it\n";
+
+/// A host whose HOME is a checkout with two workflows.
+fn checkout() -> TestEnv {
+    let env = TestEnv::without_daemon();
+    for folder in [".git/refs/heads", ".gitea/workflows"] {
+        std::fs::create_dir_all(env.path(folder)).unwrap();
+    }
+    env.write(".git/HEAD", "ref: refs/heads/main\n");
+    env.write(".git/refs/heads/main", "1111111111111111111111111111111111111111\n");
+    let remote = "[core]\n\tbare = false\n[remote \"origin\"]\n\tfetch = +x\n\turl = ssh://git@git.example:22/acme/shop.git\n";
+    env.write(".git/config", remote);
+    env.write(".gitea/workflows/deploy.yml", DEPLOY);
+    env.write(".gitea/workflows/test.yml", "on: push\njobs:\n  a:\n    steps: []\n");
+    env
+}
+
+#[test]
+fn an_epoch_is_written_checked_and_raised_from_the_checkout() {
+    let env = checkout();
+    let file = env.path(".gitea/workflows/deploy.yml");
+    let text = || std::fs::read_to_string(&file).unwrap();
+    let dry = env.palisade(&["ci", "epoch", "write", &file, "--dry-run"]).ends(Exit::Done);
+    assert!(dry.stdout.contains("would get epoch 1") && text() == DEPLOY, "{}", dry.stdout);
+    let said = env.palisade(&["ci", "epoch", "write", &file, "--to", "7"]).ends(Exit::Done);
+    assert!(said.stdout.contains("deploy.yml:6: first epoch 7"), "{}", said.stdout);
+    assert_eq!(text(), DEPLOY.replace("jobs:\n", "env:\n  PALISADE_EPOCH: \"7\"\n\njobs:\n"));
+
+    let check = ["ci", "epoch", "check"];
+    let none = env.palisade(&check).ends(Exit::Done);
+    assert!(none.stdout.contains("no minimum"), "{}", none.stdout);
+    let raise = env.palisade(&["ci", "epoch", "raise", "--workflow", ".gitea/workflows/deploy.yml"]);
+    assert!(raise.ends(Exit::Done).stdout.contains("Deploy of acme/shop: 7"));
+    let kept = env.palisade(&["ci", "epoch", "list", "--json"]).ends(Exit::Done).json();
+    assert_eq!(
+        (&kept[0]["repository"], &kept[0]["workflow"], &kept[0]["file"]),
+        (&json!("acme/shop"), &json!("Deploy"), &json!(".gitea/workflows/deploy.yml"))
+    );
+    env.palisade(&check).ends(Exit::Done);
+    env.palisade(&["ci", "epoch", "raise", "--workflow", "Deploy", "--to", "8"]).ends(Exit::Done);
+    let old = env.palisade(&check).ends(Exit::Refused);
+    assert!(old.stdout.contains("PAL-701") && old.stdout.contains("--to 8"), "{}", old.stdout);
+    let document = env.palisade(&["ci", "epoch", "check", "--json"]).ends(Exit::Refused).json();
+    assert_eq!(document["workflows"][0]["required"], 8, "{document}");
+    assert_eq!(document["workflows"][1]["finding"], json!(null), "test.yml has no minimum: {document}");
+
+    let lower = env.palisade(&["ci", "epoch", "write", &file, "--to", "6"]).ends(Exit::Failure);
+    assert!(lower.stderr.contains("never falls"), "{}", lower.stderr);
+    env.palisade(&["ci", "epoch", "write", &file]).ends(Exit::Done);
+    env.palisade(&check).ends(Exit::Done);
+}
+
+#[test]
+fn a_raise_without_number_and_file_is_a_wrong_command_line() {
+    let env = checkout();
+    for workflow in ["Deploy", "test.yml", "Nowhere"] {
+        let said = env.palisade(&["ci", "epoch", "raise", "--workflow", workflow]).ends(Exit::Usage);
+        assert!(said.stderr.contains("--to EPOCH"), "{workflow}: {}", said.stderr);
+    }
+    let every = env.palisade(&["ci", "epoch", "raise", "--every-workflow"]).ends(Exit::Usage);
+    assert!(every.stderr.contains("--to EPOCH"), "{}", every.stderr);
+}
+
+#[test]
+fn a_file_that_is_no_workflow_is_left_alone_with_every_other_one() {
+    let env = checkout();
+    let bad = env.write("notes.yml", "a: b: c\n");
+    let good = env.path(".gitea/workflows/deploy.yml");
+    let said = env.palisade(&["ci", "epoch", "write", &good, &bad]).ends(Exit::Failure);
+    assert!(said.stderr.contains("notes.yml: line 1"), "{}", said.stderr);
+    assert_eq!(std::fs::read_to_string(&good).unwrap(), DEPLOY);
+    let elsewhere = TestEnv::without_daemon();
+    elsewhere.palisade(&["ci", "epoch", "check"]).ends(Exit::Usage);
+}
+
+#[test]
+fn the_context_of_a_job_says_what_runs_and_what_is_missing_and_why() {
+    let env = checkout();
+    let variables = [
+        ("GITHUB_ACTIONS", "true"),
+        ("GITEA_ACTIONS", "true"),
+        ("GITEA_ACTIONS_RUNNER_VERSION", "v0.2.11"),
+        ("GITHUB_REPOSITORY", "acme/shop"),
+        ("GITHUB_WORKFLOW", "Deploy"),
+        ("GITHUB_RUN_ID", "91"),
+        ("GITHUB_EVENT_NAME", "schedule"),
+        ("PALISADE_EPOCH", "6"),
+    ];
+    let file = env.path(".gitea/workflows/deploy.yml");
+    env.palisade(&["ci", "epoch", "write", &file, "--to", "7"]).ends(Exit::Done);
+    let said = env.palisade_with(&["ci", "context"], &variables).ends(Exit::Done);
+    for line in [
+        "forge                       Gitea Actions",
+        "file                        .gitea/workflows/deploy.yml",
+        "epoch                       6",
+        "branch                      main",
+        "runner version              v0.2.11",
+        "missing  GITHUB_WORKFLOW_REF: only GitHub sets it",
+    ] {
+        assert!(said.stdout.contains(line), "{line}\n{}", said.stdout);
+    }
+    assert!(said.stderr.contains("what runs is another version"), "{}", said.stderr);
+    let document = env.palisade_with(&["ci", "context", "--json"], &variables).ends(Exit::Done).json();
+    assert_eq!(
+        (&document["checkout_epoch"], &document["differs_from_checkout"]),
+        (&json!("7"), &json!(true))
+    );
+    assert_eq!(document["claimed"]["forge"], "gitea");
+    assert_eq!(document["claimed"]["workflow_sha256"].as_str().map(str::len), Some(64));
+    let person = env.palisade(&["ci", "context"]).ends(Exit::Done);
+    assert!(person.stderr.contains("no CI job"), "{}", person.stderr);
+}
