@@ -1,6 +1,6 @@
 //! Rules of a host file that look at several values: whose a process is must have one answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_core::text::{Shown, nearest};
 use palisade_core::{EnvironmentName, Pattern, Scope};
@@ -36,7 +36,9 @@ pub(crate) fn check(written: &Written, found: &mut Vec<Problem>) {
         .flat_map(|app| app.processes.iter().flatten().map(move |pattern| (&app.scope, pattern)))
         .collect();
     found.extend(claims.iter().filter_map(|claim| suffix_contradiction(*claim, &suffixes)));
-    equal_names(&claims, found);
+    let bound: BTreeSet<&Scope> =
+        written.apps.iter().filter(|app| app.namespace.is_some()).map(|app| &app.scope).collect();
+    equal_names(&claims, &bound, found);
     overlapping_globs(&claims, &suffixes, found);
 }
 
@@ -126,16 +128,18 @@ fn shown(text: &str) -> String {
     Shown(text).to_string()
 }
 
-fn equal_names(claims: &[Claim<'_>], found: &mut Vec<Problem>) {
+/// Two scopes may share a name where each is `bound` to a namespace of its own, which then decides.
+fn equal_names(claims: &[Claim<'_>], bound: &BTreeSet<&Scope>, found: &mut Vec<Problem>) {
     let mut seen = BTreeMap::<&Pattern, Claim<'_>>::new();
     for (scope, pattern) in claims.iter().filter(|(_, pattern)| pattern.get_ref().is_exact()) {
         match seen.get(pattern.get_ref()) {
+            Some((first, _)) if bound.contains(first) && bound.contains(scope) => {}
             Some((first, earlier)) if *first != *scope => {
                 let problem = Problem::invalid(
                     pattern.span(),
                     format!("both {first} and {scope} claim {:?}", shown(pattern.get_ref().as_str())),
                     format!("claimed for {scope}"),
-                    "a process has one owner: take it out of one of the two",
+                    "a process has one owner: take it out of one of the two, or give each a `namespace` of its own",
                 );
                 found.push(problem.because_of(earlier.span(), format!("claimed for {first}")));
             }

@@ -101,6 +101,8 @@ codes! {
     BypassUnusable = 421, "a bypass can be neither begun nor ended";
     /// An app names its deployers, and the caller is none of them.
     NoDeployer = 431, "the caller is no deployer of the app";
+    /// A start would put a process outside its app's namespace, or into another's.
+    CrossesNamespace = 432, "a process would cross a namespace that is bound to an app";
     /// A workflow is older than the epoch that is required.
     StaleWorkflow = 701, "the workflow is an older version than is required";
     /// A workflow carries no epoch where one is required.

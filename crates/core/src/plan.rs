@@ -164,7 +164,9 @@ impl Plan {
 
 fn selects(request: &Request, process: &Process, policy: &Policy) -> bool {
     match &request.selection {
-        Selection::Scope => policy.owner_of(&process.pin.name) == Owner::Scope(request.scope.clone()),
+        Selection::Scope => {
+            policy.owner_in(&process.pin.name, &process.namespace) == Owner::Scope(request.scope.clone())
+        }
         Selection::Names(names) => names.contains(&process.pin.name),
         Selection::All => true,
         Selection::Missing { .. } => false,
@@ -198,7 +200,7 @@ impl Target {
         Self {
             pin: process.pin.clone(),
             status: process.status.clone(),
-            owner: policy.owner_of(&process.pin.name),
+            owner: policy.owner_in(&process.pin.name, &process.namespace),
             watch: process.watch,
             environment_names: process.environment_names.clone(),
         }

@@ -177,6 +177,25 @@ impl Policy {
         }
     }
 
+    /// Whose a process of that name in that PM2 namespace is: a namespace that is bound to a scope decides, for PM2
+    /// lets two of them hold one name. Elsewhere a name that two bound scopes share is nobody's.
+    #[must_use]
+    pub fn owner_in(&self, name: &str, namespace: &str) -> Owner {
+        if let Some(scope) = self.bound_to(namespace) {
+            return Owner::Scope(scope.clone());
+        }
+        let exact =
+            |app: &&App| app.namespace.is_some() && app.processes.iter().any(|own| own.as_str() == name);
+        if self.apps.iter().filter(exact).count() > 1 { Owner::Unclaimed } else { self.owner_of(name) }
+    }
+
+    /// Whether an entry of `scope` names `name`, whoever else does.
+    #[must_use]
+    pub fn claims(&self, scope: &Scope, name: &str) -> bool {
+        let mut its = self.apps.iter().filter(|app| app.scope == *scope).flat_map(|app| &app.processes);
+        its.any(|pattern| pattern.matches(name))
+    }
+
     /// The environment whose suffix `name` ends with; the longest suffix wins.
     #[must_use]
     pub fn environment_by_suffix(&self, name: &str) -> Option<&EnvironmentName> {

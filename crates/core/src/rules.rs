@@ -1,6 +1,6 @@
 //! The rules. Each looks at one judged plan and says what it finds; none acts, none knows the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ablation::{self, Check};
 use crate::bypass::BypassId;
@@ -334,7 +334,11 @@ fn budget(judged: &Judged<'_>) -> Vec<Finding> {
     let mut known = taken.clone();
     ledger::merge(&mut known, &names(&plan.spared));
     let (already, total) = (before.values().sum::<usize>(), taken.values().sum::<usize>());
-    let limit = policy.budget(&known);
+    // Names alone do not tell two namespaces apart, the list does.
+    let limit = match policy.limits.budget {
+        Some(_) => policy.budget(&known),
+        None => policy.budget(&known).max(largest_scope(plan)),
+    };
     // What one operation takes is for the other rules; without a number of its own this one is about what adds up.
     let adds_up = already > 0 || policy.limits.budget.is_some();
     if total <= limit || !adds_up {
@@ -351,6 +355,15 @@ fn budget(judged: &Judged<'_>) -> Vec<Finding> {
          set limits.budget in the host's policy"
             .to_owned(),
     )
+}
+
+fn largest_scope(plan: &Plan) -> usize {
+    let owners = plan.targets.iter().chain(&plan.spared).map(|target| &target.owner);
+    let mut sizes = BTreeMap::<&Owner, usize>::new();
+    for owner in owners.filter(|owner| **owner != Owner::Unclaimed) {
+        *sizes.entry(owner).or_default() += 1;
+    }
+    sizes.into_values().max().unwrap_or(0)
 }
 
 fn carried_variables(judged: &Judged<'_>) -> Vec<Finding> {

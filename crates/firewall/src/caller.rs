@@ -1,13 +1,14 @@
 //! Who is at the other end, as far as the kernel tells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use palisade_core::Actor;
 use palisade_core::actor::{Claimed, Observed, ProcessRef, Tree};
 use palisade_core::epoch::Job;
 use palisade_host::peer::Peer;
-use palisade_host::{Environment, claims, context, process};
+use palisade_host::{Environment, claims, context, files, process};
 
+use crate::command_line::{CommandLine, MAX_FILE_BYTES};
 use crate::evidence::Link;
 
 /// One connection's caller.
@@ -19,13 +20,15 @@ pub(crate) struct Caller {
     pub(crate) chain: Vec<Link>,
     /// The CI job that it belongs to, by its own variables or its parents'.
     pub(crate) job: Option<Job>,
+    /// What its command line says, where it is a `pm2` that takes processes down or starts them again.
+    pub(crate) line: Option<CommandLine>,
 }
 
 impl Caller {
     /// Looks at the process that connected. One that has ended, or became another, has no chain.
     pub(crate) fn of(peer: &Peer) -> Self {
         let known = peer.process.and_then(|process| Self::named(process, peer.uid));
-        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new(), job: None })
+        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new(), job: None, line: None })
     }
 
     /// Whether the caller and its parents still are where they were: a process may go to another folder between two
@@ -57,7 +60,7 @@ impl Caller {
         });
         let chain = std::iter::once(own).chain(parents).collect();
         let job = claims::job(&actor, None);
-        Some(Self { actor, chain, job })
+        Some(Self { actor, chain, job, line: line_of(process.pid) })
     }
 
     /// The CI job, unless the caller is an app of `daemon`: those keep the variables of the job that started them.
@@ -86,6 +89,18 @@ const SERVERS: [&str; 16] = [
     "gitlab-runner",
     "containerd-shim",
 ];
+
+/// What the command line says. A file that it names is read where the caller sees it, and only names are taken from it.
+fn line_of(pid: u32) -> Option<CommandLine> {
+    let words = process::command_line(pid).ok()?;
+    let cwd = process::cwd(pid);
+    CommandLine::read(&words, cwd.as_deref(), |path| {
+        let path = path.strip_prefix("/").ok()?;
+        let path = Path::new("/proc").join(pid.to_string()).join("root").join(path);
+        let bytes = files::read_bounded(&path, MAX_FILE_BYTES).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
 
 /// The variables of the nearest parent that runs in a CI job.
 fn variables_of_job(actor: &Actor) -> Option<Environment> {

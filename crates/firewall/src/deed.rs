@@ -1,6 +1,6 @@
 //! What a call does, to which processes, in terms that a policy can be asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_core::Operation;
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
@@ -18,6 +18,8 @@ pub struct Act {
     pub aims: Vec<Aim>,
     /// Variables that name an environment and that the call carries into its target.
     pub carries: BTreeMap<String, String>,
+    /// Namespaces that the process would be in, where the call says so.
+    pub namespaces: BTreeSet<String>,
 }
 
 /// What is done to a process.
@@ -122,7 +124,7 @@ pub(crate) fn read(method: Method, args: &mut [Value]) -> Result<Kind, BadCall> 
 }
 
 const fn act(deed: Deed, aims: Vec<Aim>) -> Kind {
-    Kind::Act(Act { deed, aims, carries: BTreeMap::new() })
+    Kind::Act(Act { deed, aims, carries: BTreeMap::new(), namespaces: BTreeSet::new() })
 }
 
 fn by_id(method: Method, deed: Deed, value: &mut Value) -> Result<Kind, BadCall> {
@@ -169,6 +171,7 @@ fn restart(method: Method, deed: Deed, value: &mut Value) -> Result<Kind, BadCal
     let mut aims = vec![Aim::Id(id)];
     let Some(env) = value.get_mut("env") else { return Err(BadCall::Id(method)) };
     let mut carries = named_environments(env);
+    let mut namespaces = BTreeSet::new();
     if let Some(settings) = env.get_mut("current_conf") {
         if settings.get("pm_id").is_some() && field_id(method, settings, "pm_id")? != id {
             return Err(BadCall::Id(method));
@@ -176,10 +179,19 @@ fn restart(method: Method, deed: Deed, value: &mut Value) -> Result<Kind, BadCal
         if settings.get("name").is_some() {
             aims.push(Aim::NewName(text(settings, "name").ok_or(BadCall::Name(method))?));
         }
+        namespaces = namespaces_of(method, settings)?;
         carries.extend(named_environments(settings));
         carries.extend(settings.get("env").map(named_environments).unwrap_or_default());
     }
-    Ok(Kind::Act(Act { deed, aims, carries }))
+    Ok(Kind::Act(Act { deed, aims, carries, namespaces }))
+}
+
+/// The namespace in a configuration, if it names one.
+fn namespaces_of(method: Method, settings: &Value) -> Result<BTreeSet<String>, BadCall> {
+    match settings.get("namespace") {
+        None | Some(Value::Null) => Ok(BTreeSet::new()),
+        Some(_) => Ok([text(settings, "namespace").ok_or(BadCall::Name(method))?].into()),
+    }
 }
 
 fn named_environments(env: &Value) -> BTreeMap<String, String> {
@@ -216,6 +228,7 @@ fn watch(method: Method, args: &mut [Value]) -> Result<Kind, BadCall> {
 /// The daemon lays `env` over the configuration before it looks at name and number, so both places count.
 fn create(method: Method, value: &mut Value) -> Result<Kind, BadCall> {
     let mut aims = vec![Aim::NewName(text(value, "name").ok_or(BadCall::Name(method))?)];
+    let mut namespaces = namespaces_of(method, value)?;
     if value.get("pm_id").is_some() {
         aims.push(Aim::Slot(field_id(method, value, "pm_id")?));
     }
@@ -226,6 +239,10 @@ fn create(method: Method, value: &mut Value) -> Result<Kind, BadCall> {
         if env.get("pm_id").is_some() {
             aims.push(Aim::Slot(field_id(method, env, "pm_id")?));
         }
+        namespaces.extend(namespaces_of(method, env)?);
     }
-    Ok(act(Deed::Create, aims))
+    if namespaces.is_empty() {
+        namespaces.insert("default".to_owned());
+    }
+    Ok(Kind::Act(Act { deed: Deed::Create, aims, carries: BTreeMap::new(), namespaces }))
 }

@@ -190,6 +190,7 @@ impl Guard {
             standing: &standing,
             stale: job.and_then(|job| epochs::objection(&self.state, job)),
             refused_before: refused_before.as_deref(),
+            line: caller.line.as_ref(),
             kind,
             id: random::operation_id().map_err(|error| error.to_string())?,
             now,

@@ -15,6 +15,7 @@ use palisade_core::{
 };
 
 use crate::asked::Kind;
+use crate::command_line::CommandLine;
 use crate::deed::{Act, Aim, Deed};
 use crate::evidence::Standing;
 
@@ -37,6 +38,8 @@ pub struct Case<'a> {
     pub stale: Option<Finding>,
     /// What was refused to this tree within the window, if anything was.
     pub refused_before: Option<&'a str>,
+    /// What the caller's command line says, where it is a `pm2` that says anything of the kind.
+    pub line: Option<&'a CommandLine>,
     /// What is asked for.
     pub kind: &'a Kind,
     /// The call's id.
@@ -88,16 +91,19 @@ impl Case<'_> {
         let (mut findings, mut names, mut modes) = (Vec::new(), BTreeSet::new(), Vec::new());
         let (evicted, aims): (Vec<&Aim>, Vec<&Aim>) =
             act.aims.iter().partition(|aim| matches!(aim, Aim::Slot(_)));
-        let evicted = self.targets(&evicted);
+        let evicted = self.targets(&evicted, &BTreeSet::new());
         let takes_down = act.deed.takes_down() || !evicted.is_empty();
-        let judged =
-            [(act.deed, self.targets(&aims), &act.carries), (Deed::Delete, evicted, &BTreeMap::new())];
+        let judged = [
+            (act.deed, self.targets(&aims, &act.namespaces), &act.carries),
+            (Deed::Delete, evicted, &BTreeMap::new()),
+        ];
         for (deed, targets, carries) in judged {
             // Every instance of a name is taken where one is: what counts is how many targets there are.
             names.extend(targets.iter().map(|target| target.pin.name.clone()));
             modes.extend(targets.iter().map(|target| self.mode_of(&target.owner)));
             findings.extend(self.rules(deed, targets, carries));
         }
+        findings.extend(self.crossing(act));
         if let Some(finding) = self.unidentified() {
             findings.insert(0, finding);
         }
@@ -108,7 +114,88 @@ impl Case<'_> {
             (false, true) => Mode::Enforce,
             (false, false) => Mode::Observe,
         };
+        if findings.is_empty()
+            && let Some((whole_mode, found)) = self.whole()
+            && (whole_mode == Mode::Enforce || mode == Mode::Observe)
+        {
+            return (whole_mode, found, names.into_iter().collect(), takes_down);
+        }
         (mode, findings, names.into_iter().collect(), takes_down)
+    }
+
+    /// The grounds against everything that the caller's command line would do, and the mode of what they are about.
+    fn whole(&self) -> Option<(Mode, Vec<Finding>)> {
+        let (line, scope) = (self.line?, self.standing.scope()?);
+        let expanded = line.expand(self.processes);
+        // A name in a file that is nobody's may be anything; a start of it is judged when it comes.
+        let counts = |aim: &&Aim| match aim {
+            Aim::NewName(name) => {
+                !self.policy.claims(scope, name) && self.policy.owner_of(name) != Owner::Unclaimed
+            }
+            Aim::Id(_) | Aim::Name(_) | Aim::Address(_) | Aim::All | Aim::Slot(_) => true,
+        };
+        let aims: Vec<&Aim> = expanded.aims.iter().filter(counts).collect();
+        let targets = self.targets(&aims, &BTreeSet::new());
+        let of_owner = [Code::ForeignTarget, Code::Unclaimed, Code::Suffix, Code::Protected];
+        let of_many = [Code::AllProcesses, Code::Share];
+        let mut findings = self.rules(line.deed(), targets.clone(), &BTreeMap::new());
+        findings.retain(|finding| {
+            of_owner.contains(&finding.code) || (expanded.is_broad && of_many.contains(&finding.code))
+        });
+        let about = |target: &&Target| {
+            let names = |finding: &Finding| {
+                finding.subjects.is_empty() || finding.subjects.contains(&target.pin.name)
+            };
+            findings.iter().any(names)
+        };
+        let enforced =
+            targets.iter().filter(about).any(|target| self.mode_of(&target.owner) == Mode::Enforce);
+        for finding in &mut findings {
+            finding.message.push_str(", and the command line was judged whole before its first act");
+        }
+        let mode = if enforced { Mode::Enforce } else { Mode::Observe };
+        (!findings.is_empty()).then_some((mode, findings))
+    }
+
+    /// The ground against a process of a scope outside the namespace that the scope is bound to, or inside another's.
+    fn crossing(&self, act: &Act) -> Option<Finding> {
+        let scope = self.standing.scope()?;
+        let own = self.policy.apps.iter().find(|app| app.scope == *scope)?.namespace.as_ref();
+        let foreign_name = |aim: &&Aim| match aim {
+            Aim::NewName(name) => {
+                let owner = self.policy.owner_of(name);
+                owner != Owner::Unclaimed && !self.policy.claims(scope, name)
+            }
+            Aim::Id(_) | Aim::Name(_) | Aim::Address(_) | Aim::All | Aim::Slot(_) => false,
+        };
+        let own_name = own.map(palisade_core::deployer::Namespace::as_str);
+        let out =
+            act.namespaces.iter().find(|namespace| own_name.is_some_and(|own| own != namespace.as_str()));
+        if let (Some(namespace), Some(own)) = (out, own_name) {
+            return Some(finding(
+                Code::CrossesNamespace,
+                format!(
+                    "{scope} is bound to the namespace {own}, and this would run in {}",
+                    Shown(namespace)
+                ),
+                &format!(
+                    "start it with `--namespace {own}`, or write `namespace: \"{own}\"` into its ecosystem file"
+                ),
+            ));
+        }
+        let into_own = act.namespaces.iter().any(|namespace| own_name == Some(namespace.as_str()));
+        let Some(Aim::NewName(name)) = act.aims.iter().find(foreign_name).filter(|_| into_own) else {
+            return None;
+        };
+        Some(finding(
+            Code::CrossesNamespace,
+            format!(
+                "{} belongs by its name to {}, and this namespace to {scope}",
+                Shown(name),
+                self.policy.owner_of(name)
+            ),
+            "start it in the namespace of the app that it belongs to, or under another name",
+        ))
     }
 
     /// The core's rules, in the name of the caller's app.
@@ -169,15 +256,23 @@ impl Case<'_> {
         }
     }
 
-    fn targets(&self, aims: &[&Aim]) -> Vec<Target> {
+    /// The processes that are meant; those that would come to be are in one of `namespaces`, where any is given.
+    fn targets(&self, aims: &[&Aim], namespaces: &BTreeSet<String>) -> Vec<Target> {
         let mut targets: Vec<Target> = Vec::new();
         for aim in aims {
             if let Aim::NewName(name) = aim
                 && !targets.iter().any(|target| target.pin.name == *name)
             {
-                targets.push(self.newcomer(name));
+                targets.push(self.newcomer(name, namespaces));
             }
-            let hit = self.processes.iter().filter(|process| hits(aim, process));
+            // PM2 lets a name be used once in each namespace, so one in another scope's is not taken by a start.
+            let stands_apart = |process: &Process| {
+                matches!(aim, Aim::NewName(_))
+                    && !namespaces.is_empty()
+                    && !namespaces.contains(&process.namespace)
+                    && self.policy.bound_to(&process.namespace).is_some()
+            };
+            let hit = self.processes.iter().filter(|process| hits(aim, process) && !stands_apart(process));
             for process in hit {
                 if !targets.iter().any(|target| target.pin.unique_id == process.pin.unique_id) {
                     targets.push(Target::of(process, self.policy));
@@ -188,12 +283,14 @@ impl Case<'_> {
     }
 
     /// A process that does not run yet.
-    fn newcomer(&self, name: &str) -> Target {
+    fn newcomer(&self, name: &str, namespaces: &BTreeSet<String>) -> Target {
+        let bound = namespaces.iter().find(|namespace| self.policy.bound_to(namespace).is_some());
+        let namespace = bound.or_else(|| namespaces.first()).map_or("default", String::as_str);
         let pin = Pin { pm_id: 0, name: name.to_owned(), unique_id: format!("new {name}"), process: None };
         Target {
             pin,
             status: Status::Launching,
-            owner: self.policy.owner_of(name),
+            owner: self.policy.owner_in(name, namespace),
             watch: false,
             environment_names: BTreeMap::new(),
         }

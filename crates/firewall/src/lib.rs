@@ -8,6 +8,7 @@
 
 pub mod asked;
 mod caller;
+pub mod command_line;
 mod connection;
 pub mod deed;
 pub mod evidence;

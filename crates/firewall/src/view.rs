@@ -123,7 +123,9 @@ impl View {
         if process.module {
             return;
         }
-        if let (Owner::Scope(scope), Some(cwd)) = (policy.owner_of(&process.pin.name), &process.cwd) {
+        if let (Owner::Scope(scope), Some(cwd)) =
+            (policy.owner_in(&process.pin.name, &process.namespace), &process.cwd)
+        {
             self.folders.add(resolved(app_folder(Path::new(cwd))), scope);
         }
     }

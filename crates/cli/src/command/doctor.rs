@@ -135,8 +135,8 @@ fn daemon_findings(session: &Session, report: &mut Report, snapshot: &Snapshot, 
     let Some(policy) = policy else { return };
     let unclaimed: BTreeSet<&str> = snapshot
         .countable()
+        .filter(|process| policy.owner_in(&process.pin.name, &process.namespace) == Owner::Unclaimed)
         .map(|process| process.pin.name.as_str())
-        .filter(|name| policy.owner_of(name) == Owner::Unclaimed)
         .collect();
     if !unclaimed.is_empty() {
         report.add(

@@ -6,6 +6,7 @@ use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::{clock, random};
 use palisade_pipeline::Resource as _;
 use palisade_pm2::bundle::Bundles;
+use palisade_pm2::overview::Overview;
 use palisade_pm2::{Location, Pm2};
 use serde_json::json;
 
@@ -37,12 +38,13 @@ pub(crate) async fn list(session: &Session, output: Output, daemon: &Pm2Home) ->
     // The policy is read while the daemon thinks.
     let (rows, policy) = tokio::join!(pm2.list(), async { session.policy_if_any() });
     let (policy, rows) = (policy?, rows?);
-    let owner = |name: &str| policy.as_ref().map(|policy: &Policy| policy.owner_of(name));
+    let owner =
+        |row: &Overview| policy.as_ref().map(|policy: &Policy| policy.owner_in(&row.name, &row.namespace));
     if output.json {
         let document: Vec<_> = rows
             .iter()
             .map(|row| {
-                let owner = match owner(&row.name) {
+                let owner = match owner(row) {
                     Some(Owner::Scope(scope)) => Some(scope),
                     Some(Owner::Unclaimed) | None => None,
                 };
@@ -62,7 +64,7 @@ pub(crate) async fn list(session: &Session, output: Output, daemon: &Pm2Home) ->
                 row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
                 row.restarts.to_string(),
                 format!("{:.1} MiB", row.memory_bytes as f64 / 1_048_576.0),
-                owner(&row.name).map_or_else(|| "-".to_owned(), |owner| owner.to_string()),
+                owner(row).map_or_else(|| "-".to_owned(), |owner| owner.to_string()),
             ]
         })
         .collect();

@@ -127,3 +127,22 @@ fn a_project_file_may_repeat_the_host_and_add_nobody() {
         assert_eq!((problems.code(), problems.list().len()), (Code::PolicyWidened, 1), "{line}");
     }
 }
+
+#[test]
+fn two_scopes_may_share_a_name_where_each_has_a_namespace_which_then_decides() {
+    let entry = |app: &str, namespace: &str| {
+        format!(
+            "[[app]]\nname = \"{app}\"\nenvironment = \"production\"\nprocesses = [\"api\"]\n{namespace}\n"
+        )
+    };
+    let both = |one: &str, other: &str| format!("{LEAST}{}{}", entry("shop", one), entry("blog", other));
+    let policy = host(&both("namespace = \"shop\"", "namespace = \"blog\"")).into_policy();
+    let owner = |name: &str, namespace: &str| policy.owner_in(name, namespace).to_string();
+    assert_eq!(owner("api", "shop"), "shop/production");
+    assert_eq!(owner("api", "blog"), "blog/production");
+    assert_eq!(owner("api", "default"), "unclaimed", "there nothing tells the two apart");
+    assert_eq!(owner("flyer-crawler-api", "blog"), "blog/production", "the namespace decides");
+    assert_eq!(owner("flyer-crawler-api", "x"), "flyer-crawler/production");
+    let message = "both shop/production and blog/production claim \"api\"";
+    assert_eq!(messages(&problems(&both("namespace = \"shop\"", ""))), [message]);
+}

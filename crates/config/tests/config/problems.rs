@@ -694,7 +694,7 @@ error[PAL-002]: both flyer-crawler/production and a/production claim "flyer-craw
 12 | processes = ["flyer-crawler-api"]
    |              ^^^^^^^^^^^^^^^^^^^ claimed for a/production
    |
-   = help: a process has one owner: take it out of one of the two
+   = help: a process has one owner: take it out of one of the two, or give each a `namespace` of its own
 "#,
     );
 }

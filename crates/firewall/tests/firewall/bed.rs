@@ -50,28 +50,60 @@ pub(crate) struct Ran {
 impl Bed {
     /// Eight apps, and the firewall with every environment in `mode`.
     pub(crate) fn new(mode: &str) -> Self {
-        let mut bed = Self::without_firewall(mode);
+        Self::of(VERSION, mode)
+    }
+
+    /// As [`Self::new`], with a daemon and a command line of that version.
+    pub(crate) fn of(version: &str, mode: &str) -> Self {
+        let mut bed = Self::empty(version, &policy(mode));
+        bed.start_eight();
+        bed.start_firewall();
+        bed
+    }
+
+    /// The apps that `apps` gives for the folder of the bed, and the firewall under that policy; `FOLDER` in it
+    /// stands for the folder.
+    pub(crate) fn with(version: &str, policy: &str, apps: impl FnOnce(&Scratch) -> Vec<Value>) -> Self {
+        let mut bed = Self::empty(version, "");
+        let folder = bed.folder.path().canonicalize().unwrap();
+        let policy = policy.replace("FOLDER", folder.to_str().unwrap());
+        bed.folder.write("config/palisade/palisade.toml", &policy);
+        bed.directly(&["ping"]);
+        let apps = apps(&bed.folder);
+        if !apps.is_empty() {
+            bed.ecosystem("all.json", &apps);
+            bed.directly(&["start", &bed.folder.join("all.json").display().to_string()]);
+        }
         bed.start_firewall();
         bed
     }
 
     pub(crate) fn without_firewall(mode: &str) -> Self {
         let bed = Self::without_daemon(mode);
+        bed.start_eight();
+        bed
+    }
+
+    fn start_eight(&self) {
+        let bed = self;
         bed.directly(&["ping"]);
         let apps: Vec<Value> = EightApps::NAMES.iter().map(|name| bed.app(name)).collect();
         bed.ecosystem("all.json", &apps);
         bed.directly(&["start", &bed.folder.join("all.json").display().to_string()]);
-        bed
     }
 
     /// A home and a policy; nothing runs.
     pub(crate) fn without_daemon(mode: &str) -> Self {
-        let (pm2, folder) = (Pm2::home_only(VERSION), Scratch::new());
+        Self::empty(VERSION, &policy(mode))
+    }
+
+    fn empty(version: &str, policy: &str) -> Self {
+        let (pm2, folder) = (Pm2::home_only(version), Scratch::new());
         let bed = Self { pm2, folder, firewall: None };
         std::fs::create_dir_all(bed.pm2.home().join("private")).unwrap();
         std::fs::create_dir_all(bed.folder.join("config/palisade")).unwrap();
         std::fs::create_dir_all(bed.folder.join("nowhere")).unwrap();
-        bed.folder.write("config/palisade/palisade.toml", &policy(mode));
+        bed.folder.write("config/palisade/palisade.toml", policy);
         bed
     }
 
@@ -169,7 +201,10 @@ impl Bed {
 
     pub(crate) fn pm2_with(&self, cwd: &Path, args: &[&str], variables: &[(&str, &str)]) -> Ran {
         let mut command = Command::new("setsid");
-        command.arg("--wait").arg("node").arg(installed(VERSION).unwrap().join("node_modules/pm2/bin/pm2"));
+        command
+            .arg("--wait")
+            .arg("node")
+            .arg(installed(self.pm2.version()).unwrap().join("node_modules/pm2/bin/pm2"));
         self.run(command.args(args), cwd, variables)
     }
 
@@ -180,7 +215,7 @@ impl Bed {
 
     /// As [`Self::script_in`], with further variables; `$PM2` is the path of the command.
     pub(crate) fn script_with(&self, cwd: &Path, script: &str, variables: &[(&str, &str)]) -> Ran {
-        let pm2 = installed(VERSION).unwrap().join("node_modules/pm2/bin/pm2");
+        let pm2 = installed(self.pm2.version()).unwrap().join("node_modules/pm2/bin/pm2");
         let mut command = Command::new("setsid");
         let script = format!("PM2={}\npm2() {{ node \"$PM2\" \"$@\"; }}\n{script}", pm2.display());
         self.run(command.args(["--wait", "sh", "-c", &script]), cwd, variables)

@@ -9,6 +9,8 @@ mod deployments;
 mod epochs;
 mod evidence;
 mod hostile;
+mod lines;
+mod namespaces;
 mod observe;
 mod requests;
 mod session;

@@ -24,7 +24,7 @@ const PROTECTED: u32 = 2;
 const UNCLAIMED: u32 = 3;
 const NAMES: [&str; 4] = ["shop-api", "blog-api", "shop-db", "stray"];
 
-fn process(pm_id: u32, name: &str) -> Process {
+pub(crate) fn process(pm_id: u32, name: &str) -> Process {
     Process {
         pin: Pin { pm_id, name: name.to_owned(), unique_id: format!("uuid-{pm_id}"), process: None },
         status: Status::Online,
@@ -96,6 +96,7 @@ fn judged(policy: &Policy, standing: &Standing, before: Option<&str>, kind: &Kin
         standing,
         stale: None,
         refused_before: before,
+        line: None,
         kind,
         id: OperationId::new(now, [7; 10]),
         now,
