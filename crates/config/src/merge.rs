@@ -101,7 +101,9 @@ impl Plan {
         for name in unclaimed {
             match environment_of(&policy, name) {
                 Ok(environment) => placed.push((name, environment)),
-                Err(reason) => left_out.push(LeftOut { process: name.to_owned(), reason }),
+                Err(reason) => {
+                    left_out.push(LeftOut { process: name.to_owned(), reason: reason.to_string() });
+                }
             }
         }
         let added = additions(&policy, placed);
@@ -175,8 +177,17 @@ fn rest_of(policy: &Policy) -> Option<&EnvironmentName> {
     Some(name)
 }
 
-/// The environment that an unclaimed name belongs to, or why there is none.
-fn environment_of(policy: &Policy, name: &str) -> Result<EnvironmentName, String> {
+/// Why an unclaimed name belongs to no environment of the policy.
+#[derive(Debug, thiserror::Error)]
+enum Homeless {
+    #[error("it ends in -{word}, but names of {word} end in {suffix} here")]
+    OtherSuffix { word: &'static str, suffix: String },
+    #[error("every environment of the policy has a suffix, and it has none of them")]
+    NoSuffix,
+}
+
+/// The environment that an unclaimed name belongs to.
+fn environment_of(policy: &Policy, name: &str) -> Result<EnvironmentName, Homeless> {
     if let Some(environment) = policy.environment_by_suffix(name) {
         return Ok(environment.clone());
     }
@@ -186,11 +197,10 @@ fn environment_of(policy: &Policy, name: &str) -> Result<EnvironmentName, String
     {
         return match &settings.suffix {
             None => Ok(environment.clone()),
-            Some(suffix) => Err(format!("it ends in -{word}, but names of {word} end in {suffix} here")),
+            Some(suffix) => Err(Homeless::OtherSuffix { word, suffix: suffix.clone() }),
         };
     }
-    let none = || "every environment of the policy has a suffix, and it has none of them".to_owned();
-    rest_of(policy).cloned().ok_or_else(none)
+    rest_of(policy).cloned().ok_or(Homeless::NoSuffix)
 }
 
 /// The name without its environment's suffix, or without the word at its end that names the environment.

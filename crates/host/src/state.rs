@@ -64,7 +64,8 @@ impl Locations {
         Ok(folder.join("palisade/palisade.toml"))
     }
 
-    /// The state folder that goes with the policy in force. Nothing is made; see [`StateDirectory::prepare`].
+    /// The state folder that goes with the policy in force. Nothing is made: whoever writes into a
+    /// folder makes it, and checks that it is private.
     ///
     /// # Errors
     /// If the system has no policy and the user no home.
@@ -159,22 +160,6 @@ impl StateDirectory {
     #[must_use]
     pub fn epochs(&self) -> PathBuf {
         self.root.join("epochs.json")
-    }
-
-    /// Folder of plans that wait to be applied.
-    #[must_use]
-    pub fn plans(&self) -> PathBuf {
-        self.root.join("plans")
-    }
-
-    /// Makes every folder that is absent and checks every one that is there.
-    ///
-    /// # Errors
-    /// As [`files::private_folder`], for the first folder that is not private.
-    pub fn prepare(&self) -> Result<(), files::Error> {
-        files::private_folder(&self.root)?;
-        let folders = [self.journal(), self.snapshots(), self.bundles(), self.leases(), self.plans()];
-        folders.iter().try_for_each(|folder| files::private_folder(folder))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records calls that a firewall judged, by the rules of [`crate::refusals`].
+//! Records calls that a firewall judged, by the rules of [`crate::coalesce`].
 //!
 //! A firewall lives long, so what it remembers of the journal and what it counted stay in memory. What is lost
 //! when it is killed is a count, never a record.
@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use palisade_core::policy::PolicyRef;
-use palisade_core::record::{Called, Event, Repeated, Ruling};
+use palisade_core::record::{Called, Event, Ruling};
 use palisade_core::request::OperationId;
 use palisade_core::{Actor, Code, Ledger, Receipt, Record, Timestamp};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, random};
 
+use crate::coalesce::{Counts, Quota, stands_for};
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::refusals::{EQUAL_WITHIN, QUOTA, Recorded};
+use crate::refusals::Recorded;
 use crate::run::check_revision;
 use crate::system_log;
 use crate::writer::Writer;
@@ -26,7 +27,7 @@ pub struct CallLog {
     policy: PolicyRef,
     window: Duration,
     memory: Memory,
-    counts: Vec<Repeated>,
+    counts: Counts,
     writer: Option<Writer>,
 }
 
@@ -38,7 +39,7 @@ impl CallLog {
     pub fn open(state: StateDirectory, policy: PolicyRef, window: Duration) -> Result<Self, Error> {
         let memory = Memory::read(&state.journal(), clock::now(), window)?;
         check_revision(&policy, &memory)?;
-        Ok(Self { state, policy, window, memory, counts: Vec::new(), writer: None })
+        Ok(Self { state, policy, window, memory, counts: Counts::default(), writer: None })
     }
 
     /// What was lately taken down, by caller.
@@ -74,8 +75,8 @@ impl CallLog {
     /// is remembered until this process ends.
     pub fn record(&mut self, actor: &Actor, called: Called) -> Recorded {
         let now = clock::now();
-        if let Some(first) = self.stands_for(actor, &called, now) {
-            self.count(&first, now);
+        if let Some(first) = self.counted_with(actor, &called, now) {
+            self.counts.add(&first, now);
             return Recorded::Counted { with: first };
         }
         let line = format!("{:?} {} by {}", called.ruling, called.method, actor.tree.as_str());
@@ -100,19 +101,9 @@ impl CallLog {
     /// The journal cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
         if let Some(writer) = &mut self.writer {
-            write_counts(writer, &mut self.counts)?;
+            self.counts.write_to(writer)?;
         }
         Ok(())
-    }
-
-    fn count(&mut self, first: &OperationId, last_at: Timestamp) {
-        match self.counts.iter_mut().find(|counted| counted.first == *first) {
-            Some(counted) => {
-                counted.count += 1;
-                counted.last_at = last_at;
-            }
-            None => self.counts.push(Repeated { count: 1, first: first.clone(), last_at }),
-        }
     }
 
     fn write(&mut self, actor: &Actor, called: &Called) -> Result<(Record, Receipt), Error> {
@@ -123,7 +114,7 @@ impl CallLog {
         };
         writer.set_actor(actor.clone());
         writer.note_policy(self.memory.policy())?;
-        write_counts(&mut writer, &mut self.counts)?;
+        self.counts.write_to(&mut writer)?;
         let event = Event::Called(called.clone());
         let record = Record { op: op.clone(), ..writer.record(event.clone()) };
         let receipt = writer.append_for(op, event)?;
@@ -132,32 +123,17 @@ impl CallLog {
     }
 
     /// The earlier record that stands for this call too, if there is one.
-    fn stands_for(&self, actor: &Actor, called: &Called, now: Timestamp) -> Option<OperationId> {
+    fn counted_with(&self, actor: &Actor, called: &Called, now: Timestamp) -> Option<OperationId> {
         if called.ruling == Ruling::Passed {
             return None;
         }
-        let objected = || self.calls_of(actor).filter(|(_, earlier)| earlier.ruling != Ruling::Passed);
-        let is_new = |record: &Record, span| record.at >= now.before(span);
-        let equal = |(record, earlier): &(&Record, &Called)| {
-            is_new(record, EQUAL_WITHIN) && key(earlier) == key(called)
-        };
-        if let Some((record, _)) = objected().find(equal) {
-            return Some(record.op.clone());
-        }
-        let mut within = objected().filter(|(record, _)| is_new(record, self.window)).peekable();
-        let newest = within.peek().map(|(record, _)| record.op.clone());
-        // A call that takes something down in spite of an objection is charged to its caller, so each is a record.
-        let counts = !called.takes_down || called.ruling == Ruling::Refused;
-        (counts && within.count() >= QUOTA).then_some(newest).flatten()
+        let objected = self.calls_of(actor).filter(|(_, earlier)| earlier.ruling != Ruling::Passed);
+        let earlier = objected.map(|(record, earlier)| (record, key(earlier)));
+        // An observed call that takes something down is charged to its caller, so each is a record.
+        let charged = called.takes_down && called.ruling == Ruling::Observed;
+        let quota = if charged { Quota::Waived } else { Quota::Held };
+        stands_for(earlier, &key(called), quota, now, self.window)
     }
-}
-
-fn write_counts(writer: &mut Writer, counts: &mut Vec<Repeated>) -> Result<(), Error> {
-    while let Some(repeated) = counts.last() {
-        writer.append(Event::Repeated(repeated.clone()))?;
-        counts.pop();
-    }
-    Ok(())
 }
 
 /// What makes two calls of one caller equal.

@@ -85,10 +85,7 @@ impl Error {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Resource(fault) => match fault.code {
-                Code::SnapshotMissing => Exit::Failure,
-                _ => Exit::Unreachable,
-            },
+            Self::Resource(fault) => fault.kind.exit(),
             Self::LeaseHeld { .. } => Exit::LeaseHeld,
             Self::Journal(_) => Exit::Journal,
             Self::PolicyRolledBack { .. } | Self::EpochWouldFall(_) => Exit::Refused,
@@ -105,7 +102,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Option<Code> {
         match self {
-            Self::Resource(fault) => Some(fault.code),
+            Self::Resource(fault) => Some(fault.kind.code()),
             Self::LeaseHeld { .. } => Some(Code::LeaseHeld),
             Self::Journal(error) => Some(journal_code(error)),
             Self::PolicyRolledBack { .. } => Some(Code::PolicyRolledBack),

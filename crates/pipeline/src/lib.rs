@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod calls;
+mod coalesce;
 pub mod deployment;
 pub mod epochs;
 pub mod error;
@@ -20,6 +21,6 @@ mod system_log;
 mod writer;
 
 pub use error::Error;
-pub use resource::{Fault, Resource, Values};
+pub use resource::{Fault, FaultKind, Resource, Values};
 pub use run::{CarriedOut, Context, Progress, Report, run};
 pub use writer::Writer;

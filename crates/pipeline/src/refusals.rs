@@ -1,29 +1,21 @@
-//! Records refusals, so that a loop of them can neither fill the disk nor bury what matters.
+//! Records refusals, by the rules of [`crate::coalesce`].
 //!
-//! A refusal equal to one of the last minute, and any refusal of a caller that has used up its quota, is counted
-//! in a small file beside the journal. The count is written as one `repeated` record with the next refusal that
-//! is recorded.
+//! Every command is a process of its own, so what they counted is in a small file beside the journal.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use palisade_core::record::{Event, Record, Refused, Repeated};
+use palisade_core::record::{Event, Record, Refused};
 use palisade_core::request::OperationId;
-use palisade_core::{Code, Refusal, Request, Timestamp, canonical};
+use palisade_core::{Code, Refusal, Request, canonical};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, files};
-use serde::{Deserialize, Serialize};
 
+use crate::coalesce::{Counts, Quota, stands_for};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::run::Context;
 use crate::system_log;
 use crate::writer::Writer;
-
-/// Equal refusals within this span are one record and a count.
-pub(crate) const EQUAL_WITHIN: Duration = Duration::from_secs(60);
-/// Refusals that one caller may write within the policy's window; further ones are counted.
-pub(crate) const QUOTA: usize = 60;
 
 /// Where a refusal went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,35 +34,27 @@ pub enum Recorded {
     SystemLog,
 }
 
-/// Refusals that were counted since the last record.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Counts(Vec<Repeated>);
-
-impl Counts {
-    fn path(state: &StateDirectory) -> PathBuf {
-        state.root().join("repeated.json")
+/// Does `act` with the counts of this host, under their lock: two refusals at once are both counted, and a count is
+/// written once. Where there is no lock to be had there is no count: what is lost is a number, not a record.
+fn with_counts<T>(state: &StateDirectory, act: impl FnOnce(&mut Counts) -> T) -> T {
+    let file = |name: &str| state.root().join(name);
+    let lock = files::private_folder(state.root())
+        .and_then(|()| files::open_or_create_private(&file("repeated.lock")))
+        .ok()
+        .filter(|lock| lock.lock().is_ok());
+    if lock.is_none() {
+        return act(&mut Counts::default());
     }
-
-    /// An absent or unreadable file is an empty count: what is lost is a number, not a record.
-    fn read(state: &StateDirectory) -> Self {
-        let bytes = files::read_bounded(&Self::path(state), 1 << 20).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    let path: PathBuf = file("repeated.json");
+    let bytes = files::read_bounded(&path, 1 << 20).unwrap_or_default();
+    let before: Counts = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut counts = before.clone();
+    let result = act(&mut counts);
+    if counts != before {
+        // The refusal stands whether or not it is counted.
+        files::write_atomic(&path, canonical::json(&counts).as_bytes(), 0o600).unwrap_or_default();
     }
-
-    fn write(&self, state: &StateDirectory) {
-        // As with reading: the refusal stands whether or not it is counted.
-        files::write_atomic(&Self::path(state), canonical::json(self).as_bytes(), 0o600).unwrap_or_default();
-    }
-
-    fn add(&mut self, first: &OperationId, last_at: Timestamp) {
-        match self.0.iter_mut().find(|counted| counted.first == *first) {
-            Some(counted) => {
-                counted.count += 1;
-                counted.last_at = last_at;
-            }
-            None => self.0.push(Repeated { count: 1, first: first.clone(), last_at }),
-        }
-    }
+    result
 }
 
 /// Records a refusal. Never fails: that it could not be recorded changes nothing about the refusal.
@@ -82,13 +66,12 @@ pub(crate) fn record(
 ) -> Recorded {
     let event = refused(request, refusal);
     let state = context.state;
-    if let Some(with) = stands_for(&event, request, memory, context.policy.limits.window) {
-        let mut counts = Counts::read(state);
-        counts.add(&with, clock::now());
-        counts.write(state);
+    if let Some(with) = counted_with(context, request, &event, memory) {
+        with_counts(state, |counts| counts.add(&with, clock::now()));
         return Recorded::Counted { with };
     }
-    write(context, request, event, memory).unwrap_or_else(|error| {
+    let written = with_counts(state, |counts| write(context, request, event, memory, counts));
+    written.unwrap_or_else(|error| {
         let line =
             format!("refused {} of {} and could not record it: {error}", request.operation, request.scope);
         // The last resort; where there is no system log, the caller's own terminal has the refusal.
@@ -102,17 +85,12 @@ fn write(
     request: &Request,
     event: Refused,
     memory: &Memory,
+    counts: &mut Counts,
 ) -> Result<Recorded, Error> {
     let host_policy = context.host_policy.clone();
     let mut writer = Writer::open(context.state, request.id.clone(), request.actor.clone(), host_policy)?;
     writer.note_policy(memory.policy())?;
-    let counts = Counts::read(context.state);
-    for repeated in &counts.0 {
-        writer.append(Event::Repeated(repeated.clone()))?;
-    }
-    if !counts.0.is_empty() {
-        Counts::default().write(context.state);
-    }
+    counts.write_to(&mut writer)?;
     let receipt = writer.append(Event::Refused(event))?;
     Ok(receipt.sequence().map_or(Recorded::SystemLog, |sequence| Recorded::Record { sequence }))
 }
@@ -130,25 +108,18 @@ fn refused(request: &Request, refusal: &Refusal) -> Refused {
 }
 
 /// The earlier operation whose record stands for this refusal too, if there is one.
-fn stands_for(event: &Refused, request: &Request, memory: &Memory, window: Duration) -> Option<OperationId> {
-    let now = clock::now();
+fn counted_with(
+    context: &Context<'_>,
+    request: &Request,
+    event: &Refused,
+    memory: &Memory,
+) -> Option<OperationId> {
     let by_caller = |record: &&Record| record.actor.tree == request.actor.tree;
-    let refusals = || {
-        memory.recent().iter().filter(by_caller).filter_map(|record| match &record.event {
-            Event::Refused(refused) => Some((record, refused)),
-            _ => None,
-        })
-    };
-    let equal = |(record, refused): &(&Record, &Refused)| {
-        record.at >= now.before(EQUAL_WITHIN) && key(refused) == key(event)
-    };
-    if let Some((record, _)) = refusals().find(equal) {
-        return Some(record.op.clone());
-    }
-    let within = refusals().filter(|(record, _)| record.at >= now.before(window));
-    let mut within = within.peekable();
-    let newest = within.peek().map(|(record, _)| record.op.clone());
-    (within.count() >= QUOTA).then_some(newest).flatten()
+    let refusals = memory.recent().iter().filter(by_caller).filter_map(|record| match &record.event {
+        Event::Refused(refused) => Some((record, key(refused))),
+        _ => None,
+    });
+    stands_for(refusals, &key(event), Quota::Held, clock::now(), context.policy.limits.window)
 }
 
 /// What makes two refusals of one caller equal.

@@ -6,7 +6,7 @@ use palisade_core::outcome::TargetOutcome;
 use palisade_core::process::{DaemonIdentity, EntryId};
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
-use palisade_core::{Armed, Code, Plan, Timestamp};
+use palisade_core::{Armed, Code, Exit, Plan, Timestamp};
 
 /// A resource whose destructive operations take the pipeline.
 ///
@@ -55,12 +55,47 @@ impl std::fmt::Debug for Values {
     }
 }
 
+/// Kinds of [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Nobody answers, or nobody who can be named.
+    Unreachable,
+    /// Two daemons serve one home, so the one that answers does not speak for it.
+    TwoDaemons,
+    /// What answers does not speak as this version knows it.
+    UnknownProtocol,
+    /// The values behind a snapshot can be neither kept nor fingerprinted.
+    ValuesNotKept,
+}
+
+impl FaultKind {
+    /// The code whose page explains it.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Unreachable => Code::Unreachable,
+            Self::TwoDaemons => Code::TwoDaemons,
+            Self::UnknownProtocol => Code::UnknownProtocol,
+            Self::ValuesNotKept => Code::SnapshotMissing,
+        }
+    }
+
+    /// The command's exit code.
+    #[must_use]
+    pub const fn exit(self) -> Exit {
+        match self {
+            Self::Unreachable | Self::TwoDaemons | Self::UnknownProtocol => Exit::Unreachable,
+            Self::ValuesNotKept => Exit::Failure,
+        }
+    }
+}
+
 /// The resource could not be reached, or is not one that can be guarded. Nothing has been touched.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
     /// What kind of fault.
-    pub code: Code,
+    pub kind: FaultKind,
     /// What was tried, on what, and what happened.
     pub message: String,
     /// How to go on.

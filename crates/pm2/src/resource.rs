@@ -8,8 +8,6 @@ mod execute;
 mod fault;
 mod restored;
 
-pub use restored::Restored;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! What was carried out, as text.
 
+use std::collections::BTreeSet;
+
 use palisade_core::outcome::{Outcome, TargetOutcome, TargetResult};
+use palisade_core::process::Status;
 use palisade_core::text::{Shown, escaped};
 use palisade_core::verification::Verification;
 use palisade_core::{Code, Operation};
@@ -32,13 +35,43 @@ pub(crate) fn carried_out(done: &CarriedOut) -> Vec<String> {
         Some(sequence) => lines.push(format!("  recorded: journal record {sequence}")),
         None => lines.push(format!("  recorded: {}", styled(BAD, "the outcome is NOT in the journal"))),
     }
-    if plan.operation == Operation::Delete && count > 0 {
-        lines.push(format!("  undo:     palisade pm2 restore --snapshot {}", done.before.id.as_str()));
-    }
+    lines.extend(undo(done).map(|command| format!("  undo:     {command}")));
     if done.outcome == Outcome::Unknown {
         lines.push("  next:     palisade pm2 reconcile".to_owned());
     }
     lines
+}
+
+/// The command that takes back what was done, where there is one.
+fn undo(done: &CarriedOut) -> Option<String> {
+    let names = |wanted: fn(&Status) -> bool| {
+        let was = |target: &TargetOutcome| done.before.entry(&target.pin).map(|process| &process.status);
+        let taken = done.targets.iter().filter(|target| target.result == TargetResult::Done);
+        let taken = taken.filter(|target| was(target).is_some_and(wanted));
+        let names: BTreeSet<_> = taken.map(|target| word(&target.pin.name)).collect();
+        (!names.is_empty()).then(|| Vec::from_iter(names).join(" "))
+    };
+    let scope = &done.plan.scope;
+    match done.plan.operation {
+        Operation::Delete => {
+            names(|_| true).map(|_| format!("palisade pm2 restore --snapshot {}", done.before.id.as_str()))
+        }
+        // A restart of what is stopped starts it.
+        Operation::Stop => names(Status::is_up).map(|names| {
+            format!("palisade pm2 restart --app {} --environment {} {names}", scope.app, scope.environment)
+        }),
+        Operation::Restart | Operation::Reload | Operation::Restore => None,
+    }
+}
+
+/// A name as one word of a shell's command line.
+fn word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:/+".contains(c);
+    if name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", escaped(name).replace('\'', r"'\''"))
+    }
 }
 
 /// One target with its result.

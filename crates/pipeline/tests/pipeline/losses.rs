@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::{Code, Snapshot, Timestamp};
-use palisade_pipeline::{Fault, Resource as _, Values, snapshots};
+use palisade_core::{Snapshot, Timestamp};
+use palisade_pipeline::{Fault, FaultKind, Resource as _, Values, snapshots};
 
 use crate::memory_resource::Daemon;
 
@@ -63,7 +63,7 @@ fn a_snapshot_whose_values_cannot_be_kept_is_not_kept_either() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("snapshots");
     let fault =
-        || Fault { code: Code::SnapshotMissing, message: "no".into(), fix: "none".into(), source: None };
+        || Fault { kind: FaultKind::ValuesNotKept, message: "no".into(), fix: "none".into(), source: None };
     let values = Values { bundle: "b".into(), write: Box::new(move || Err(fault())) };
     snapshots::keep(&folder, &mut taken(4, 1), Some(values)).unwrap_err();
     assert_eq!(snapshots::list(&folder), []);

@@ -7,8 +7,8 @@ use palisade_core::outcome::{TargetOutcome, TargetResult};
 use palisade_core::process::{DaemonIdentity, EntryId, ExecMode, Pin, Process, Status};
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
-use palisade_core::{Armed, Code, Operation, Plan, Timestamp};
-use palisade_pipeline::{Fault, Resource, Values};
+use palisade_core::{Armed, Operation, Plan, Timestamp};
+use palisade_pipeline::{Fault, FaultKind, Resource, Values};
 
 /// Processes by name, and what has been asked of the daemon, in order.
 pub(crate) struct Daemon {
@@ -55,7 +55,7 @@ impl Daemon {
             return Ok(());
         }
         Err(Fault {
-            code: Code::Unreachable,
+            kind: FaultKind::Unreachable,
             message: "the daemon in memory is dead".into(),
             fix: "none".into(),
             source: None,

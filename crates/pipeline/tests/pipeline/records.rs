@@ -32,6 +32,31 @@ fn a_loop_of_equal_refusals_is_one_record_and_a_count() {
 }
 
 #[test]
+fn refusals_of_two_apps_at_once_are_all_counted() {
+    const EACH: usize = 40;
+    let host = Host::new();
+    // Each app asks for what the other one owns, so that each has a lease of its own and the counts are shared.
+    let refuse = |app: &str, foreign: &str| {
+        let mut daemon = Daemon::with(&["shop-api", "blog-web"]);
+        for _ in 0..EACH {
+            let asked = Host::request(Operation::Delete, app, names(&[foreign]));
+            let Report::Refused { .. } = host.run(&mut daemon, asked).unwrap() else { panic!() };
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| refuse("shop", "blog-web"));
+        scope.spawn(|| refuse("blog", "shop-api"));
+    });
+    let last = Host::request(Operation::Stop, "shop", names(&["blog-web"]));
+    host.run(&mut Daemon::with(&["shop-api", "blog-web"]), last).unwrap();
+    let counts = host.records().into_iter().map(|record| match record.event {
+        Event::Repeated(repeated) => usize::try_from(repeated.count).unwrap(),
+        _ => 0,
+    });
+    assert_eq!(counts.sum::<usize>(), 2 * (EACH - 1));
+}
+
+#[test]
 fn a_caller_has_a_quota_of_refusals() {
     let (host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
     for n in 0..80 {

@@ -1,6 +1,6 @@
 //! Any bytes are frames or an error, and what was read can be written back byte for byte.
 //!
-//! Run with `cargo +nightly fuzz run wire` from the folder above; corpus files are replayed by the plain tests.
+//! Run with `./run fuzz`; corpus files are replayed by the plain tests.
 
 #![no_main]
 

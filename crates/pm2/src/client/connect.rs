@@ -1,7 +1,9 @@
 //! Reaching a daemon, and finding out who answers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,11 +32,13 @@ pub enum Unreachable {
         /// The path.
         socket: PathBuf,
     },
-    /// The socket may not be written by this user.
-    #[error("the PM2 daemon at {} does not take connections from this user", socket.display())]
+    /// This user may not connect. Whether a daemon runs there is not known.
+    #[error("this user may not connect to the PM2 daemon at {}: {barrier}", socket.display())]
     Denied {
         /// The path.
         socket: PathBuf,
+        /// What is in the way.
+        barrier: Barrier,
     },
     /// Somebody listens and does not answer.
     #[error("the PM2 daemon at {} did not answer within {} ms", socket.display(), deadline.as_millis())]
@@ -55,6 +59,32 @@ pub enum Unreachable {
     },
 }
 
+/// A folder that may not be entered, or the socket itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Barrier {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// The user that owns it.
+    pub owner: u32,
+}
+
+impl Barrier {
+    /// What denied the way to `socket`: the last thing on it that can be looked at at all. `None` where nothing can.
+    fn before(socket: &Path) -> Option<Self> {
+        let (path, found) =
+            socket.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?)))?;
+        Some(Self { path: path.to_owned(), mode: found.mode() & 0o7777, owner: found.uid() })
+    }
+}
+
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has mode {:04o} and belongs to uid {}", self.path.display(), self.mode, self.owner)
+    }
+}
+
 impl Unreachable {
     /// How to go on, in one sentence.
     #[must_use]
@@ -70,7 +100,11 @@ impl Unreachable {
                                            PM2 with `pm2 resurrect`"
                     .to_owned()
             }
-            Self::Denied { .. } => "run as the user that owns the daemon, or ask its guard".to_owned(),
+            Self::Denied { barrier, .. } => format!(
+                "run this as uid {}, who owns it (`sudo -u '#{0}' palisade …`); do not open the permissions: \
+                 whoever may connect may delete every process",
+                barrier.owner
+            ),
             Self::Silent { .. } => {
                 "the daemon is busy or stopped: look at its process and at pm2.log".to_owned()
             }
@@ -198,11 +232,14 @@ fn has_ended(pid: u32) -> bool {
 }
 
 fn unreachable(socket: &Path, source: io::Error) -> Unreachable {
+    let barrier = Barrier::before(socket);
     let socket = socket.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => Unreachable::NoSocket { socket },
         io::ErrorKind::ConnectionRefused => Unreachable::NobodyListens { socket },
-        io::ErrorKind::PermissionDenied => Unreachable::Denied { socket },
+        io::ErrorKind::PermissionDenied if let Some(barrier) = barrier => {
+            Unreachable::Denied { socket, barrier }
+        }
         _ => Unreachable::Other { socket, source },
     }
 }

@@ -2,34 +2,33 @@
 
 use std::error::Error;
 
-use palisade_core::Code;
 use palisade_core::text::escaped_lines;
 use palisade_host::{files, random};
-use palisade_pipeline::Fault;
+use palisade_pipeline::{Fault, FaultKind};
 
 use crate::bundle::BundleError;
 use crate::client::{ConnectError, Lost};
 use crate::list::ListError;
 use crate::locate::{Location, TwoDaemonsError};
 
-fn fault(code: Code, error: impl Error + Send + Sync + 'static, fix: impl Into<String>) -> Fault {
+fn fault(kind: FaultKind, error: impl Error + Send + Sync + 'static, fix: impl Into<String>) -> Fault {
     let message = escaped_lines(&error.to_string()).into_owned();
-    Fault { code, message, fix: fix.into(), source: Some(Box::new(error)) }
+    Fault { kind, message, fix: fix.into(), source: Some(Box::new(error)) }
 }
 
 pub(super) fn connect(error: ConnectError) -> Fault {
     match error {
         ConnectError::Unreachable(unreachable) => {
             let fix = unreachable.fix();
-            fault(Code::Unreachable, unreachable, fix)
+            fault(FaultKind::Unreachable, unreachable, fix)
         }
         ConnectError::Unidentified { .. } => fault(
-            Code::Unreachable,
+            FaultKind::Unreachable,
             error,
             "run in the same pid namespace as the daemon: a process that cannot be named cannot be pinned",
         ),
         ConnectError::Protocol { .. } => fault(
-            Code::UnknownProtocol,
+            FaultKind::UnknownProtocol,
             error,
             "check that the socket is PM2's rpc.sock; PM2 5.4, 6.0 and 7.0 are known to this version",
         ),
@@ -37,16 +36,16 @@ pub(super) fn connect(error: ConnectError) -> Fault {
 }
 
 pub(super) fn list(error: ListError) -> Fault {
-    fault(Code::UnknownProtocol, error, "PM2 5.4, 6.0 and 7.0 are known to this version")
+    fault(FaultKind::UnknownProtocol, error, "PM2 5.4, 6.0 and 7.0 are known to this version")
 }
 
 pub(super) fn search(error: tokio::task::JoinError) -> Fault {
-    fault(Code::Unreachable, error, "try again; the search for a second daemon did not end")
+    fault(FaultKind::Unreachable, error, "try again; the search for a second daemon did not end")
 }
 
 pub(super) fn no_list(location: &Location) -> Fault {
     Fault {
-        code: Code::UnknownProtocol,
+        kind: FaultKind::UnknownProtocol,
         message: format!("the list of the PM2 daemon at {} is not as expected", location.socket.display()),
         fix: "PM2 5.4, 6.0 and 7.0 are known to this version".to_owned(),
         source: None,
@@ -56,29 +55,29 @@ pub(super) fn no_list(location: &Location) -> Fault {
 pub(super) fn two_daemons(error: TwoDaemonsError) -> Fault {
     match error {
         TwoDaemonsError::Two { .. } => fault(
-            Code::TwoDaemons,
+            FaultKind::TwoDaemons,
             error,
             "find out which of them has the apps (`ps --ppid PID`), and end the other one by its pid",
         ),
-        TwoDaemonsError::Processes(_) => fault(Code::Unreachable, error, "mount /proc"),
+        TwoDaemonsError::Processes(_) => fault(FaultKind::Unreachable, error, "mount /proc"),
     }
 }
 
 pub(super) fn bundle(error: BundleError) -> Fault {
     fault(
-        Code::SnapshotMissing,
+        FaultKind::ValuesNotKept,
         error,
         "without a restore bundle nothing is done: make the folder of bundles writable for this user only",
     )
 }
 
 pub(super) fn host(error: files::Error) -> Fault {
-    fault(Code::Unreachable, error, "mount /proc: without the boot id no process can be pinned")
+    fault(FaultKind::Unreachable, error, "mount /proc: without the boot id no process can be pinned")
 }
 
 pub(super) fn random(error: random::Error) -> Fault {
     fault(
-        Code::SnapshotMissing,
+        FaultKind::ValuesNotKept,
         error,
         "allow getrandom: without random bytes no secret can be fingerprinted",
     )
@@ -86,7 +85,7 @@ pub(super) fn random(error: random::Error) -> Fault {
 
 pub(super) fn refused(location: &Location, message: &str) -> Fault {
     Fault {
-        code: Code::UnknownProtocol,
+        kind: FaultKind::UnknownProtocol,
         message: format!(
             "the PM2 daemon at {} does not give its list: {}",
             location.socket.display(),
@@ -98,12 +97,12 @@ pub(super) fn refused(location: &Location, message: &str) -> Fault {
 }
 
 pub(super) fn lost(location: &Location, lost: Lost) -> Fault {
-    let code = match &lost {
-        Lost::Protocol(_) | Lost::NotOffered(_) | Lost::TooLarge(_) => Code::UnknownProtocol,
-        Lost::Deadline(_) | Lost::Closed | Lost::Broken(_) | Lost::GivenUp => Code::Unreachable,
+    let kind = match &lost {
+        Lost::Protocol(_) | Lost::NotOffered(_) | Lost::TooLarge(_) => FaultKind::UnknownProtocol,
+        Lost::Deadline(_) | Lost::Closed | Lost::Broken(_) | Lost::GivenUp => FaultKind::Unreachable,
     };
     Fault {
-        code,
+        kind,
         message: format!("the PM2 daemon at {} did not give its list: {lost}", location.socket.display()),
         fix: "the daemon is busy, or was restarted: look at its process and at pm2.log".to_owned(),
         source: Some(Box::new(lost)),

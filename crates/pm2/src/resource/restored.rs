@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use palisade_core::outcome::{TargetOutcome, TargetResult};
 use palisade_core::plan::Target;
 use palisade_core::process::Pin;
-use palisade_pipeline::Fault;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -20,24 +19,14 @@ use crate::methods::Call;
 use crate::restore::{FieldDifference, configuration, differences};
 
 /// One process that was brought back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
+struct Restored {
     /// What it is now.
-    pub pin: Pin,
+    pin: Pin,
     /// How it differs from what was kept; empty is as it should be.
-    pub differences: Vec<FieldDifference>,
+    differences: Vec<FieldDifference>,
 }
 
 impl Pm2 {
-    /// Compares what the last restore brought back with the bundle, setting by setting.
-    ///
-    /// # Errors
-    /// If the daemon cannot be asked.
-    pub async fn compare_restored(&self) -> Result<Vec<Restored>, Fault> {
-        let Seen { listing, .. } = self.look_anew(None).await?;
-        Ok(self.compared(&listing))
-    }
-
     /// Where what the last restore brought back differs from its bundle, or is not there.
     pub(super) fn restored_drift(&self, listing: &Listing) -> Vec<Drift> {
         let compared = self.compared(listing).into_iter();

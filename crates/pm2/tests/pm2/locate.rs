@@ -29,7 +29,7 @@ fn two_daemons_on_one_home_are_detected_and_both_are_named() {
     let seen = bed.pm2.pm2_with(&["jlist"], &hidden.each_ref().map(|(name, path)| (*name, path.as_str())));
     assert_eq!(seen.stdout.trim(), "[]", "to the second daemon's callers the fleet looks empty");
     let fault = block_on(bed.resource().identify()).expect_err("there are two");
-    assert_eq!(fault.code, Code::TwoDaemons);
+    assert_eq!(fault.kind.code(), Code::TwoDaemons);
     for pid in [first, second] {
         assert!(fault.message.contains(&pid.to_string()), "{} does not name {pid}", fault.message);
     }
@@ -68,7 +68,7 @@ fn a_worker_that_still_bears_its_daemons_title_is_no_second_daemon() {
     pair.wait().expect("it was killed");
     assert_eq!(pids.len(), 2);
     assert_eq!(
-        (fault.code, fault.message.matches("pid ").count()),
+        (fault.kind.code(), fault.message.matches("pid ").count()),
         (Code::TwoDaemons, 2),
         "{}",
         fault.message

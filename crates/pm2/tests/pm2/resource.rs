@@ -140,7 +140,7 @@ fn a_daemon_that_dies_before_the_act_fails_it_and_is_not_started_again() {
         let outcomes = resource.execute(&armed).await;
         assert!(matches!(results(&outcomes)[..], [TargetResult::Failed(_)]), "{outcomes:?}");
         let fault = resource.identify().await.expect_err("it is dead");
-        assert_eq!(fault.code, Code::Unreachable);
+        assert_eq!(fault.kind.code(), Code::Unreachable);
     });
     assert_eq!(bed.pm2.daemons(), [0; 0]);
 }

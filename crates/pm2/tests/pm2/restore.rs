@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use palisade_core::outcome::TargetResult;
 use palisade_core::process::Status;
 use palisade_core::{Operation, Snapshot};
+use palisade_pipeline::Resource as _;
 use palisade_pm2::restore::{Field, FieldDifference, differences};
 use palisade_testkit::{App, Pm2, process};
 use serde_json::{Map, Value, json};
@@ -53,16 +54,13 @@ fn round_trip(version: &str) {
         let lost = bed.snapshot().await;
         assert_eq!(lost.processes.len(), 1);
 
-        let (resource, armed, outcomes) = bed.restore(&before).await;
+        let (mut resource, armed, outcomes) = bed.restore(&before).await;
         assert_eq!(outcomes.len(), 8, "every instance");
         assert!(all_done(&outcomes), "{outcomes:?}");
         let after = bed.snapshot().await;
         assert_eq!(counted(&after), counted(&before));
-        let compared = resource.compare_restored().await.expect("the daemon runs");
-        assert_eq!(compared.len(), 8);
-        for restored in compared {
-            assert_eq!(restored.differences, [], "{}", restored.pin.name);
-        }
+        let seen = resource.after(armed.plan(), after.taken_at, BTreeSet::new()).await;
+        assert_eq!(seen.expect("the daemon runs").restored, [], "each setting is as in the bundle");
         let verification = bed.verify(&armed, &outcomes, &lost).await;
         assert!(verification.is_clean(), "{verification:?}");
         let ids: BTreeSet<u32> = after.processes.iter().map(|process| process.pin.pm_id).collect();
@@ -85,6 +83,36 @@ fn whatever_was_deleted_comes_back_on_pm2_6() {
 #[test]
 fn whatever_was_deleted_comes_back_on_pm2_5() {
     round_trip("5.4.3");
+}
+
+/// The user and group that a process acts as, from the process table.
+fn acts_as(pid: u32) -> (u32, u32) {
+    let found = palisade_host::process::credentials(pid).expect("it runs");
+    (found.uid, found.gid)
+}
+
+#[test]
+fn an_app_of_another_user_comes_back_as_that_user() {
+    assert_eq!(acts_as(std::process::id()).0, 0, "run this as root: only root may start apps as other users");
+    for version in ["7.0.4", "6.0.14", "5.4.3"] {
+        let bed = Bed::new(Pm2::start(version));
+        let app = App::sleep("other").set("uid", json!(65534)).set("gid", json!(1)).set("cwd", json!("/"));
+        bed.pm2.start_apps(&[app, App::sleep("own")]);
+        block_on(async {
+            let before = bed.snapshot().await;
+            assert!(all_done(&bed.run(Operation::Delete, &["other", "own"]).await));
+            let lost = bed.snapshot().await;
+            let (mut resource, armed, outcomes) = bed.restore(&before).await;
+            assert!(all_done(&outcomes), "{version}: {outcomes:?}");
+            let seen = resource.after(armed.plan(), lost.taken_at, BTreeSet::new()).await;
+            assert_eq!(seen.expect("the daemon runs").restored, [], "{version}");
+            assert!(bed.verify(&armed, &outcomes, &lost).await.is_clean(), "{version}");
+        });
+        let mut running = bed.pm2.running();
+        running.sort();
+        let users: Vec<_> = running.iter().map(|(name, pid)| (name.as_str(), acts_as(*pid))).collect();
+        assert_eq!(users, [("other", (65534, 1)), ("own", (0, 0))], "{version}");
+    }
 }
 
 #[test]
