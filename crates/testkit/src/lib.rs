@@ -1,4 +1,4 @@
-//! Real parts for tests: PM2 daemons with their apps, scratch folders, processes ended by pid.
+//! Real parts for tests: PM2 daemons with their apps, PostgreSQL servers and a pooler before them, scratch folders, processes ended by pid.
 //!
 //! Everything here is the real thing, and everything goes when its value is dropped. The functions panic with a
 //! message that says what to do, because a test that cannot be set up has nothing to return an error to.
@@ -6,14 +6,21 @@
 pub mod apps;
 pub mod fleet;
 pub mod install;
+pub mod npm;
 pub mod pm2;
+pub mod pooler;
+pub mod postgres;
 pub mod process;
+pub mod psql;
 pub mod scratch;
 
 pub use apps::{App, EightApps};
 pub use fleet::Fleet;
 pub use install::installed;
 pub use pm2::{Pm2, Ran};
+pub use pooler::PgBouncer;
+pub use postgres::Postgres;
+pub use psql::{Psql, psql};
 pub use scratch::Scratch;
 
 use std::time::Duration;

@@ -38,6 +38,11 @@ pub fn terminate(pid: u32) {
     send(pid, Signal::TERM);
 }
 
+/// Interrupts `pid` (SIGINT). One that is gone already is no error.
+pub fn interrupt(pid: u32) {
+    send(pid, Signal::INT);
+}
+
 /// Stops `pid` where it stands (SIGSTOP): it runs on after [`thaw`].
 pub fn freeze(pid: u32) {
     send(pid, Signal::STOP);

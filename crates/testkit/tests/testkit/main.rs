@@ -1,5 +1,7 @@
 //! The kit itself, on a real PM2.
 
+mod postgres;
+
 use palisade_testkit::{App, EightApps, Pm2, install, installed, process};
 
 #[test]

@@ -1,0 +1,191 @@
+//! Real PostgreSQL servers: 15 from Debian, 18 from npm, each on a copy of a data folder made once.
+
+mod parts;
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+pub use parts::{PASSWORD, VERSIONS};
+pub(crate) use parts::{as_server_user, free_port, server_user};
+
+use crate::psql::{Psql, Said, psql};
+use crate::{Scratch, eventually, process};
+
+/// A server of its own with a data folder of its own. Dropping it ends the server and removes the folder.
+#[derive(Debug)]
+pub struct Postgres {
+    version: &'static str,
+    scratch: Scratch,
+    port: u16,
+    settings: Vec<String>,
+    child: Child,
+}
+
+impl Postgres {
+    /// Starts a server of that major version, with the superuser `postgres` and nothing else.
+    ///
+    /// # Panics
+    /// If a part is missing (the message says how to install it) or the server does not come up.
+    #[must_use]
+    pub fn start(version: &'static str) -> Self {
+        Self::start_with(version, &[])
+    }
+
+    /// As [`Self::start`], with further settings, such as `log_statement=all`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with(version: &'static str, settings: &[&str]) -> Self {
+        let template = parts::template(version);
+        let scratch = Scratch::new();
+        let data = scratch.join("data");
+        let copied =
+            Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data).status().unwrap();
+        assert!(copied.success(), "cannot copy {} to {}", template.display(), data.display());
+        if let Some((uid, gid)) = parts::server_user() {
+            chown(scratch.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let (port, child) = launch(version, &scratch, &settings);
+        Self { version, scratch, port, settings, child }
+    }
+
+    /// The major version.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Pid of the postmaster.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where a role reaches a database of this server.
+    #[must_use]
+    pub fn url(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The superuser on a database of this server.
+    #[must_use]
+    pub fn admin(&self, database: &str) -> String {
+        self.url("postgres", database)
+    }
+
+    /// Runs SQL as the superuser and gives what it answered.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        psql(&self.admin(database), sql).succeeds()
+    }
+
+    /// Makes a role that may log in with [`PASSWORD`].
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn role(&self, role: &str, options: &str) {
+        self.sql("postgres", &format!("CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}' {options}"));
+    }
+
+    /// Runs SQL as a role and says how it went.
+    #[must_use]
+    pub fn as_role(&self, role: &str, database: &str, sql: &str) -> Said {
+        psql(&self.url(role, database), sql)
+    }
+
+    /// An open session of a role.
+    #[must_use]
+    pub fn session(&self, role: &str, database: &str) -> Psql {
+        Psql::open(&self.url(role, database))
+    }
+
+    /// The schema of a database as SQL. For 15 only: the packages of 18 have no `pg_dump`.
+    ///
+    /// # Panics
+    /// If it cannot be dumped.
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = Command::new(parts::server(self.version, "pg_dump"));
+        let ran = dump.args(["--schema-only", "--restrict-key=palisade"]).arg(self.admin(database)).output();
+        let ran = ran.expect("pg_dump can be started");
+        assert!(ran.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    /// What the server has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.scratch.join("log")).unwrap()).into_owned()
+    }
+
+    /// Ends the server in an orderly way and starts it again on the same data and another port.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        self.end();
+        (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
+    }
+
+    fn end(&mut self) {
+        // PostgreSQL's fast shutdown: it ends its backends and does not wait for clients.
+        process::interrupt(self.child.id());
+        if crate::within_patience(|| self.child.try_wait().ok().flatten()).is_none() {
+            process::kill(self.child.id());
+            drop(self.child.wait());
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Tries ports until one is free: between looking and listening somebody else may take it.
+fn launch(version: &str, scratch: &Scratch, settings: &[String]) -> (u16, Child) {
+    for _ in 0..5 {
+        let port = parts::free_port();
+        let mut child = spawn(version, scratch, settings, port);
+        let status = scratch.join("data/postmaster.pid");
+        let up = eventually("PostgreSQL comes up", || {
+            if child.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            let text = fs::read_to_string(&status).ok()?;
+            text.lines().nth(7).is_some_and(|line| line.trim() == "ready").then_some(true)
+        });
+        if up {
+            return (port, child);
+        }
+    }
+    let log = fs::read_to_string(scratch.join("log")).unwrap_or_default();
+    panic!("PostgreSQL {version} does not come up:\n{log}");
+}
+
+fn spawn(version: &str, scratch: &Scratch, settings: &[String], port: u16) -> Child {
+    let log: PathBuf = scratch.join("log");
+    let open = || fs::File::options().create(true).append(true).open(&log).unwrap();
+    let mut command = parts::as_server_user(&parts::server(version, "postgres"));
+    command.arg("-D").arg(scratch.join("data")).args(["-p", &port.to_string()]);
+    command.arg("-k").arg(scratch.path());
+    let quick = ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB", "max_connections=60"];
+    for setting in quick.into_iter().chain(settings.iter().map(String::as_str)) {
+        command.args(["-c", setting]);
+    }
+    let spawned = command.stdin(Stdio::null()).stdout(open()).stderr(open()).spawn();
+    spawned.unwrap_or_else(|error| panic!("cannot start PostgreSQL {version}: {error}"))
+}
