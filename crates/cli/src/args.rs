@@ -2,6 +2,7 @@
 
 pub(crate) mod bypass;
 pub(crate) mod ci;
+pub(crate) mod database;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     /// Look at and operate the processes of a PM2 daemon.
     #[command(subcommand, name = "pm2")]
     Pm2(Pm2Command),
+    /// Look at a PostgreSQL database.
+    #[command(subcommand)]
+    Db(database::DbCommand),
     /// Run a deployment command while holding the lease of its app and environment.
     Deploy(DeployArgs),
     /// Show who holds which lease.

@@ -86,6 +86,9 @@ codes! {
     /// Somebody else holds the lease.
     LeaseHeld = 201, "another deployment holds the lease";
 
+    /// Another database answered.
+    OtherDatabase = 311, "another database answered than the one that was expected";
+
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";
     /// Two kinds of evidence name two apps.

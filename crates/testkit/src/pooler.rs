@@ -26,22 +26,25 @@ impl PgBouncer {
     #[must_use]
     pub fn before(server: &Postgres, roles: &[&str]) -> Self {
         let program = Path::new("/usr/sbin/pgbouncer");
-        assert!(program.exists(), "PgBouncer is missing: `./run test` installs it (apt-get install pgbouncer)");
+        assert!(
+            program.exists(),
+            "PgBouncer is missing: `./run test` installs it (apt-get install pgbouncer)"
+        );
         let scratch = Scratch::new();
         if let Some((uid, gid)) = server_user() {
-            chown(scratch.path(), Some(uid), Some(gid)).unwrap();
+            chown(scratch.path(), Some(uid), Some(gid)).expect("the files of a test can be written");
         }
         let users: String = roles.iter().map(|role| format!("\"{role}\" \"{PASSWORD}\"\n")).collect();
         let users = scratch.write("users", &users);
         for _ in 0..5 {
             let port = free_port();
             let settings = scratch.write("pgbouncer.ini", &settings(server.port(), port, &users));
-            let log = fs::File::create(scratch.join("log")).unwrap();
+            let log = fs::File::create(scratch.join("log")).expect("the files of a test can be written");
             let mut command = as_server_user(program);
             command.arg(&settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
             let mut child = command.spawn().expect("PgBouncer can be started");
             let up = within_patience(|| {
-                if child.try_wait().unwrap().is_some() {
+                if child.try_wait().expect("a child can be looked at").is_some() {
                     return Some(false);
                 }
                 TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)

@@ -3,7 +3,7 @@
 mod parts;
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -42,11 +42,15 @@ impl Postgres {
         let template = parts::template(version);
         let scratch = Scratch::new();
         let data = scratch.join("data");
-        let copied =
-            Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data).status().unwrap();
+        let copied = Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .arg(&template)
+            .arg(&data)
+            .status()
+            .expect("cp can be started");
         assert!(copied.success(), "cannot copy {} to {}", template.display(), data.display());
         if let Some((uid, gid)) = parts::server_user() {
-            chown(scratch.path(), Some(uid), Some(gid)).unwrap();
+            chown(scratch.path(), Some(uid), Some(gid)).expect("the files of a test can be written");
         }
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         let (port, child) = launch(version, &scratch, &settings);
@@ -124,10 +128,26 @@ impl Postgres {
         String::from_utf8_lossy(&ran.stdout).into_owned()
     }
 
+    /// Puts a file into the data folder, readable for the server only.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn install(&self, name: &str, from: &str) {
+        let to = self.scratch.join("data").join(name);
+        fs::copy(from, &to).unwrap_or_else(|error| panic!("cannot copy {from}: {error}"));
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).expect("it was just made");
+        if let Some((uid, gid)) = server_user() {
+            chown(&to, Some(uid), Some(gid)).expect("it was just made");
+        }
+    }
+
     /// What the server has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.scratch.join("log")).unwrap()).into_owned()
+        String::from_utf8_lossy(
+            &fs::read(self.scratch.join("log")).expect("the files of a test can be written"),
+        )
+        .into_owned()
     }
 
     /// Ends the server in an orderly way and starts it again on the same data and another port.
@@ -162,7 +182,7 @@ fn launch(version: &str, scratch: &Scratch, settings: &[String]) -> (u16, Child)
         let mut child = spawn(version, scratch, settings, port);
         let status = scratch.join("data/postmaster.pid");
         let up = eventually("PostgreSQL comes up", || {
-            if child.try_wait().unwrap().is_some() {
+            if child.try_wait().expect("a child can be looked at").is_some() {
                 return Some(false);
             }
             let text = fs::read_to_string(&status).ok()?;
@@ -178,7 +198,9 @@ fn launch(version: &str, scratch: &Scratch, settings: &[String]) -> (u16, Child)
 
 fn spawn(version: &str, scratch: &Scratch, settings: &[String], port: u16) -> Child {
     let log: PathBuf = scratch.join("log");
-    let open = || fs::File::options().create(true).append(true).open(&log).unwrap();
+    let open = || {
+        fs::File::options().create(true).append(true).open(&log).expect("the files of a test can be written")
+    };
     let mut command = parts::as_server_user(&parts::server(version, "postgres"));
     command.arg("-D").arg(scratch.join("data")).args(["-p", &port.to_string()]);
     command.arg("-k").arg(scratch.path());

@@ -2,6 +2,7 @@
 
 pub(crate) mod bypass;
 pub(crate) mod ci;
+pub(crate) mod db;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod explain;

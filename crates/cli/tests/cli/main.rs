@@ -6,6 +6,7 @@
 mod bypass;
 mod ci;
 mod codes;
+mod database;
 mod deploy;
 mod env;
 mod epochs;

@@ -51,7 +51,9 @@ fn hydrate(package: &Path) -> std::io::Result<()> {
     let list: Vec<Value> =
         serde_json::from_slice(&fs::read(package.join("native/pg-symlinks.json"))?).unwrap_or_default();
     for link in &list {
-        let (Some(source), Some(target)) = (link["source"].as_str(), link["target"].as_str()) else { continue };
+        let (Some(source), Some(target)) = (link["source"].as_str(), link["target"].as_str()) else {
+            continue;
+        };
         let target = package.join(target);
         if let Some(name) = Path::new(source).file_name().filter(|_| !target.exists()) {
             symlink(name, &target)?;
@@ -71,7 +73,8 @@ pub(crate) fn server_user() -> Option<(u32, u32)> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let field = |line: &str, at: usize| line.split(':').nth(at).and_then(|text| text.parse().ok());
     let line = users.lines().find(|line| line.starts_with("postgres:"));
-    let line = line.expect("there is no user `postgres`: `./run test` installs postgresql-15, which makes it");
+    let line =
+        line.expect("there is no user `postgres`: `./run test` installs postgresql-15, which makes it");
     Some((field(line, 2)?, field(line, 3)?))
 }
 
@@ -95,25 +98,32 @@ pub(super) fn template(version: &str) -> PathBuf {
     let initdb = server(version, "initdb");
     let folder = cache().join(format!("data-{version}"));
     let complete = folder.join("data/.complete");
-    fs::create_dir_all(&folder).unwrap();
-    let lock = File::create(folder.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
+    fs::create_dir_all(&folder).expect("the files of a test can be written");
+    let lock = File::create(folder.with_extension("lock")).expect("the files of a test can be written");
+    lock.lock().expect("the files of a test can be written");
     if complete.exists() {
         return folder.join("data");
     }
     drop(fs::remove_dir_all(folder.join("data")));
     if let Some((uid, gid)) = server_user() {
-        chown(&folder, Some(uid), Some(gid)).unwrap();
+        chown(&folder, Some(uid), Some(gid)).expect("the files of a test can be written");
     }
     let passwords = folder.join("password");
-    File::create(&passwords).unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    File::create(&passwords)
+        .expect("the files of a test can be written")
+        .write_all(PASSWORD.as_bytes())
+        .expect("the files of a test can be written");
     let mut command = as_server_user(&initdb);
     command.arg("-D").arg(folder.join("data")).arg("--pwfile").arg(&passwords);
     command.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
-    let ran = command.args(["--no-sync", "--wal-segsize=1"]).current_dir(&folder).output().unwrap();
+    let ran = command
+        .args(["--no-sync", "--wal-segsize=1"])
+        .current_dir(&folder)
+        .output()
+        .expect("it can be started");
     assert!(ran.status.success(), "initdb of {version} failed: {}", String::from_utf8_lossy(&ran.stderr));
-    let owner = fs::metadata(folder.join("data")).unwrap();
-    fs::write(&complete, "").unwrap();
-    chown(&complete, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let owner = fs::metadata(folder.join("data")).expect("the files of a test can be written");
+    fs::write(&complete, "").expect("the files of a test can be written");
+    chown(&complete, Some(owner.uid()), Some(owner.gid())).expect("the files of a test can be written");
     folder.join("data")
 }

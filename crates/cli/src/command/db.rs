@@ -1,0 +1,126 @@
+//! `palisade db`: whom did I reach.
+
+use std::fs;
+
+use palisade_core::Exit;
+use palisade_core::text::Shown;
+use palisade_host::environment::Environment;
+use palisade_postgres::{Identity, Level, Session, Target, identify};
+
+use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
+use crate::failure::Failure;
+use crate::output::{Output, STRONG, styled};
+use crate::render::table;
+
+/// Where a URL is looked for when none is given.
+const DEFAULT: &str = "PALISADE_DATABASE_URL";
+
+pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Failure> {
+    let DbCommand::Identify(args) = command;
+    let IdentifyArgs { url, database } = args;
+    let (_, identity) = reach(output, url.as_deref(), database).await?;
+    output.document(&identity)?;
+    show(output, &identity)?;
+    Ok(Exit::Done)
+}
+
+/// Connects, asks who answers, and ends with exit 3 where that is not who was meant. Nothing is written before.
+pub(crate) async fn reach(
+    output: Output,
+    url: Option<&str>,
+    database: &DatabaseArgs,
+) -> Result<(Session, Identity), Failure> {
+    let target = target(output, url.or(database.database.as_deref()))?;
+    output.progress(format!("asking {target} who it is"));
+    let (session, identity) = identify(&target).await?;
+    identity.expect(database.expect.as_deref())?;
+    Ok((session, identity))
+}
+
+fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
+    let environment = Environment::of_this_process();
+    let variable = |name: &str| {
+        let missing = || {
+            Failure::usage(format!("no database is named: ${name} is not set"))
+                .hint(format!("give a URL, @FILE or env:NAME, or set {DEFAULT}"))
+        };
+        environment.text(name).ok_or_else(missing)
+    };
+    let url = match source {
+        None => variable(DEFAULT)?,
+        Some(source) => match (source.strip_prefix("env:"), source.strip_prefix('@')) {
+            (Some(name), _) => variable(name)?,
+            (None, Some(file)) => fs::read_to_string(file)
+                .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {file}: {error}")))?,
+            (None, None) => source.to_owned(),
+        },
+    };
+    let target = Target::parse(&url)?;
+    if source == Some(url.as_str()) && target.has_password() {
+        output.talk(
+            "a password on a command line is seen by every user of this machine: use @FILE or env:NAME",
+        );
+    }
+    Ok(target.or_password(environment.text("PGPASSWORD")))
+}
+
+fn show(output: Output, identity: &Identity) -> Result<(), Failure> {
+    let Identity { server, role, .. } = identity;
+    let mut facts = vec![
+        ("database", format!("{} ({})", styled(STRONG, Shown(&identity.database)), identity.id)),
+        ("server", server_line(identity)),
+    ];
+    if let Some(provider) = server.provider {
+        facts.push(("provider", provider.to_owned()));
+    }
+    facts.extend(server.provider_ids.iter().map(|(name, value)| (name.as_str(), Shown(value).to_string())));
+    facts.push(("started", server.started.clone()));
+    let may = [
+        (role.superuser, "superuser"),
+        (role.create_role, "may make roles"),
+        (role.create_schema, "may make schemas"),
+        (role.sees_sessions, "sees all sessions"),
+        (role.reads_log, "may read the log"),
+    ];
+    let may: Vec<_> = may.iter().filter(|(may, _)| *may).map(|(_, what)| *what).collect();
+    let may = if may.is_empty() { "no special rights".to_owned() } else { may.join(", ") };
+    facts.push(("role", format!("{}: {may}; owns {} tables", Shown(&role.name), role.tables_owned)));
+    facts.push(("between", identity.between.to_string()));
+    let encryption = match identity.encryption {
+        "verified" => "TLS, certificate verified",
+        "unverified" => "TLS, certificate NOT verified (sslmode=no-verify)",
+        _ => "none",
+    };
+    facts.push(("encryption", encryption.to_owned()));
+    facts.push(("stamp", identity.stamp.clone().unwrap_or_else(|| "none".to_owned())));
+    let guarded = identity.guarded.iter().map(|name| Shown(name).to_string()).collect::<Vec<_>>().join(", ");
+    facts.push(("guarded", if guarded.is_empty() { "no table".to_owned() } else { guarded }));
+    for (name, value) in facts {
+        output.data(format!("{name:<11} {value}"))?;
+    }
+    output.data("")?;
+    let row = |ability: &palisade_postgres::Ability| {
+        vec![ability.feature.to_owned(), level(ability.level), ability.reason.to_owned()]
+    };
+    let rows: Vec<_> = identity.abilities.iter().map(row).collect();
+    for line in table::columns(&["here Palisade can", "", "because"], &rows) {
+        output.data(line)?;
+    }
+    Ok(())
+}
+
+fn server_line(identity: &Identity) -> String {
+    let server = &identity.server;
+    let standby = if server.standby { ", a standby" } else { "" };
+    let timeline = server.timeline.map(|timeline| format!(", timeline {timeline}")).unwrap_or_default();
+    format!("PostgreSQL {}{timeline}{standby}", Shown(&server.version))
+}
+
+fn level(level: Level) -> String {
+    let word = match level {
+        Level::Full => "full",
+        Level::Partial => "partial",
+        Level::None => "none",
+    };
+    word.to_owned()
+}

@@ -1,0 +1,66 @@
+//! `palisade db identify`, on a real server.
+
+use std::process::Command;
+
+use palisade_core::Exit;
+use palisade_testkit::{Postgres, Scratch};
+
+use crate::said::Said;
+
+/// Runs the binary with these variables, in a home of its own.
+fn palisade(home: &Scratch, variables: &[(&str, &str)], words: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    command.args(words).env_clear().env("HOME", home.path()).envs(variables.iter().copied());
+    Said::from(command.output().unwrap())
+}
+
+#[test]
+fn the_url_comes_from_a_file_a_variable_or_the_default_and_its_password_is_never_said() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    server.role("app", "");
+    let url = server.url("app", "postgres");
+    let file = format!("@{}", home.write("url", &format!("{url}\n")).display());
+    let ways: [(&[(&str, &str)], &[&str]); 4] = [
+        (&[("PALISADE_DATABASE_URL", &url)], &["db", "identify"]),
+        (&[("DATABASE_URL", &url)], &["db", "identify", "env:DATABASE_URL"]),
+        (&[], &["db", "identify", &file]),
+        (&[], &["db", "identify", "--database", &url]),
+    ];
+    for (variables, words) in ways {
+        let said = palisade(&home, variables, words).ends(Exit::Done);
+        assert!(said.stdout.contains("PostgreSQL 15"), "{words:?}: {}", said.stdout);
+        let document = palisade(&home, variables, &[words, &["--json"]].concat()).ends(Exit::Done).json();
+        assert_eq!(document["role"]["name"], "app", "{words:?}");
+        for text in [said.stdout, said.stderr.clone(), document.to_string()] {
+            assert!(!text.contains("test-only"), "{words:?}: {text}");
+        }
+        let warned = said.stderr.contains("is seen by every user");
+        assert_eq!(warned, words.contains(&url.as_str()), "{words:?}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn no_url_a_wrong_one_and_an_unreachable_one_end_with_their_own_exit_codes() {
+    let home = Scratch::new();
+    let said = palisade(&home, &[], &["db", "identify"]).ends(Exit::Usage);
+    assert!(said.stderr.contains("PALISADE_DATABASE_URL"), "{}", said.stderr);
+    palisade(&home, &[], &["db", "identify", "env:NOT_SET"]).ends(Exit::Usage);
+    palisade(&home, &[], &["db", "identify", "@/no/such/file"]).ends(Exit::Failure);
+    palisade(&home, &[], &["db", "identify", "mysql://a@b/c"]).ends(Exit::Usage);
+    let said = palisade(&home, &[], &["db", "identify", "postgres://a@127.0.0.1:1/b"]);
+    assert!(said.ends(Exit::Unreachable).stderr.contains("PAL-005"));
+}
+
+#[test]
+fn another_database_than_the_expected_one_ends_with_exit_3() {
+    let (home, server) = (Scratch::new(), Postgres::start("18"));
+    server.sql("postgres", "CREATE DATABASE jobs");
+    server.sql("postgres", "CREATE DATABASE copy TEMPLATE jobs");
+    let variables = [("MEANT", server.admin("jobs")), ("COPY", server.admin("copy"))];
+    let variables: Vec<_> = variables.iter().map(|(name, url)| (*name, url.as_str())).collect();
+    let ask = |words: &[&str]| palisade(&home, &variables, &[&["db", "identify"], words].concat());
+    let id = ask(&["env:MEANT", "--json"]).ends(Exit::Done).json()["id"].as_str().unwrap().to_owned();
+    ask(&["env:MEANT", "--expect", &id]).ends(Exit::Done);
+    let said = ask(&["env:COPY", "--expect", &id]).ends(Exit::Refused);
+    assert!(said.stderr.contains("PAL-311") && said.stdout.is_empty(), "{}{}", said.stdout, said.stderr);
+}

@@ -1,0 +1,19 @@
+//! Connections to PostgreSQL: TLS verified, whom did I reach, what may I do here.
+//!
+//! A [`Target`] is where to connect, read from a URL whose password is never shown again. A [`Session`] is one
+//! connection; through a transaction pooler it is only as long as its transaction, so nothing here relies on the
+//! state of a session. [`identify`] says which database answered, and stands before the first write of everything
+//! that Palisade does to a database.
+
+pub mod ability;
+mod error;
+pub mod identity;
+mod session;
+pub mod target;
+mod tls;
+
+pub use ability::{Ability, Level};
+pub use error::Error;
+pub use identity::{Identity, identify};
+pub use session::{Row, Session};
+pub use target::Target;

@@ -1,0 +1,127 @@
+//! One connection, and the little of the protocol that also works through a transaction pooler.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_postgres::config::{ChannelBinding, SslMode};
+use tokio_postgres::tls::NoTls;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
+
+use crate::error::{Error, said};
+use crate::target::{Encryption, Target};
+use crate::tls::Tls;
+
+/// How long a connection may take: a suspended database of a provider needs several seconds to wake up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A row, every field as text.
+pub type Row = Vec<Option<String>>;
+
+/// One connection. It ends when this value is dropped.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    /// The task that reads and writes; it ends with this value.
+    _driver: JoinSet<()>,
+    local_port: u16,
+}
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Silent`], [`Error::Refused`] or [`Error::Roots`].
+    pub async fn connect(target: &Target) -> Result<Self, Error> {
+        let silent = |_| Error::Silent { place: target.place(), seconds: PATIENCE.as_secs() };
+        timeout(PATIENCE, Self::open(target)).await.map_err(silent)?
+    }
+
+    async fn open(target: &Target) -> Result<Self, Error> {
+        let unreachable = |source| Error::Unreachable { place: target.place(), source };
+        let stream = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let local_port = stream.local_addr().map_err(unreachable)?.port();
+        let refused = |source: tokio_postgres::Error| Error::Refused {
+            place: target.place(),
+            problem: said(&source),
+            source: Box::new(source),
+        };
+        let config = config(target);
+        let mut driver = JoinSet::new();
+        // What ends a connection also fails the statement that waits on it, so the task's own result says no more.
+        let client = if target.encryption() == Encryption::None {
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
+            driver.spawn(async move { connection.await.unwrap_or_default() });
+            client
+        } else {
+            let (client, connection) = config.connect_raw(stream, Tls::of(target)?).await.map_err(refused)?;
+            driver.spawn(async move { connection.await.unwrap_or_default() });
+            client
+        };
+        Ok(Self { client, _driver: driver, local_port })
+    }
+
+    /// Our own port, as long as nothing stands between also the one that the server sees.
+    #[must_use]
+    pub fn local_port(&self) -> u16 {
+        self.local_port
+    }
+
+    /// Runs statements that take no parameter and answer nothing. Several in one text are one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn run(&self, what: &str, sql: &str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await.map_err(|error| Error::statement(what, error))
+    }
+
+    /// The rows of a statement that takes no parameter; fields of any type come as text.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn rows(&self, what: &str, sql: &str) -> Result<Vec<Row>, Error> {
+        let messages = self.client.simple_query(sql).await.map_err(|error| Error::statement(what, error))?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// The rows of a statement with parameters. All are text, and every field it selects has to be text.
+    ///
+    /// The statement has no name, so it also works through a pooler that hands on the connection.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn ask(&self, what: &str, sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
+        let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+            parameters.iter().map(|value| (value as &(dyn ToSql + Sync), Type::TEXT)).collect();
+        let failed = |error| Error::statement(what, error);
+        let rows = self.client.query_typed(sql, &typed).await.map_err(failed)?;
+        let fields = |row: &tokio_postgres::Row| (0..row.len()).map(|at| row.try_get(at)).collect();
+        rows.iter().map(fields).collect::<Result<_, _>>().map_err(failed)
+    }
+}
+
+fn config(target: &Target) -> Config {
+    let mut config = Config::new();
+    config.user(&target.role).dbname(&target.database).application_name("palisade");
+    config.ssl_mode(if target.encryption() == Encryption::None {
+        SslMode::Disable
+    } else {
+        SslMode::Require
+    });
+    if target.channel_binding {
+        config.channel_binding(ChannelBinding::Require);
+    }
+    if let Some(password) = &target.password {
+        config.password(password);
+    }
+    config
+}
