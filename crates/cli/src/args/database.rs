@@ -16,7 +16,7 @@ pub(crate) struct DatabaseArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
-    /// Say which database a URL leads to, what stands between, and what Palisade can do there. It only reads.
+    /// Say which database a URL leads to, and what Palisade can do there.
     Identify(IdentifyArgs),
 }
 
