@@ -7,6 +7,9 @@ use palisade_testkit::{Postgres, Scratch};
 
 use crate::said::Said;
 
+/// Variables and words of one command line.
+type Way<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// Runs the binary with these variables, in a home of its own.
 fn palisade(home: &Scratch, variables: &[(&str, &str)], words: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
@@ -20,7 +23,7 @@ fn the_url_comes_from_a_file_a_variable_or_the_default_and_its_password_is_never
     server.role("app", "");
     let url = server.url("app", "postgres");
     let file = format!("@{}", home.write("url", &format!("{url}\n")).display());
-    let ways: [(&[(&str, &str)], &[&str]); 4] = [
+    let ways: [Way; 4] = [
         (&[("PALISADE_DATABASE_URL", &url)], &["db", "identify"]),
         (&[("DATABASE_URL", &url)], &["db", "identify", "env:DATABASE_URL"]),
         (&[], &["db", "identify", &file]),
