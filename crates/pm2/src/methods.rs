@@ -11,4 +11,4 @@ mod table;
 
 pub use call::{Call, CarriedEnv, Watched};
 pub use shape::{Kind, Param, ShapeError};
-pub use table::{Class, Entry, Method, TABLE};
+pub use table::{Class, Entry, Method, Release, TABLE};

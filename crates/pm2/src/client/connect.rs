@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use super::answer::{Answer, Reply};
 use super::exchange::Connection;
 use super::{Client, Lost};
-use crate::methods::{Call, Method};
+use crate::methods::{Call, Method, Release};
 
 /// No daemon answers at that socket. Nothing was touched, and no daemon was started.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +192,12 @@ impl Client {
             return Err(handshake_failure(socket, deadline, answers));
         };
         let version = version.read::<String>().map_err(|_| protocol("the version is no text".to_owned()))?;
-        let (methods, unknown) = offered(socket, methods)?;
+        let release = Release::of(&version).ok_or_else(|| {
+            protocol(format!("PM2 {} is older than 5", palisade_core::text::Shown(&version)))
+        })?;
+        let (mut methods, unknown) = offered(socket, methods)?;
+        // What another release has under this name may take other arguments.
+        methods.retain(|method| method.entry().since <= release);
         let Reached { connection, daemon, uid } = reached;
         Ok(Self { socket: socket.to_owned(), connection, daemon, uid, version, methods, unknown })
     }

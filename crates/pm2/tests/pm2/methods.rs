@@ -3,25 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_pm2::client::Answer;
-use palisade_pm2::methods::{Call, Class, Kind, Method, Param, ShapeError, TABLE, Watched};
+use palisade_pm2::methods::{Call, Class, Kind, Method, Param, Release, ShapeError, TABLE, Watched};
 use palisade_testkit::{App, PATIENCE, Pm2, process};
 use serde_json::{Value, json};
 
 use crate::bed::{block_on, connect};
 
 #[test]
-fn every_method_of_every_daemon_is_in_the_table_with_as_many_parameters() {
-    for (version, lacks) in
-        [("7.0.4", None), ("6.0.14", Some("getSystemData")), ("5.4.3", Some("getSystemData"))]
+fn every_method_of_every_daemon_is_in_the_table_of_its_release_and_no_other() {
+    for (version, release) in [("7.0.4", Release::Seven), ("6.0.14", Release::Six), ("5.4.3", Release::Five)]
     {
         let pm2 = Pm2::start(version);
         let client = block_on(connect(pm2.home()));
         assert_eq!(client.unknown_methods(), [""; 0], "{version} has methods that the table lacks");
-        assert_eq!(client.version(), version);
+        assert_eq!((client.version(), Release::of(version)), (version, Some(release)));
         let named: BTreeSet<&str> = client.methods().iter().map(|method| method.name()).collect();
-        let known: BTreeSet<&str> =
-            TABLE.iter().map(|entry| entry.name).filter(|name| Some(*name) != lacks).collect();
+        let known: BTreeSet<&str> = release.methods().map(Method::name).collect();
         assert_eq!(named, known, "{version}");
+    }
+    assert_eq!(Release::of("8.0.0"), Some(Release::Seven));
+    for version in ["4.5.6", "", "x"] {
+        assert_eq!(Release::of(version), None, "{version:?}");
     }
 }
 
