@@ -50,6 +50,8 @@ pub struct Pm2 {
     restored: Vec<(Pin, Pin)>,
     /// The connection that identified the daemon: as long as it lives, so does that daemon.
     open: Option<(Client, DaemonIdentity)>,
+    /// The search for other daemons of this home, since the daemon was identified.
+    searching: Option<(DaemonIdentity, Search)>,
     /// What came of [`Pm2::reach_ahead`].
     ahead: Option<Result<DaemonIdentity, Fault>>,
 }
@@ -76,6 +78,7 @@ impl Pm2 {
             captured: None,
             restored: Vec::new(),
             open: None,
+            searching: None,
             ahead: None,
         }
     }
@@ -200,7 +203,7 @@ impl Pm2 {
     async fn reach(&mut self) -> Result<DaemonIdentity, Fault> {
         let search = self.search();
         let (client, daemon) = self.connect().await?;
-        self.only(&daemon, search).await?;
+        self.searching = Some((daemon.clone(), search));
         self.open = Some((client, daemon.clone()));
         Ok(daemon)
     }
@@ -228,6 +231,8 @@ fn with_processes(mut listing: Listing) -> Listing {
 }
 
 impl Resource for Pm2 {
+    /// Whether that daemon is the only one of its home, [`Resource::snapshot`] says, before anything is touched: the
+    /// search for others goes through the whole process table, and there are other things to do meanwhile.
     async fn identify(&mut self) -> Result<DaemonIdentity, Fault> {
         match self.ahead.take() {
             Some(reached) => reached,
@@ -237,7 +242,11 @@ impl Resource for Pm2 {
 
     async fn snapshot(&mut self, id: SnapshotId, at: Timestamp) -> Result<Snapshot, Fault> {
         let salt = Self::salt()?;
-        let Seen { client, daemon, listing } = self.look(Some(&salt)).await?;
+        let seen = self.look(Some(&salt)).await;
+        if let Some((identified, search)) = self.searching.take() {
+            self.only(&identified, search).await?;
+        }
+        let Seen { client, daemon, listing } = seen?;
         self.open = Some((client, daemon.clone()));
         let bundle = Bundle::new(&salt, daemon.clone(), &listing.entries);
         self.captured = Some((id.clone(), bundle));

@@ -139,6 +139,32 @@ impl Pm2 {
     pub fn pm2_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Ran {
         let mut command = self.command(args);
         command.envs(variables.iter().copied());
+        self.run(command, args)
+    }
+
+    /// Installs a PM2 module that idles, from a folder of its own, and gives its pid. Takes no network.
+    ///
+    /// # Panics
+    /// If PM2 refuses.
+    pub fn install_module(&self, name: &str) -> u32 {
+        let folder = self.scratch.join(format!("module-{name}"));
+        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let package = serde_json::json!({
+            "name": name, "version": "1.0.0", "main": "index.js", "apps": [{ "script": "index.js" }],
+        });
+        self.scratch.write(&format!("module-{name}/package.json"), &package.to_string());
+        self.scratch.write(&format!("module-{name}/index.js"), "setInterval(() => {}, 1 << 30);\n");
+        // Only the folder that it is called in can PM2 install without npm.
+        let args = ["install", "."];
+        let mut command = self.command(&args);
+        command.current_dir(&folder);
+        let ran = self.run(command, &args);
+        assert_eq!(ran.exit, Some(0), "`pm2 install .` failed: {} {}", ran.stdout, ran.stderr);
+        let running = || self.running().into_iter().find(|(running, _)| running == name);
+        eventually("the module runs", running).1
+    }
+
+    fn run(&self, mut command: Command, args: &[&str]) -> Ran {
         // The daemon inherits both, and would keep a pipe open for ever: files end with the command.
         let (out, err) = (self.scratch.join(".stdout"), self.scratch.join(".stderr"));
         let create = |path: &Path| {

@@ -16,6 +16,7 @@ mod interrupted;
 mod journal;
 mod layer1;
 mod manners;
+mod modules;
 mod other_user;
 mod pages;
 mod said;

@@ -6,6 +6,7 @@ use std::path::Path;
 use palisade_core::actor::{Actor, Claimed, Observed, ProcessRef, Tree};
 use palisade_core::outcome::{TargetOutcome, TargetResult};
 use palisade_core::policy::{Limits, Mode};
+use palisade_core::process::DaemonIdentity;
 use palisade_core::request::{OperationId, Selection};
 use palisade_core::snapshot::SnapshotId;
 use palisade_core::verification::{After, Verification};
@@ -14,7 +15,7 @@ use palisade_core::{
     Snapshot, Term, Timestamp,
 };
 use palisade_host::Environment;
-use palisade_pipeline::Resource as _;
+use palisade_pipeline::{Fault, Resource as _};
 use palisade_pm2::bundle::Bundles;
 use palisade_pm2::{Client, Location, Pm2};
 use palisade_testkit::{App, PATIENCE, Scratch};
@@ -71,6 +72,14 @@ impl Bed {
         (values.write)().expect("the folder can be written");
         snapshot.bundle = Some(values.bundle);
         snapshot
+    }
+
+    /// Identifies the daemon and looks at it, as the pipeline does before anything else.
+    pub(crate) async fn identified(&self) -> Result<DaemonIdentity, Fault> {
+        let mut resource = self.resource();
+        let daemon = resource.identify().await?;
+        resource.snapshot(SnapshotId::new(moment(), "test"), moment()).await?;
+        Ok(daemon)
     }
 
     /// The plan that `operation` on `names` gives now, armed.

@@ -100,6 +100,31 @@ fn without_fingerprints_nothing_else_differs() {
 }
 
 #[test]
+fn the_fuzz_corpus_is_a_list_or_an_error_and_the_same_with_and_without_fingerprints() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/list");
+    let (mut lists, mut errors) = (0, 0);
+    for entry in std::fs::read_dir(folder).expect("it is committed") {
+        let text = std::fs::read_to_string(entry.expect("readable").path()).expect("text");
+        let bare = Listing::parse_without_fingerprints(&text);
+        match (Listing::parse(&text, &salt()), bare) {
+            (Ok(full), Ok(bare)) => {
+                let pins = |listing: &Listing| -> Vec<_> {
+                    listing.entries.iter().map(|entry| entry.process.pin.clone()).collect()
+                };
+                assert_eq!((pins(&full), full.retiring), (pins(&bare), bare.retiring));
+                lists += 1;
+            }
+            (Err(full), Err(bare)) => {
+                assert_eq!(full.to_string(), bare.to_string());
+                errors += 1;
+            }
+            (full, bare) => panic!("only one is an error: {full:?} {bare:?}"),
+        }
+    }
+    assert!(lists > 0 && errors > 0, "{lists} lists and {errors} errors");
+}
+
+#[test]
 fn a_status_of_a_later_pm2_survives() {
     let listing = parse(&[entry(&json!(0), &json!({ "status": "hibernating" }))]).expect("a word is a word");
     assert_eq!(listing.entries[0].process.status, Status::Other("hibernating".to_owned()));

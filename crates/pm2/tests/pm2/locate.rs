@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use palisade_core::Code;
-use palisade_pipeline::Resource as _;
 use palisade_testkit::{App, Pm2, process};
 
 use crate::bed::{Bed, block_on};
@@ -12,7 +11,7 @@ use crate::bed::{Bed, block_on};
 #[test]
 fn one_daemon_on_a_home_is_identified_by_its_process() {
     let bed = Bed::new(Pm2::start("7.0.4"));
-    let daemon = block_on(bed.resource().identify()).expect("it runs");
+    let daemon = block_on(bed.identified()).expect("it runs");
     assert_eq!(daemon.process.pid, bed.pm2.daemon_pid());
     assert_eq!(Some(daemon.process.start_ticks), process::start_ticks(daemon.process.pid));
     assert_eq!(daemon.version, "7.0.4");
@@ -28,21 +27,21 @@ fn two_daemons_on_one_home_are_detected_and_both_are_named() {
     let hidden = [("PM2_DAEMON_RPC_PORT", bed.pm2.home().join("rpc2.sock").display().to_string())];
     let seen = bed.pm2.pm2_with(&["jlist"], &hidden.each_ref().map(|(name, path)| (*name, path.as_str())));
     assert_eq!(seen.stdout.trim(), "[]", "to the second daemon's callers the fleet looks empty");
-    let fault = block_on(bed.resource().identify()).expect_err("there are two");
+    let fault = block_on(bed.identified()).expect_err("there are two");
     assert_eq!(fault.kind.code(), Code::TwoDaemons);
     for pid in [first, second] {
         assert!(fault.message.contains(&pid.to_string()), "{} does not name {pid}", fault.message);
     }
     process::kill(second);
     process::wait_gone(second);
-    block_on(bed.resource().identify()).expect("one is left");
+    block_on(bed.identified()).expect("one is left");
 }
 
 #[test]
 fn a_left_over_pid_file_is_no_second_daemon() {
     let bed = Bed::new(Pm2::start("7.0.4"));
     std::fs::write(bed.pm2.home().join("pm2.pid"), "1").expect("the home is ours");
-    block_on(bed.resource().identify()).expect("process 1 is no daemon");
+    block_on(bed.identified()).expect("process 1 is no daemon");
 }
 
 #[test]
@@ -61,7 +60,7 @@ fn a_worker_that_still_bears_its_daemons_title_is_no_second_daemon() {
         .expect("node is installed");
     let lines = BufReader::new(pair.stdout.take().expect("it is piped")).lines();
     let pids: Vec<u32> = lines.take(2).filter_map(|line| line.ok()?.parse().ok()).collect();
-    let fault = block_on(bed.resource().identify()).expect_err("the parent is a second daemon");
+    let fault = block_on(bed.identified()).expect_err("the parent is a second daemon");
     for pid in &pids {
         process::kill(*pid);
     }
