@@ -241,7 +241,10 @@ fn step_script(step: &Node, folder: &Option<String>, shell: &Option<String>) -> 
 fn script_of(node: &Node) -> Option<Script> {
     let yaml::Value::Text(text, written) = &node.value else { return None };
     let keeps_lines = *written == Written::Literal;
-    Some(Script { text: text.clone(), line: node.start.line, keeps_lines, folder: None, shell: None })
+    // The parser's place is that of the first line that is not empty.
+    let empty = if keeps_lines { text.chars().take_while(|c| *c == '\n').count() } else { 0 };
+    let line = node.start.line.saturating_sub(empty);
+    Some(Script { text: text.clone(), line, keeps_lines, folder: None, shell: None })
 }
 
 /// Each line of a GitLab script is a script; lists may hold lists.

@@ -114,6 +114,28 @@ codes! {
     EpochsUnreadable = 703, "the epochs of this host cannot be read";
     /// A minimum would fall.
     EpochWouldFall = 704, "an epoch's minimum never falls";
+    /// A script names `all`.
+    ScriptTakesAll = 705, "a script takes every process of the daemon";
+    /// A script selects by a regular expression.
+    ScriptRegex = 706, "a script selects processes by a regular expression";
+    /// A script believes in `--namespace`.
+    ScriptNamespace = 707, "a script trusts a namespace that does not narrow";
+    /// A script ends or replaces the daemon.
+    ScriptEndsDaemon = 708, "a script ends the daemon of everybody";
+    /// An action is named by a tag or branch.
+    UnpinnedAction = 709, "an action is not pinned to a commit";
+    /// A reusable workflow is named by a tag or branch.
+    UnpinnedWorkflow = 710, "a reusable workflow is not pinned to a commit";
+    /// Two deployments may run at once.
+    NoConcurrency = 711, "a deployment does not wait for another of its kind";
+    /// A workflow that deploys has no literal epoch.
+    NoLiteralEpoch = 712, "a workflow that deploys carries no literal epoch";
+    /// A deployment runs what it has just fetched.
+    PipedInstaller = 713, "a deployment runs code straight from the network";
+    /// A workflow cannot be read.
+    UnreadableWorkflow = 714, "a workflow cannot be read";
+    /// An acceptance without a reason, or of nothing.
+    IdleAcceptance = 715, "a finding is accepted without a reason, or is not there";
 
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";

@@ -2,3 +2,4 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 mod epoch;
+mod lint;

@@ -9,6 +9,8 @@ use palisade_core::Epoch;
 pub(crate) enum CiCommand {
     /// Show what is known of the CI job that runs this, and what is not and why.
     Context,
+    /// Look for dangerous shapes in workflows and in the scripts that they call.
+    Lint(LintArgs),
     /// Keep workflows that were built from an old version from changing anything here.
     #[command(subcommand)]
     Epoch(EpochCommand),
@@ -78,4 +80,18 @@ pub(crate) struct RaiseArgs {
     /// Show what would change, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade ci lint
+  palisade ci lint .gitea/workflows/deploy.yml --json
+
+Accept one finding with a reason, on its line or the one above:
+  # palisade: accept PAL-705 this daemon runs nothing but this app")]
+pub(crate) struct LintArgs {
+    /// Workflow files, or folders with a checkout [default: the checkout around the working folder].
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
 }

@@ -117,3 +117,32 @@ fn the_context_of_a_job_says_what_runs_and_what_is_missing_and_why() {
     let person = env.palisade(&["ci", "context"]).ends(Exit::Done);
     assert!(person.stderr.contains("no CI job"), "{}", person.stderr);
 }
+
+#[test]
+fn lint_names_file_line_code_and_fix_and_fails_on_errors_only() {
+    let env = checkout();
+    let clean = env.palisade(&["ci", "lint"]).ends(Exit::Done);
+    assert!(clean.stderr.contains("0 errors, 0 warnings"), "{}", clean.stderr);
+    assert!(clean.stderr.contains("not looked at: ./deploy.sh"), "{}", clean.stderr);
+
+    env.write("deploy.sh", "set -e\npm2 delete all\n");
+    let said = env.palisade(&["ci", "lint"]).ends(Exit::Refused);
+    for text in [
+        "deploy.sh:2: error PAL-705 `pm2 delete all` takes every process",
+        "  fix: name the app's own processes",
+        "  called from: .gitea/workflows/deploy.yml:9",
+        ".gitea/workflows/deploy.yml:6: warning PAL-711",
+        ".gitea/workflows/deploy.yml:6: warning PAL-712",
+    ] {
+        assert!(said.stdout.contains(text), "{text}\n{}", said.stdout);
+    }
+    let document =
+        env.palisade(&["ci", "lint", ".gitea/workflows/deploy.yml", "--json"]).ends(Exit::Refused).json();
+    assert_eq!(document["findings"].as_array().map(Vec::len), Some(3), "{document}");
+
+    env.write("deploy.sh", "# palisade: accept PAL-705 a daemon of its own\npm2 delete all\n");
+    let accepted = env.palisade(&["ci", "lint"]).ends(Exit::Done);
+    assert!(accepted.stderr.contains("0 errors, 2 warnings, 1 accepted"), "{}", accepted.stderr);
+    TestEnv::without_daemon().palisade(&["ci", "lint"]).ends(Exit::Usage);
+    env.palisade(&["ci", "lint", "/no/such/file"]).ends(Exit::Usage);
+}

@@ -3,6 +3,7 @@
 mod checkout;
 mod context;
 mod epoch;
+mod lint;
 mod raise;
 
 use palisade_core::Exit;
@@ -15,6 +16,7 @@ use crate::session::Session;
 pub(crate) fn run(session: &Session, output: Output, command: &CiCommand) -> Result<Exit, Failure> {
     match command {
         CiCommand::Context => context::context(session, output),
+        CiCommand::Lint(args) => lint::lint(output, args),
         CiCommand::Epoch(EpochCommand::Write(args)) => epoch::write(output, args),
         CiCommand::Epoch(EpochCommand::Check(args)) => epoch::check(session, output, args),
         CiCommand::Epoch(EpochCommand::Raise(args)) => raise::raise(session, output, args),
