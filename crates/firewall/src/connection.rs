@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use palisade_host::peer::Peer;
+use palisade_host::peer::{self, Peer};
 use palisade_pm2::methods::Method;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -193,6 +193,9 @@ impl Connection {
         if self.daemon.is_none() {
             let connecting = UnixStream::connect(self.shared.private_rpc.as_path());
             let stream = timeout(CONNECT_DEADLINE, connecting).await.map_err(io::Error::from)??;
+            // Whose the daemon is, is the only thing that tells who may have its values.
+            let daemon = peer::of(&stream).map_err(io::Error::other)?;
+            self.session.set_redacting(is_another_users(&self.peer, &daemon));
             self.daemon = Some(stream.into_split());
         }
         Ok(())
@@ -266,6 +269,12 @@ impl Connection {
         let bytes = self.session.held() + self.to_client.len() + self.to_daemon.len();
         if self.meter.set(bytes) { Ok(()) } else { Err(Over) }
     }
+}
+
+/// Whether the client runs as another user than the daemon, and not as root: then it cannot write the daemon's dump,
+/// and is shown no value.
+pub(crate) const fn is_another_users(client: &Peer, daemon: &Peer) -> bool {
+    client.uid != daemon.uid && client.uid != 0
 }
 
 async fn answered(held: Option<&mut Held>) -> Result<Answer, oneshot::error::RecvError> {

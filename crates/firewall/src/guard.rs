@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::asked::{BadCall, Kind};
 use crate::caller::Caller;
+use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::view::View;
@@ -114,7 +115,9 @@ impl Guard {
             judgement.ruling = Ruling::Bypassed;
             (called.ruling, called.bypass) = (Ruling::Bypassed, Some(bypass.id));
         }
-        let is_worth_a_record = called.takes_down || !called.findings.is_empty();
+        let is_worth_a_record = !matches!(kind, Kind::Act(act) if act.deed == Deed::Touch);
+        let is_worth_a_record = is_worth_a_record || !called.findings.is_empty();
+        let takes_down = called.takes_down;
         let (scope, grounds) = (called.scope.clone(), called.evidence.clone());
         let home = called.daemon.home.clone();
         if judgement.ruling == Ruling::Refused {
@@ -129,7 +132,9 @@ impl Guard {
                 let who = scope.map(|scope| scope.to_string());
                 Answer::Refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
             }
-            (Ruling::Passed, Mode::Enforce, Recorded::SystemLog) if self.opening(&home).is_none() => {
+            (Ruling::Passed, Mode::Enforce, Recorded::SystemLog)
+                if takes_down && self.opening(&home).is_none() =>
+            {
                 Answer::Refuse(unrecorded(method))
             }
             (Ruling::Passed | Ruling::Observed | Ruling::Bypassed, _, _) => self.pass(kind),

@@ -19,6 +19,7 @@ mod listen;
 mod meter;
 pub mod options;
 mod publish;
+pub mod redaction;
 pub mod serve;
 pub mod session;
 mod stream;

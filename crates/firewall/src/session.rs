@@ -11,6 +11,7 @@ use palisade_pm2::wire::{Arg, DecodeError, Decoder, EncodeError, FRAME_CAP, enco
 use serde_json::json;
 
 use crate::asked::{Asked, BadCall};
+use crate::redaction::redacted;
 
 /// Largest request, in bytes. A start carries one environment, which Linux keeps below this in practice.
 pub const REQUEST_CAP: usize = 1024 * 1024;
@@ -26,6 +27,8 @@ pub struct Session {
     /// The client's ids, by ours.
     waiting: BTreeMap<u64, String>,
     next: u64,
+    /// Whether values of environments are left out of replies.
+    redacts: bool,
 }
 
 /// One request.
@@ -80,7 +83,13 @@ impl Session {
             from_daemon: Decoder::capped(FRAME_CAP),
             waiting: BTreeMap::new(),
             next: 0,
+            redacts: false,
         }
+    }
+
+    /// From here on values of environments are left out of replies, or not.
+    pub const fn set_redacting(&mut self, redacts: bool) {
+        self.redacts = redacts;
     }
 
     /// Takes bytes of the client.
@@ -136,8 +145,13 @@ impl Session {
         let Some(Arg::Text(ours)) = args.pop() else { return Err(ReplyError::Unmatched) };
         let ours = ours.parse().map_err(|_| ReplyError::Unmatched)?;
         let theirs = self.waiting.remove(&ours).ok_or(ReplyError::Unmatched)?;
-        args.push(Arg::Text(&theirs));
-        Ok(Some(encode(&args)?))
+        if !self.redacts {
+            args.push(Arg::Text(&theirs));
+            return Ok(Some(encode(&args)?));
+        }
+        let [Arg::Json(json)] = args[..] else { return Err(ReplyError::Unmatched) };
+        let json = redacted(json).ok_or(ReplyError::Unmatched)?;
+        Ok(Some(encode(&[Arg::Json(&json), Arg::Text(&theirs)])?))
     }
 
     /// Requests that wait for the daemon's reply.

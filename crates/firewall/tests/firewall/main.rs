@@ -4,6 +4,9 @@
 mod bed;
 mod bridge;
 mod bypass;
+mod corpus;
+mod corpus_of_bytes;
+mod corpus_table;
 mod dead;
 mod deployments;
 mod epochs;
@@ -16,3 +19,4 @@ mod requests;
 mod session;
 mod stale;
 mod table;
+mod values;
