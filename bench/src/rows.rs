@@ -1,5 +1,6 @@
 //! What is measured, row by row.
 
+mod firewall;
 mod journal;
 mod layers;
 mod list;
@@ -16,7 +17,7 @@ use crate::{Outcome, say};
 const VERSION: &str = "7.0.4";
 
 /// What can be measured alone.
-pub(crate) const ROWS: [&str; 5] = ["five", "many", "layers", "restore", "journal"];
+pub(crate) const ROWS: [&str; 6] = ["five", "many", "layers", "restore", "journal", "firewall"];
 
 /// Every section, in the order of the file.
 pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
@@ -36,6 +37,13 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
     }
     if ["layers", "restore", "journal"].iter().any(|row| plan.has(row)) {
         eight(plan, &mut sections)?;
+    }
+    if plan.has("firewall") {
+        say("the firewall, reads");
+        sections.extend(firewall::reads(plan)?);
+        say("the firewall, changes");
+        sections.push(firewall::changes(plan)?);
+        sections.push(firewall::size()?);
     }
     Ok(sections)
 }

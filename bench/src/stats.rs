@@ -21,6 +21,15 @@ impl Series {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
+    /// The value below which that share of the values lies, such as 0.99.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = (share * (sorted.len().saturating_sub(1)) as f64).round();
+        // A share is at most 1, so the place is that of a value.
+        sorted.get(place as usize).copied().unwrap_or(f64::NAN)
+    }
+
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
@@ -53,6 +62,13 @@ impl Ratio {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let series = Series { values: (0..=100).rev().map(f64::from).collect(), ..Series::new("x", "ms") };
+        assert!((series.quantile(0.99) - 99.0).abs() < 1e-9);
+        assert!((series.quantile(0.0) - 0.0).abs() < 1e-9 && (series.quantile(1.0) - 100.0).abs() < 1e-9);
+    }
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
