@@ -99,6 +99,8 @@ codes! {
     RefusedBefore = 404, "this caller was refused before within the window";
     /// A call that the daemon must never be given.
     BadCall = 405, "a call that the daemon must not be given";
+    /// Nobody could judge a call.
+    JudgeAbsent = 411, "the firewall's judge does not answer";
 
     /// A bypass cannot be written or ended.
     BypassUnusable = 421, "a bypass can be neither begun nor ended";

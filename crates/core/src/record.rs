@@ -78,6 +78,8 @@ pub enum Event {
     DeploymentRefused(DeploymentRefused),
     /// A runner's hook looked at a job before its first step.
     JobJudged(JobJudged),
+    /// For a while a firewall could not judge.
+    Gap(Gap),
 }
 
 /// Another policy came into force.
@@ -313,4 +315,19 @@ pub struct Repeated {
     pub first: OperationId,
     /// When the last of them came.
     pub last_at: Timestamp,
+}
+
+/// A while in which a firewall had no judge, or one that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// From when.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
+    /// Changes that were handed to the daemon unjudged: in observe, or under a bypass.
+    pub passed: u64,
+    /// Changes that were refused unjudged.
+    pub refused: u64,
+    /// What was the matter, in one sentence.
+    pub reason: String,
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use palisade_pm2::methods::{Method, ShapeError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::deed::{self, Act};
@@ -19,7 +20,8 @@ pub struct Asked {
 }
 
 /// What a request comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// It changes nothing.
     Read,
@@ -92,6 +94,12 @@ impl Asked {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.method.map_or("methods", Method::name)
+    }
+
+    /// Whether a daemon that offers these methods knows it.
+    #[must_use]
+    pub fn is_offered(&self, offered: &[Method]) -> bool {
+        self.method.is_none_or(|method| offered.contains(&method))
     }
 
     /// What it comes to.

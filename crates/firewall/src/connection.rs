@@ -1,4 +1,4 @@
-//! One client's connection: moves bytes, runs the session, and waits for the guard.
+//! One client's connection: moves bytes, runs the session, and waits for the judge's answers.
 //!
 //! Requests of one connection are judged one after another, in their order; connections do not wait for each
 //! other. What a client or the daemon does not take is held up to a bound, and then the other side is not read.
@@ -10,15 +10,18 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use palisade_host::peer::{self, Peer};
-use palisade_pm2::methods::Method;
+use palisade_pm2::client::dial;
+use palisade_pm2::methods::{Method, TABLE};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::asked::Kind;
-use crate::caller::Caller;
-use crate::guard::{Answer, Question, bad_call_text, unreachable};
+use crate::daemon::Offered;
+use crate::guard::{bad_call_text, unreachable};
+use crate::holder::ToHolder;
+use crate::message::{Answer, Question};
 use crate::meter::Meter;
 use crate::session::{Asking, Session, Step, refusal};
 use crate::stream::{OUTGOING, Over, Read, Ready, daemon_ready, draining, read, time, write};
@@ -34,23 +37,25 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) private_rpc: Arc<PathBuf>,
-    pub(crate) guard: mpsc::Sender<Question>,
-    pub(crate) offered: watch::Receiver<Arc<[Method]>>,
+    pub(crate) holder: mpsc::Sender<ToHolder>,
+    pub(crate) offered: watch::Receiver<Offered>,
     pub(crate) total: Arc<AtomicUsize>,
     /// Turns true when the firewall ends.
     pub(crate) drain: watch::Receiver<bool>,
 }
 
-/// A request that the guard looks at.
+/// A question that is not answered yet.
 struct Held {
-    asking: Asking,
+    /// The request, unless it was refused already and is only for the record.
+    asking: Option<Asking>,
     answer: oneshot::Receiver<Answer>,
 }
 
 struct Connection {
     shared: Shared,
+    number: u64,
     peer: Peer,
-    caller: Option<Arc<Caller>>,
+    has_asked: bool,
     session: Session,
     meter: Meter,
     daemon: Option<(OwnedReadHalf, OwnedWriteHalf)>,
@@ -64,12 +69,13 @@ struct Connection {
 }
 
 /// Serves one client until either side ends.
-pub(crate) async fn serve(client: UnixStream, peer: Peer, shared: Shared) {
+pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, shared: Shared) {
     let meter = Meter::new(Arc::clone(&shared.total));
     let mut connection = Connection {
         shared,
+        number,
         peer,
-        caller: None,
+        has_asked: false,
         session: Session::new(),
         meter,
         daemon: None,
@@ -81,6 +87,10 @@ pub(crate) async fn serve(client: UnixStream, peer: Peer, shared: Shared) {
     };
     let (from_client, to_client) = client.into_split();
     while connection.turn(&from_client, &to_client).await.is_ok() {}
+    if connection.has_asked {
+        // A judge that is never told forgets its oldest callers.
+        drop(connection.shared.holder.try_send(ToHolder::Gone { connection: number }));
+    }
 }
 
 impl Connection {
@@ -120,14 +130,14 @@ impl Connection {
     /// Takes requests that are whole, as far as there is room, one at a time.
     async fn work(&mut self) -> Result<(), Over> {
         while self.held.is_none() && self.session.waiting() < IN_FLIGHT && self.to_daemon.len() < OUTGOING {
-            let offered = Arc::clone(&self.shared.offered.borrow());
+            let offered = self.offered();
             // A client that sends no frames gets no answer that it could read, but it gets an end.
             match self.session.next_request(&offered) {
                 Ok(Some(Step::Judge(asking))) => self.take(asking).await?,
                 Ok(Some(Step::Reject { id, why })) => {
+                    let why = why.to_string();
                     self.to_client.extend(refusal(&id, &bad_call_text(&why)));
-                    let caller = self.caller();
-                    self.ask(Question::Bad { caller, why }).await?;
+                    self.ask(None, Question::Bad { why }).await?;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -144,68 +154,79 @@ impl Connection {
 
     async fn take(&mut self, asking: Asking) -> Result<(), Over> {
         match asking.asked.kind() {
-            Kind::Read => self.pass(asking).await,
+            Kind::Read => {
+                self.pass(asking).await;
+                Ok(())
+            }
             Kind::Act(_) | Kind::Lifecycle => {
-                let (sender, answer) = oneshot::channel();
-                let (caller, method) = (self.caller(), asking.asked.name());
-                let kind = asking.asked.kind().clone();
-                self.held = Some(Held { asking, answer });
-                self.ask(Question::Call { caller, method, kind, answer: sender }).await
+                let (method, kind) = (asking.asked.name().to_owned(), asking.asked.kind().clone());
+                self.ask(Some(asking), Question::Call { method, kind }).await
             }
         }
     }
 
-    async fn ask(&self, question: Question) -> Result<(), Over> {
-        self.shared.guard.send(question).await.map_err(|_| Over)
+    async fn ask(&mut self, asking: Option<Asking>, question: Question) -> Result<(), Over> {
+        let (sender, answer) = oneshot::channel();
+        self.held = Some(Held { asking, answer });
+        self.has_asked = true;
+        let (connection, client) = (self.number, self.peer);
+        let ask = ToHolder::Ask { connection, client, question, answer: sender };
+        self.shared.holder.send(ask).await.map_err(|_| Over)
     }
 
     async fn take_answer(&mut self, answer: Result<Answer, oneshot::error::RecvError>) -> Result<(), Over> {
-        let Some(held) = self.held.take() else { return Ok(()) };
+        let Some(Held { asking: Some(asking), .. }) = self.held.take() else { return Ok(()) };
         match answer {
-            Ok(Answer::Pass) => self.pass(held.asking).await,
-            Ok(Answer::Refuse(text)) => {
-                self.to_client.extend(refusal(&held.asking.id, &text));
-                Ok(())
-            }
+            Ok(Answer::Pass) => self.pass(asking).await,
+            Ok(Answer::Refuse(text)) => self.to_client.extend(refusal(&asking.id, &text)),
             Err(_) => {
-                let text = unreachable(held.asking.asked.name(), "the guard has ended");
-                self.to_client.extend(refusal(&held.asking.id, &text));
-                Ok(())
+                let text = unreachable(asking.asked.name(), "the firewall ends");
+                self.to_client.extend(refusal(&asking.id, &text));
             }
         }
+        Ok(())
     }
 
     /// Writes a request anew for the daemon, connecting first if need be.
-    async fn pass(&mut self, asking: Asking) -> Result<(), Over> {
+    async fn pass(&mut self, asking: Asking) {
         let (id, method) = (asking.id.clone(), asking.asked.name());
         if let Err(error) = self.connect().await {
             self.to_client.extend(refusal(&id, &unreachable(method, &error.to_string())));
-            return self.ask(Question::Offers).await;
+            return;
+        }
+        // It may have come back as another version since the request was read.
+        if !asking.asked.is_offered(&self.offered()) {
+            self.to_client.extend(refusal(&id, &unreachable(method, "this daemon does not offer it")));
+            return;
         }
         match self.session.pass(asking) {
             Ok(frame) => self.to_daemon.extend(frame),
             Err(error) => self.to_client.extend(refusal(&id, &unreachable(method, &error.to_string()))),
         }
-        Ok(())
     }
 
     async fn connect(&mut self) -> io::Result<()> {
         if self.daemon.is_none() {
-            let connecting = UnixStream::connect(self.shared.private_rpc.as_path());
+            let connecting = dial(&self.shared.private_rpc);
             let stream = timeout(CONNECT_DEADLINE, connecting).await.map_err(io::Error::from)??;
             // Whose the daemon is, is the only thing that tells who may have its values.
             let daemon = peer::of(&stream).map_err(io::Error::other)?;
             self.session.set_redacting(is_another_users(&self.peer, &daemon));
+            let is_known = timeout(CONNECT_DEADLINE, self.shared.offered.wait_for(Option::is_some)).await;
+            if !matches!(is_known, Ok(Ok(_))) {
+                return Err(io::Error::other(
+                    "the daemon does not introduce itself as one that is known here",
+                ));
+            }
             self.daemon = Some(stream.into_split());
         }
         Ok(())
     }
 
-    fn caller(&mut self) -> Arc<Caller> {
-        match &self.caller {
-            Some(caller) if caller.is_current() => Arc::clone(caller),
-            Some(_) | None => Arc::clone(self.caller.insert(Arc::new(Caller::of(&self.peer)))),
-        }
+    /// What may be asked for: while no daemon is there to say it, anything that is known.
+    fn offered(&self) -> Arc<[Method]> {
+        let offered = self.shared.offered.borrow().clone();
+        offered.unwrap_or_else(|| TABLE.iter().map(|entry| entry.method).collect())
     }
 
     fn read_client(&mut self, from: &OwnedReadHalf) -> Result<(), Over> {
@@ -250,8 +271,6 @@ impl Connection {
         self.to_daemon.clear();
         let text = unreachable("the call", "the PM2 daemon closed the connection before it answered");
         self.to_client.extend(self.session.abandon(&text));
-        // Where the guard is busy it will find out by itself.
-        drop(self.shared.guard.try_send(Question::Offers));
     }
 
     /// Ends what takes too long or too much.
@@ -266,7 +285,9 @@ impl Connection {
             (false, Some(_)) => self.deadline = None,
             (true, Some(_)) | (false, None) => {}
         }
-        let bytes = self.session.held() + self.to_client.len() + self.to_daemon.len();
+        let held = self.held.as_ref().and_then(|held| held.asking.as_ref());
+        let asking = held.map_or(0, |asking| asking.size);
+        let bytes = self.session.held() + asking + self.to_client.len() + self.to_daemon.len();
         if self.meter.set(bytes) { Ok(()) } else { Err(Over) }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_core::Operation;
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
 use palisade_pm2::methods::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::asked::{BadCall, Kind};
 
 /// A call that touches processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
     /// What it does.
     pub deed: Deed,
@@ -23,7 +24,8 @@ pub struct Act {
 }
 
 /// What is done to a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Deed {
     /// Ended and taken off the list.
     Delete,
@@ -44,7 +46,8 @@ pub enum Deed {
 }
 
 /// Which processes are meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Aim {
     /// The one with that number.
     Id(u32),

@@ -1,57 +1,33 @@
-//! The one task that decides: it owns the policy, the look at the daemon, the memory of refusals and the journal.
+//! The one place that decides: it owns the policy, the look at the daemon, the memory of refusals and the journal.
 //!
-//! Connections send it questions over a bounded queue and wait for the answer, each for itself. Reads never come
-//! here, so nobody's list waits behind somebody's deletion or behind a slow disk.
+//! The judge's process asks it one question after another. Reads never come here, so nobody's list waits behind
+//! somebody's deletion or behind a slow disk.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use palisade_core::actor::Tree;
 use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::policy::Mode;
-use palisade_core::record::{Called, Ruling};
+use palisade_core::record::{Called, Gap, Ruling};
 use palisade_core::text::Shown;
-use palisade_core::{Code, Finding, Policy, Timestamp};
+use palisade_core::{Actor, Code, Finding, Policy, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, lease, random, registration};
 use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::epochs;
 use palisade_pipeline::refusals::Recorded;
-use palisade_pm2::methods::Method;
-use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::asked::{BadCall, Kind};
+use crate::asked::Kind;
 use crate::caller::Caller;
 use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
+use crate::message::Answer;
 use crate::view::View;
 
-/// Questions that wait for the guard.
-pub(crate) const QUEUE: usize = 64;
 /// Trees of which a refusal is remembered besides the journal.
 const MOST_TREES: usize = 4096;
-
-/// What a connection asks.
-#[derive(Debug)]
-pub(crate) enum Question {
-    /// May this pass?
-    Call { caller: Arc<Caller>, method: &'static str, kind: Kind, answer: oneshot::Sender<Answer> },
-    /// This did not pass, and is for the record.
-    Bad { caller: Arc<Caller>, why: BadCall },
-    /// The daemon was reached again, or is gone: ask what it offers.
-    Offers,
-}
-
-/// What the guard says.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// It may pass.
-    Pass,
-    /// It may not; the text is for the caller.
-    Refuse(String),
-}
 
 /// The guard's state.
 #[derive(Debug)]
@@ -62,49 +38,33 @@ pub(crate) struct Guard {
     /// `None` only while a record is written, or if writing one panicked.
     log: Option<CallLog>,
     refused: BTreeMap<Tree, (Timestamp, String)>,
-    offered: watch::Sender<Arc<[Method]>>,
     bypasses: Folders,
 }
 
 impl Guard {
-    pub(crate) fn new(
-        policy: Policy,
-        state: StateDirectory,
-        view: View,
-        log: CallLog,
-        offered: watch::Sender<Arc<[Method]>>,
-    ) -> Self {
+    pub(crate) fn new(policy: Policy, state: StateDirectory, view: View, log: CallLog) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let bypasses = Folders::of(&Environment::of_this_process(), uid);
-        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), offered, bypasses }
+        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), bypasses }
     }
 
-    /// Answers until every connection is gone.
-    pub(crate) async fn run(mut self, mut questions: mpsc::Receiver<Question>) {
-        while let Some(question) = questions.recv().await {
-            match question {
-                Question::Call { caller, method, kind, answer } => {
-                    let said = self.answer(&caller, method, &kind).await;
-                    // A caller that has hung up needs no answer, and its call is not sent.
-                    drop(answer.send(said));
-                }
-                Question::Bad { caller, why } => self.note_bad_call(&caller, &why).await,
-                Question::Offers => self.refresh_offers().await,
-            }
-        }
+    /// The policy in force.
+    pub(crate) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Writes what was counted: for the end of the process.
+    pub(crate) async fn end(mut self) {
         self.blocking(|log| log.flush().is_ok()).await;
     }
 
-    async fn refresh_offers(&mut self) {
-        self.view.forget();
-        if self.view.look(&self.policy).await.is_ok()
-            && let Ok(methods) = self.view.offered().await
-        {
-            self.offered.send_replace(methods.into());
-        }
+    /// Records that for a while nobody judged.
+    pub(crate) async fn note_gap(&mut self, actor: Actor, gap: Gap) {
+        self.blocking(move |log| log.note_gap(&actor, gap)).await;
     }
 
-    async fn answer(&mut self, caller: &Caller, method: &'static str, kind: &Kind) -> Answer {
+    /// Judges a call, and records it where that is due.
+    pub(crate) async fn answer(&mut self, caller: &Caller, method: &str, kind: &Kind) -> Answer {
         let (mut judgement, actor, mut called) = match self.judge(caller, method, kind).await {
             Ok(judged) => judged,
             Err(reason) => return Answer::Refuse(unreachable(method, &reason)),
@@ -159,7 +119,7 @@ impl Guard {
     async fn judge(
         &mut self,
         caller: &Caller,
-        method: &'static str,
+        method: &str,
         kind: &Kind,
     ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
         let (seen, folders) = self.view.look(&self.policy).await?;
@@ -232,8 +192,9 @@ impl Guard {
         }
     }
 
-    async fn note_bad_call(&mut self, caller: &Caller, why: &BadCall) {
-        let Ok((seen, _)) = self.view.look(&self.policy).await else { return };
+    /// Records a call that was refused before it got here.
+    pub(crate) async fn note_bad_call(&mut self, caller: &Caller, why: &str) -> Answer {
+        let Ok((seen, _)) = self.view.look(&self.policy).await else { return Answer::Pass };
         let called = Called {
             method: "malformed".to_owned(),
             ruling: Ruling::Refused,
@@ -248,6 +209,7 @@ impl Guard {
         };
         let actor = caller.actor.clone();
         self.blocking(move |log| log.record(&actor, called)).await;
+        Answer::Pass
     }
 
     /// Runs what waits for the disk beside the connections.
@@ -287,10 +249,10 @@ fn registrations(state: &StateDirectory) -> Vec<Registered> {
 }
 
 /// The finding for a call that the daemon must not be given.
-fn bad_call(why: &BadCall) -> Finding {
+fn bad_call(why: &str) -> Finding {
     Finding {
         code: Code::BadCall,
-        message: why.to_string(),
+        message: why.to_owned(),
         fix: "use PM2's own command line or API; PM2 restarts every app when it is given such a call"
             .to_owned(),
         subjects: Vec::new(),
@@ -298,7 +260,7 @@ fn bad_call(why: &BadCall) -> Finding {
 }
 
 /// What the client is told of a call that the daemon must not be given.
-pub(crate) fn bad_call_text(why: &BadCall) -> String {
+pub(crate) fn bad_call_text(why: &str) -> String {
     let finding = bad_call(why);
     format!("Palisade refused a malformed call: {} {}. {}", finding.code, finding.message, finding.fix)
 }

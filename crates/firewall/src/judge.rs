@@ -305,14 +305,11 @@ impl Case<'_> {
     }
 
     fn mode_of_scope(&self, scope: &Scope) -> Mode {
-        let app = self.policy.apps.iter().find(|app| app.scope == *scope).and_then(|app| app.mode);
-        let environment = || self.policy.environments.get(&scope.environment).map(|settings| settings.mode);
-        app.or_else(environment).unwrap_or_default()
+        mode_of(self.policy, scope)
     }
 
     fn strictest(&self) -> Mode {
-        let enforced = self.policy.apps.iter().any(|app| self.mode_of_scope(&app.scope) == Mode::Enforce);
-        if enforced { Mode::Enforce } else { Mode::Observe }
+        strictest(self.policy)
     }
 
     fn every_name(&self) -> Vec<String> {
@@ -381,6 +378,19 @@ impl Case<'_> {
              itself",
         )
     }
+}
+
+fn mode_of(policy: &Policy, scope: &Scope) -> Mode {
+    let app = policy.apps.iter().find(|app| app.scope == *scope).and_then(|app| app.mode);
+    let environment = || policy.environments.get(&scope.environment).map(|settings| settings.mode);
+    app.or_else(environment).unwrap_or_default()
+}
+
+/// Enforce as soon as any app is: the mode of what belongs to no app, and of a firewall whose judge is away.
+#[must_use]
+pub fn strictest(policy: &Policy) -> Mode {
+    let enforced = policy.apps.iter().any(|app| mode_of(policy, &app.scope) == Mode::Enforce);
+    if enforced { Mode::Enforce } else { Mode::Observe }
 }
 
 fn finding(code: Code, message: String, fix: &str) -> Finding {

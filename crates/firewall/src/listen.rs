@@ -2,12 +2,14 @@
 
 use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use palisade_host::files;
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::sockopt;
 use tokio::net::UnixListener;
 
 /// A place that cannot be listened on. Nothing was removed.
@@ -47,12 +49,43 @@ pub enum ListenError {
     },
 }
 
-/// A socket that we listen on. Its file goes when it is dropped, unless another one took its place.
+/// A socket that we listen on. Its file goes when it is dropped, if we made it and no other one took its place.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) listener: UnixListener,
     path: PathBuf,
-    inode: (u64, u64),
+    /// Of the file to be removed at the end.
+    inode: Option<(u64, u64)>,
+}
+
+impl Place {
+    /// A socket that listens already. `ours`: its file goes at the end.
+    pub(crate) fn taken(socket: OwnedFd, path: PathBuf, ours: bool) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Io { operation: "listen on", path: path.clone(), source };
+        if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+            return Err(ListenError::NoSocket { path });
+        }
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        let inode = if ours { inode(&path).ok() } else { None };
+        Ok(Self { listener, path, inode })
+    }
+
+    /// Whether its file goes at the end.
+    pub(crate) const fn is_ours(&self) -> bool {
+        self.inode.is_some()
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Ends here without removing the file: somebody else goes on.
+    pub(crate) fn leave(mut self) {
+        self.inode = None;
+    }
 }
 
 /// Makes sure that one firewall at a time looks at the sockets of `home`; held until dropped.
@@ -81,7 +114,7 @@ pub(crate) fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set the mode of"))?;
     let inode = inode(path).map_err(failed("look at"))?;
-    Ok(Place { listener, path: path.to_owned(), inode })
+    Ok(Place { listener, path: path.to_owned(), inode: Some(inode) })
 }
 
 /// Listens at `path` in the place of whoever listens there: bound beside it and renamed over it, so that a client finds
@@ -116,7 +149,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+        if self.inode.is_some() && inode(&self.path).ok() == self.inode {
             // It may be gone by now, and there is nobody to tell.
             drop(std::fs::remove_file(&self.path));
         }

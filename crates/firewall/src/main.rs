@@ -1,11 +1,13 @@
 //! `palisade-firewall`: parse, run, say how it ended.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use palisade_core::Exit;
 use palisade_firewall::options::{self, USAGE, Wanted};
-use palisade_firewall::serve;
+use palisade_firewall::renewal::{self, Sockets};
+use palisade_firewall::{judging, serve};
 
 fn main() -> ExitCode {
     // Everything that is made here is for this user alone, unless it says otherwise.
@@ -13,35 +15,51 @@ fn main() -> ExitCode {
     let exit = match options::read(std::env::args_os().skip(1)) {
         Ok(Wanted::Help) => said(USAGE, Exit::Done),
         Ok(Wanted::Version) => said(concat!("palisade-firewall ", env!("CARGO_PKG_VERSION")), Exit::Done),
-        Ok(Wanted::Run(options)) => run(&options),
+        Ok(Wanted::Run(options)) => run(&options, false),
+        Ok(Wanted::Judge(options)) => run(&options, true),
         Err(error) => complained(&format!("{error}\n\n{USAGE}"), Exit::Usage),
     };
     ExitCode::from(exit.number())
 }
 
-fn run(options: &options::Options) -> Exit {
-    if options.detached {
+fn run(options: &options::Options, is_judge: bool) -> Exit {
+    if options.detached && !is_judge && !options.handed {
         // Whoever leads a session already is on its own.
         rustix::process::setsid().map(drop).unwrap_or_default();
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complained(&error.to_string(), Exit::Failure),
+    // After an upgrade another file is there, and that one goes on.
+    let program = std::env::current_exe().unwrap_or_default();
+    let ended = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) if is_judge => runtime.block_on(judge(options)),
+        Ok(runtime) => runtime.block_on(hold(options, &program)),
+        Err(error) => Err(error.into()),
     };
-    let ready = || {
-        complained(&format!("listening on {}", options.home.join("rpc.sock").display()), Exit::Done);
-    };
-    match runtime.block_on(serve::run(options, ready)) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
-            complained(&text, error.exit())
+    match ended {
+        Ok(None) => Exit::Done,
+        Ok(Some(sockets)) => {
+            let error = renewal::become_holder(&program, &options.args, &sockets);
+            complained(&format!("cannot run anew: {error}"), Exit::Failure)
         }
+        // A judge's holder was told.
+        Err(error) if is_judge => error.exit(),
+        Err(error) => complained(&error.told(), error.exit()),
+    }
+}
+
+async fn hold(options: &options::Options, program: &Path) -> Result<Option<Sockets>, serve::Error> {
+    let tell = |text: &str| {
+        complained(text, Exit::Done);
+    };
+    match serve::run(options, program, tell).await? {
+        serve::Ended::Done => Ok(None),
+        serve::Ended::Anew(sockets) => Ok(Some(sockets)),
+    }
+}
+
+async fn judge(options: &options::Options) -> Result<Option<Sockets>, serve::Error> {
+    match judging::run(options).await? {
+        judging::Ended::Done => Ok(None),
+        judging::Ended::Orphaned(sockets) => Ok(Some(sockets)),
     }
 }
 

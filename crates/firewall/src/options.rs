@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use palisade_pm2::guarded::Isolation;
+
 /// How it is called.
 pub const USAGE: &str = "\
-Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--group]
-                         [--take-over] [--detached]
+Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--control PATH] [--group]
+                         [--isolation same-uid|separate-uid] [--take-over] [--detached]
 
 Listens on HOME/rpc.sock and HOME/pub.sock and judges each call before the daemon sees it.
 The daemon listens on the private sockets: whoever starts it sets PM2_DAEMON_RPC_PORT and
@@ -15,13 +17,22 @@ PM2_DAEMON_PUB_PORT to them.
   --pm2-home HOME      the daemon's PM2_HOME
   --private-rpc PATH   the daemon's own command socket [HOME/private/rpc.sock]
   --private-pub PATH   the daemon's own bus [HOME/private/pub.sock]
+  --control PATH       where to listen for requests to the firewall itself; nowhere if left out
   --take-over          take the places of a daemon that listens there and on its private sockets too
   --detached           in a session of its own, so that the end of a login does not end it
   --group              let the sockets' group connect too (mode 0770; else 0700)
+  --isolation WHICH    what HOME/.palisade-guard.json says of it; it changes nothing [same-uid]
   --version, --help
 
 The policy is the one that `palisade` uses: /etc/palisade/palisade.toml, else
-$XDG_CONFIG_HOME/palisade/palisade.toml. It is read once, at the start.";
+$XDG_CONFIG_HOME/palisade/palisade.toml. It is read once, at the start.
+
+SIGTERM ends it in order. SIGHUP makes it run anew, from the file that is there then, on the same sockets.";
+
+/// Given by a holder to its judge.
+const JUDGE: &str = "--judge";
+/// Given by a process of this firewall to the one that goes on with its sockets.
+const HANDED: &str = "--handed";
 
 /// The options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +43,20 @@ pub struct Options {
     pub private_rpc: PathBuf,
     /// The daemon's bus.
     pub private_pub: PathBuf,
+    /// Where to listen for requests to the firewall itself.
+    pub control: Option<PathBuf>,
     /// Whether the group may connect.
     pub group: bool,
     /// Whether to take the places of a daemon that is reached on its private sockets as well.
     pub take_over: bool,
     /// Whether to run in a session of its own.
     pub detached: bool,
+    /// What separates callers from the daemon, as whoever installed it says.
+    pub isolation: Isolation,
+    /// Whether another process of this firewall hands its sockets over on standard input.
+    pub handed: bool,
+    /// The arguments that say all this, without those that the firewall adds for itself.
+    pub args: Vec<OsString>,
 }
 
 /// What the command line asks for.
@@ -45,6 +64,8 @@ pub struct Options {
 pub enum Wanted {
     /// To run.
     Run(Options),
+    /// To judge, for the holder that started it.
+    Judge(Options),
     /// To say how it is called.
     Help,
     /// To say which version it is.
@@ -68,6 +89,9 @@ pub enum UsageError {
         /// Its value.
         path: PathBuf,
     },
+    /// No isolation that is known.
+    #[error("--isolation is same-uid or separate-uid")]
+    Isolation,
     /// No home.
     #[error("--pm2-home is missing; there is no default home")]
     NoHome,
@@ -78,8 +102,10 @@ pub enum UsageError {
 /// # Errors
 /// What is wrong with them.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageError> {
-    let mut args = args.into_iter();
-    let (mut home, mut rpc, mut publish, mut group) = (None, None, None, false);
+    let given: Vec<OsString> = args.into_iter().collect();
+    let mut args = given.iter().cloned();
+    let (mut home, mut rpc, mut publish, mut control) = (None, None, None, None);
+    let (mut group, mut judge, mut handed, mut isolation) = (false, false, false, Isolation::default());
     let (mut take_over, mut detached) = (false, false);
     while let Some(arg) = args.next() {
         let mut path = |name| absolute(name, args.next());
@@ -87,9 +113,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
             Some("--pm2-home") => home = Some(path("--pm2-home")?),
             Some("--private-rpc") => rpc = Some(path("--private-rpc")?),
             Some("--private-pub") => publish = Some(path("--private-pub")?),
+            Some("--control") => control = Some(path("--control")?),
             Some("--group") => group = true,
             Some("--take-over") => take_over = true,
             Some("--detached") => detached = true,
+            Some("--isolation") => isolation = isolated(args.next())?,
+            Some(JUDGE) => judge = true,
+            Some(HANDED) => handed = true,
             Some("--help" | "-h") => return Ok(Wanted::Help),
             Some("--version" | "-V") => return Ok(Wanted::Version),
             Some(_) | None => return Err(UsageError::Unknown(arg.to_string_lossy().into_owned())),
@@ -99,7 +129,28 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let private = |name| home.join("private").join(name);
     let private_rpc = rpc.unwrap_or_else(|| private("rpc.sock"));
     let private_pub = publish.unwrap_or_else(|| private("pub.sock"));
-    Ok(Wanted::Run(Options { home, private_rpc, private_pub, group, take_over, detached }))
+    let args = given.into_iter().filter(|arg| arg != JUDGE && arg != HANDED).collect();
+    let options = Options {
+        home,
+        private_rpc,
+        private_pub,
+        control,
+        group,
+        take_over,
+        detached,
+        isolation,
+        handed,
+        args,
+    };
+    Ok(if judge { Wanted::Judge(options) } else { Wanted::Run(options) })
+}
+
+fn isolated(value: Option<OsString>) -> Result<Isolation, UsageError> {
+    match value.as_ref().and_then(|value| value.to_str()) {
+        Some("same-uid") => Ok(Isolation::SameUid),
+        Some("separate-uid") => Ok(Isolation::SeparateUid),
+        Some(_) | None => Err(UsageError::Isolation),
+    }
 }
 
 fn absolute(name: &'static str, value: Option<OsString>) -> Result<PathBuf, UsageError> {
@@ -132,5 +183,15 @@ mod tests {
         assert_eq!(given(&["--pm2-home"]), Err(UsageError::NoValue("--pm2-home")));
         assert!(matches!(given(&["--pm2-home", "here"]), Err(UsageError::Relative { .. })));
         assert_eq!(given(&["--homes"]), Err(UsageError::Unknown("--homes".to_owned())));
+        assert_eq!(given(&["--pm2-home", "/h", "--isolation", "some"]), Err(UsageError::Isolation));
+    }
+
+    #[test]
+    fn what_the_firewall_says_to_itself_is_not_passed_on() {
+        let args = ["--handed", "--pm2-home", "/srv/pm2", "--isolation", "separate-uid"];
+        let Ok(Wanted::Run(holder)) = given(&args) else { panic!("it is a command line") };
+        assert!(holder.handed && holder.isolation == Isolation::SeparateUid);
+        assert_eq!(holder.args, args[1..].iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(matches!(given(&["--judge", "--pm2-home", "/srv/pm2"]), Ok(Wanted::Judge(_))));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use palisade_host::peer;
+use palisade_pm2::client::dial;
 use palisade_pm2::wire::{Arg, Decoder, FRAME_CAP, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -14,7 +15,7 @@ use crate::redaction::redacted;
 /// Passes the daemon's bus on until either side ends. A client's bytes are read and dropped: subscribers have
 /// nothing to say.
 pub(crate) async fn publish(client: UnixStream, private: &Path) {
-    let Ok(daemon) = UnixStream::connect(private).await else { return };
+    let Ok(daemon) = dial(private).await else { return };
     let (Ok(caller), Ok(owner)) = (peer::of(&client), peer::of(&daemon)) else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_daemon, _to_daemon) = daemon.into_split();

@@ -1,7 +1,10 @@
-//! The shell: reads the policy, makes sure of the daemon, listens, and ends in order.
+//! The holder's process: makes sure of the daemon, listens, keeps a judge running, and ends in order.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -10,20 +13,23 @@ use palisade_core::Exit;
 use palisade_host::environment::Environment;
 use palisade_host::state::{Locations, NoHome};
 use palisade_host::{files, peer, random};
-use palisade_pipeline::calls::CallLog;
+use palisade_pm2::guarded::{self, Guarded};
 use palisade_pm2::locate::{Location, Origin, TwoDaemonsError};
 use tokio::net::UnixStream;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connection::{self, Shared};
-use crate::guard::{Guard, QUEUE};
+use crate::daemon;
+use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
 use crate::listen::{self, ListenError, Place};
+use crate::message::Handed;
 use crate::options::Options;
+use crate::pair::{PairError, taken};
 use crate::publish::publish;
-use crate::view::View;
+use crate::renewal::Sockets;
 
 /// Most connections at once, on both sockets together; further ones are closed at once. Each takes two files, and
 /// a process may have 1024 by default.
@@ -58,12 +64,23 @@ pub enum Error {
     /// A socket cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The task that decides ended by itself: a defect.
-    #[error("the guard's task ended, so nothing is passed on any more")]
-    GuardEnded,
+    /// The first judge cannot judge.
+    #[error("{text}")]
+    Judge {
+        /// With which exit code.
+        exit: Exit,
+        /// Why.
+        text: String,
+    },
+    /// The task that asks the judge ended by itself: a defect.
+    #[error("the holder's task ended, so nothing is passed on any more")]
+    HolderEnded,
+    /// Standard input is no pair of a holder.
+    #[error("--judge and --handed are for the firewall itself")]
+    Pair(#[from] PairError),
     /// The kernel refused a signal handler or a connection.
     #[error("the kernel refused")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 impl Error {
@@ -73,105 +90,263 @@ impl Error {
         match self {
             Self::Journal(_) => Exit::Journal,
             Self::Daemon(_) | Self::TwoDaemons(_) => Exit::Unreachable,
+            Self::Judge { exit, .. } => *exit,
             Self::Policy(_)
             | Self::Place(_)
             | Self::State(_)
             | Self::Random(_)
             | Self::Listen(_)
-            | Self::GuardEnded
+            | Self::HolderEnded
+            | Self::Pair(_)
             | Self::Io(_) => Exit::Failure,
         }
     }
+
+    /// The error with its causes, as one text.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
 }
 
-/// Runs until SIGTERM or SIGINT. `ready` is called once both sockets take connections.
+/// How the holder ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As it was told to.
+    Done,
+    /// It is to run anew, on the sockets that it had.
+    Anew(Sockets),
+}
+
+/// What the holder listens on.
+struct Places {
+    rpc: Place,
+    bus: Place,
+    control: Option<Place>,
+    lock: File,
+}
+
+/// What ends the holder.
+enum Stop {
+    Signal,
+    Anew,
+    Defect,
+}
+
+/// Runs until SIGTERM or SIGINT; until SIGHUP, to run anew. `tell` is given what a person at the terminal, or a
+/// supervisor's log, should know: first of all that both sockets take connections.
 ///
 /// # Errors
 /// See [`Error`]. Sockets that were made are removed.
-pub async fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Error> {
-    let environment = Environment::of_this_process();
-    let uid = rustix::process::geteuid().as_raw();
-    let locations = Locations::default();
-    let host = palisade_config::load(&locations.policy_path(&environment, uid)?)?;
-    let state = locations.state(&environment, uid)?;
-    files::private_folder(state.root())?;
-    let window = host.policy().limits.window;
-    let log = CallLog::open(state.clone(), host.reference().clone(), window)?;
-
-    let socket = options.private_rpc.clone();
-    let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
-    let mut view = View::new(location.clone(), homes(&environment))?;
-    let policy = host.into_policy();
-    let offered = view.offered().await.map_err(Error::Daemon)?.to_vec();
-    let (seen, _) = view.look(&policy).await.map_err(Error::Daemon)?;
-    location.check_only_daemon(seen.daemon.process, location.daemons()?)?;
-
-    let _lock = listen::lock(&options.home)?;
-    let mode = if options.group { 0o770 } else { 0o700 };
-    let listen = if options.take_over { listen::take_over } else { listen::listen };
-    let rpc = listen(&options.home.join("rpc.sock"), mode)?;
-    let bus = listen(&options.home.join("pub.sock"), mode)?;
-    let (mut terminated, mut interrupted) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-
-    let (questions, asked) = mpsc::channel(QUEUE);
-    let (offers, offered) = watch::channel(offered.into());
-    let (drain, draining) = watch::channel(false);
-    let guard = Guard::new(policy, state, view, log, offers);
-    let shared = Shared {
-        private_rpc: Arc::new(options.private_rpc.clone()),
-        guard: questions,
-        offered,
-        total: Arc::new(AtomicUsize::new(0)),
-        drain: draining,
+pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Result<Ended, Error> {
+    let location = Location {
+        home: options.home.clone(),
+        socket: options.private_rpc.clone(),
+        origin: Origin::Explicit,
     };
-    let mut guards = JoinSet::new();
-    guards.spawn(guard.run(asked));
-    ready();
+    let mut program = Program { path: program.to_owned(), args: options.args.clone(), sockets: Vec::new() };
+    let (places, offered) = if options.handed {
+        (Places::handed(options)?, None)
+    } else {
+        let offered = daemon::check(&location).await?;
+        rehearse(&program).await?;
+        (Places::made(options)?, offered)
+    };
+    program.sockets = places.shared()?;
+    let mut signals = Signals::new()?;
+    let (asks, asked) = mpsc::channel(QUEUE);
+    let mut holders = JoinSet::new();
+    let (first, judged) = oneshot::channel();
+    holders.spawn(Holder::new(&options.home, program, asked, first).run());
+    if !options.handed {
+        // Where nobody waits for an answer yet, the first one is judged. Whether it came in time makes no difference.
+        drop(timeout(DRAIN, judged).await);
+    }
+    let (offers, offered) = watch::channel(offered);
+    let (drain, draining) = watch::channel(false);
+    let shared = shared(options, asks, offered, draining);
+    let private = options.private_rpc.clone();
+    let mut watchers = JoinSet::new();
+    watchers.spawn(async move { daemon::watch(&private, offers).await });
+    let note = note(options);
+    if let Err(error) = note.write(&options.home) {
+        tell(&format!("`palisade` will not find the daemon's own socket: {error}"));
+    }
+    tell(&format!("listening on {}", options.home.join("rpc.sock").display()));
     let mut tasks = JoinSet::new();
     let stop = async {
         tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-            // Without its guard the firewall answers nothing, so it ends and says so.
-            _ = guards.join_next() => {}
+            stop = signals.next() => stop,
+            // Without it no change is answered, so this process ends and its judge takes over.
+            _ = holders.join_next() => Stop::Defect,
         }
     };
-    accept(&rpc, &bus, &mut tasks, &shared, options, stop).await;
-    drop((rpc, bus));
-    let guard_ended = guards.is_empty();
+    let stop = accept(&places, &mut tasks, &shared, options, stop).await;
+    let left = match stop {
+        // Somebody goes on with the sockets: this process anew, or its judge.
+        Stop::Anew | Stop::Defect => Some(places.left()?),
+        Stop::Signal => {
+            note.remove(&options.home);
+            drop(places);
+            None
+        }
+    };
     drain.send_replace(true);
     drop(shared);
-    drained(&mut tasks, &mut guards).await;
-    if guard_ended { Err(Error::GuardEnded) } else { Ok(()) }
+    drained(&mut tasks, &mut holders).await;
+    match (stop, left) {
+        (Stop::Defect, _) => Err(Error::HolderEnded),
+        (Stop::Signal | Stop::Anew, left) => Ok(left.map_or(Ended::Done, Ended::Anew)),
+    }
+}
+
+/// Whoever starts a firewall is told at once if no judge can judge here, before anybody's place is taken.
+async fn rehearse(program: &Program) -> Result<(), Error> {
+    holder::rehearse(program).await?.map_err(|Failed { exit, text }| {
+        let known = Exit::ALL.into_iter().find(|known| known.number() == exit);
+        Error::Judge { exit: known.unwrap_or(Exit::Failure), text }
+    })
+}
+
+fn shared(
+    options: &Options,
+    holder: mpsc::Sender<ToHolder>,
+    offered: watch::Receiver<daemon::Offered>,
+    drain: watch::Receiver<bool>,
+) -> Shared {
+    let private_rpc = Arc::new(options.private_rpc.clone());
+    Shared { private_rpc, holder, offered, total: Arc::new(AtomicUsize::new(0)), drain }
+}
+
+fn note(options: &Options) -> Guarded {
+    Guarded {
+        format: guarded::FORMAT,
+        private_rpc: options.private_rpc.clone(),
+        private_pub: options.private_pub.clone(),
+        control: options.control.clone(),
+        isolation: options.isolation,
+        pid: std::process::id(),
+    }
+}
+
+impl Places {
+    fn made(options: &Options) -> Result<Self, Error> {
+        let lock = listen::lock(&options.home)?;
+        let mode = if options.group { 0o770 } else { 0o700 };
+        let listen = if options.take_over { listen::take_over } else { listen::listen };
+        let rpc = listen(&options.home.join("rpc.sock"), mode)?;
+        let bus = listen(&options.home.join("pub.sock"), mode)?;
+        let control = options.control.as_ref().map(|path| listen::listen(path, mode)).transpose()?;
+        Ok(Self { rpc, bus, control, lock })
+    }
+
+    /// Those that another process of this firewall had.
+    fn handed(options: &Options) -> Result<Self, Error> {
+        let (sockets, _) = taken(io::stdin())?;
+        // Where the home is gone nobody looks for a daemon any more.
+        options.home.metadata()?;
+        let (mut rpc, mut bus, mut control, mut lock) = (None, None, None, None);
+        let paths = (options.home.join("rpc.sock"), options.home.join("pub.sock"));
+        let control_path = || options.control.clone().unwrap_or_default();
+        for (what, socket) in sockets {
+            match what {
+                Handed::Rpc => rpc = Some(Place::taken(socket, paths.0.clone(), true)?),
+                Handed::GivenRpc => rpc = Some(Place::taken(socket, paths.0.clone(), false)?),
+                Handed::Pub => bus = Some(Place::taken(socket, paths.1.clone(), true)?),
+                Handed::GivenPub => bus = Some(Place::taken(socket, paths.1.clone(), false)?),
+                Handed::Control => control = Some(Place::taken(socket, control_path(), true)?),
+                Handed::GivenControl => control = Some(Place::taken(socket, control_path(), false)?),
+                Handed::Lock => lock = Some(File::from(socket)),
+            }
+        }
+        match (rpc, bus, lock) {
+            (Some(rpc), Some(bus), Some(lock)) => Ok(Self { rpc, bus, control, lock }),
+            _ => Err(PairError::Message.into()),
+        }
+    }
+
+    /// Descriptors of all of them, for somebody who keeps them open too.
+    fn shared(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
+        let name = |place: &Place, ours, given| if place.is_ours() { ours } else { given };
+        let mut shared = vec![
+            (Handed::Lock, self.lock.as_fd().try_clone_to_owned()?),
+            (name(&self.rpc, Handed::Rpc, Handed::GivenRpc), self.rpc.share()?),
+            (name(&self.bus, Handed::Pub, Handed::GivenPub), self.bus.share()?),
+        ];
+        if let Some(control) = &self.control {
+            shared.push((name(control, Handed::Control, Handed::GivenControl), control.share()?));
+        }
+        Ok(shared)
+    }
+
+    /// Gives them up without removing a file.
+    fn left(self) -> io::Result<Sockets> {
+        let shared = self.shared()?;
+        self.rpc.leave();
+        self.bus.leave();
+        if let Some(control) = self.control {
+            control.leave();
+        }
+        Ok(Sockets(shared))
+    }
+}
+
+struct Signals {
+    terminated: Signal,
+    interrupted: Signal,
+    hung_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminated: signal(SignalKind::terminate())?,
+            interrupted: signal(SignalKind::interrupt())?,
+            hung_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminated.recv() => Stop::Signal,
+            _ = self.interrupted.recv() => Stop::Signal,
+            _ = self.hung_up.recv() => Stop::Anew,
+        }
+    }
 }
 
 /// Takes connections until `stop`.
 async fn accept(
-    rpc: &Place,
-    bus: &Place,
+    places: &Places,
     tasks: &mut JoinSet<()>,
     shared: &Shared,
     options: &Options,
-    stop: impl Future<Output = ()>,
-) {
+    stop: impl Future<Output = Stop>,
+) -> Stop {
     let mut stop = std::pin::pin!(stop);
-    loop {
+    for number in 0.. {
         tokio::select! {
-            () = &mut stop => return,
-            Ok((client, _)) = rpc.listener.accept() => call(tasks, client, shared),
-            Ok((client, _)) = bus.listener.accept() => subscribe(tasks, client, shared, options),
+            stop = &mut stop => return stop,
+            Ok((client, _)) = places.rpc.listener.accept() => call(tasks, client, number, shared),
+            Ok((client, _)) = places.bus.listener.accept() => subscribe(tasks, client, shared, options),
             Some(_) = tasks.join_next() => {}
         }
     }
+    Stop::Defect
 }
 
-fn call(tasks: &mut JoinSet<()>, client: UnixStream, shared: &Shared) {
+fn call(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, shared: &Shared) {
     // The kernel knows the peer of every connected socket; one that it does not know is not served.
     if let Ok(peer) = peer::of(&client)
         && tasks.len() < CONNECTIONS
     {
-        tasks.spawn(connection::serve(client, peer, shared.clone()));
+        tasks.spawn(connection::serve(client, number, peer, shared.clone()));
     }
 }
 
@@ -187,17 +362,17 @@ fn subscribe(tasks: &mut JoinSet<()>, client: UnixStream, shared: &Shared, optio
     }
 }
 
-/// Lets connections end by themselves for a while, then the guard, which writes what it has counted.
-async fn drained(tasks: &mut JoinSet<()>, guards: &mut JoinSet<()>) {
+/// Lets connections end by themselves for a while, then the judge, which writes what it has counted.
+async fn drained(tasks: &mut JoinSet<()>, holders: &mut JoinSet<()>) {
     // What has not ended by then is cut off.
     drop(timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await);
     tasks.shutdown().await;
-    drop(timeout(DRAIN, async { while guards.join_next().await.is_some() {} }).await);
-    guards.shutdown().await;
+    drop(timeout(2 * DRAIN, async { while holders.join_next().await.is_some() {} }).await);
+    holders.shutdown().await;
 }
 
 /// Home folders of the host's users: somebody's home is no app's folder.
-fn homes(environment: &Environment) -> Vec<PathBuf> {
+pub(crate) fn homes(environment: &Environment) -> Vec<PathBuf> {
     let passwd = files::read_bounded(&Locations::default().passwd, 1 << 20).unwrap_or_default();
     let passwd = String::from_utf8_lossy(&passwd);
     let listed = passwd.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);

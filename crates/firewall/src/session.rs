@@ -52,6 +52,8 @@ pub struct Asking {
     pub id: String,
     /// The request.
     pub asked: Asked,
+    /// Bytes that it came in.
+    pub size: usize,
 }
 
 /// Bytes from the daemon that are no reply to anything that was asked. The connection is over.
@@ -114,7 +116,7 @@ impl Session {
             return Ok(Some(reject(id, BadCall::Frame)));
         };
         Ok(Some(match Asked::read(json, offered) {
-            Ok(asked) => Step::Judge(Asking { id: id.to_owned(), asked }),
+            Ok(asked) => Step::Judge(Asking { id: id.to_owned(), asked, size: json.len() }),
             Err(why) => reject(id, why),
         }))
     }

@@ -12,7 +12,7 @@ use palisade_host::random;
 use palisade_pm2::client::{Answer, Client};
 use palisade_pm2::list::Listing;
 use palisade_pm2::locate::Location;
-use palisade_pm2::methods::{Call, Method};
+use palisade_pm2::methods::Call;
 
 use crate::folders::{Folders, app_folder};
 
@@ -48,11 +48,6 @@ impl View {
     pub(crate) fn new(location: Location, homes: Vec<PathBuf>) -> Result<Self, random::Error> {
         let salt = random::salt()?;
         Ok(Self { location, salt, client: None, seen: None, folders: Folders::new(homes) })
-    }
-
-    /// Connects if need be, and says what the daemon offers.
-    pub(crate) async fn offered(&mut self) -> Result<&[Method], String> {
-        self.connect().await.map(|client| client.methods())
     }
 
     /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.

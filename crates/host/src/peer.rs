@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use palisade_core::actor::ProcessRef;
+use serde::{Deserialize, Serialize};
 
 use crate::process;
 
@@ -12,7 +13,7 @@ use crate::process;
 /// It names who *connected*: a socket may be passed on, and a process may change its user afterwards. So `uid` is
 /// what to authorise by; the process is for the record and for refusing. Peer and reader must share a pid namespace:
 /// a number of another one names nobody here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Process id at the time of connecting.
     pub pid: u32,

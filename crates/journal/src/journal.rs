@@ -314,6 +314,7 @@ fn spends_reserve(event: &Event) -> bool {
         | Event::EpochRaised(_)
         | Event::DeploymentRefused(_)
         | Event::JobJudged(_)
-        | Event::Called(_) => false,
+        | Event::Called(_)
+        | Event::Gap(_) => false,
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use palisade_core::policy::PolicyRef;
-use palisade_core::record::{Called, Event, Ruling};
+use palisade_core::record::{Called, Event, Gap, Ruling};
 use palisade_core::request::OperationId;
 use palisade_core::{Actor, Code, Ledger, Receipt, Record, Timestamp};
 use palisade_host::state::StateDirectory;
@@ -80,7 +80,11 @@ impl CallLog {
             return Recorded::Counted { with: first };
         }
         let line = format!("{:?} {} by {}", called.ruling, called.method, actor.tree.as_str());
-        match self.write(actor, &called) {
+        self.write_or_log(actor, Event::Called(called), &line)
+    }
+
+    fn write_or_log(&mut self, actor: &Actor, event: Event, line: &str) -> Recorded {
+        match self.write(actor, event) {
             Ok((record, receipt)) => {
                 self.memory.remember(record, self.window);
                 receipt.sequence().map_or(Recorded::SystemLog, |sequence| Recorded::Record { sequence })
@@ -95,6 +99,12 @@ impl CallLog {
         }
     }
 
+    /// Records that for a while nobody judged.
+    pub fn note_gap(&mut self, actor: &Actor, gap: Gap) -> Recorded {
+        let line = format!("nobody judged for a while: {}", gap.reason);
+        self.write_or_log(actor, Event::Gap(gap), &line)
+    }
+
     /// Writes the counts that no record has taken along yet: for the end of the process.
     ///
     /// # Errors
@@ -106,7 +116,7 @@ impl CallLog {
         Ok(())
     }
 
-    fn write(&mut self, actor: &Actor, called: &Called) -> Result<(Record, Receipt), Error> {
+    fn write(&mut self, actor: &Actor, event: Event) -> Result<(Record, Receipt), Error> {
         let op = random::operation_id()?;
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
@@ -115,7 +125,6 @@ impl CallLog {
         writer.set_actor(actor.clone());
         writer.note_policy(self.memory.policy())?;
         self.counts.write_to(&mut writer)?;
-        let event = Event::Called(called.clone());
         let record = Record { op: op.clone(), ..writer.record(event.clone()) };
         let receipt = writer.append_for(op, event)?;
         self.writer = Some(writer);

@@ -17,7 +17,7 @@ pub mod refusals;
 mod resource;
 mod run;
 pub mod snapshots;
-mod system_log;
+pub mod system_log;
 mod writer;
 
 pub use error::Error;

@@ -130,7 +130,8 @@ pub fn unsettled(
             | Event::EpochRaised(_)
             | Event::DeploymentRefused(_)
             | Event::JobJudged(_)
-            | Event::Called(_) => {}
+            | Event::Called(_)
+            | Event::Gap(_) => {}
         }
     }
     let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);

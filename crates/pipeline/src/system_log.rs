@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 ///
 /// # Errors
 /// There is no system log on this host, or it does not take the line.
-pub(crate) fn write(line: &str) -> std::io::Result<()> {
+pub fn write(line: &str) -> std::io::Result<()> {
     const AUTHPRIV_WARNING: u8 = 10 << 3 | 4;
     let socket = UnixDatagram::unbound()?;
     socket.connect("/dev/log")?;

@@ -13,7 +13,7 @@ mod exchange;
 mod growing;
 
 pub use answer::{Answer, Lost, ProtocolError, Reply};
-pub use connect::{Barrier, ConnectError, Unreachable};
+pub use connect::{Barrier, ConnectError, Unreachable, dial};
 pub use exchange::IN_FLIGHT;
 
 use std::path::{Path, PathBuf};

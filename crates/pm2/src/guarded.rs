@@ -19,10 +19,11 @@ pub const FORMAT: u32 = 1;
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Under which users daemon, firewall and deployers run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// All under one: a seat belt.
+    #[default]
     SameUid,
     /// Each under its own: a boundary between deployers and the daemon.
     SeparateUid,
@@ -73,6 +74,24 @@ impl Guarded {
         let read: Self = serde_json::from_slice(&bytes).ok()?;
         (read.format == FORMAT && read.private_rpc.is_absolute()).then_some(read)
     }
+
+    /// Writes it for that home, for everybody to read.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn write(&self, home: &Path) -> Result<(), files::Error> {
+        // Only text, numbers and paths: a path that is no UTF-8 is the one thing that cannot be written.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        files::replace(&Self::path(home), &text, 0o644)
+    }
+
+    /// Removes it, unless another process has written it since.
+    pub fn remove(&self, home: &Path) {
+        if Self::read(home).as_ref() == Some(self) {
+            // It may be gone by now, and a file that is left behind names a process that is gone.
+            std::fs::remove_file(Self::path(home)).unwrap_or_default();
+        }
+    }
 }
 
 impl Location {
@@ -102,6 +121,25 @@ mod tests {
             "control":null,"isolation":"same-uid","pid":7}"#;
         let read: Guarded = serde_json::from_str(text).unwrap();
         assert_eq!((read.isolation, read.pid, read.control), (Isolation::SameUid, 7, None));
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_and_goes_only_while_it_is_ones_own() {
+        let home = palisade_testkit::Scratch::new();
+        let of = |pid| Guarded {
+            format: FORMAT,
+            private_rpc: "/srv/private/rpc.sock".into(),
+            private_pub: "/srv/private/pub.sock".into(),
+            control: None,
+            isolation: Isolation::SeparateUid,
+            pid,
+        };
+        of(7).write(home.path()).unwrap();
+        assert_eq!(Guarded::read(home.path()), Some(of(7)));
+        of(8).remove(home.path());
+        assert_eq!(Guarded::read(home.path()), Some(of(7)));
+        of(7).remove(home.path());
+        assert_eq!(Guarded::read(home.path()), None);
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub fn interrupt(pid: u32) {
     send(pid, Signal::INT);
 }
 
+/// Tells `pid` to begin anew (SIGHUP). One that is gone already is no error.
+pub fn hang_up(pid: u32) {
+    send(pid, Signal::HUP);
+}
+
 /// Stops `pid` where it stands (SIGSTOP): it runs on after [`thaw`].
 pub fn freeze(pid: u32) {
     send(pid, Signal::STOP);

@@ -72,6 +72,10 @@ fn what(event: &Event) -> String {
             format!("REFUSED deployment of {}: {}", refused.scope, codes(&refused.findings))
         }
         Event::JobJudged(judged) => job(judged),
+        Event::Gap(gap) => format!(
+            "no judge from {} to {}: {} changes passed, {} refused ({})",
+            gap.from, gap.to, gap.passed, gap.refused, gap.reason
+        ),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
 }

@@ -186,6 +186,20 @@ impl Bed {
         self.firewall = Some(child);
     }
 
+    /// Pids of the processes that hold this home's sockets: one.
+    pub(crate) fn holders(&self) -> Vec<u32> {
+        let home = format!("--pm2-home {}", self.pm2.home().display());
+        process::titled(|title| {
+            title.contains("palisade-firewall") && title.contains(&home) && !title.contains("--judge")
+        })
+    }
+
+    /// Pids of the processes that judge: one.
+    pub(crate) fn judges(&self) -> Vec<u32> {
+        let home = format!("--pm2-home {}", self.pm2.home().display());
+        process::titled(|title| title.contains("palisade-firewall --judge") && title.contains(&home))
+    }
+
     /// Ends the firewall by SIGTERM, and says how it ended.
     pub(crate) fn end_firewall(&mut self) -> Option<i32> {
         let mut child = self.firewall.take().unwrap();
@@ -261,8 +275,16 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        // Judges first, for they take the place of a holder that ends.
+        for _ in 0..100 {
+            let left = [self.judges(), self.holders()].concat();
+            if left.is_empty() {
+                break;
+            }
+            left.iter().for_each(|pid| process::kill(*pid));
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
         if let Some(mut child) = self.firewall.take() {
-            process::kill(child.id());
             drop(child.wait());
         }
     }

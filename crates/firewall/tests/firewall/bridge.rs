@@ -17,6 +17,15 @@ fn knock(socket: &std::path::Path, done: &AtomicBool, knocks: &AtomicU64) {
     }
 }
 
+/// Ends the knocking also where the test fails meanwhile.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_running_daemon_is_taken_over_without_a_gap() {
     let mut bed = Bed::without_daemon("observe");
@@ -29,12 +38,13 @@ fn a_running_daemon_is_taken_over_without_a_gap() {
     let (done, knocks) = (AtomicBool::new(false), AtomicU64::new(0));
     let socket = bed.pm2.rpc_socket();
     std::thread::scope(|scope| {
+        let ended = Ended(&done);
         scope.spawn(|| knock(&socket, &done, &knocks));
         eventually("the client is at it", || (knocks.load(Ordering::Relaxed) > 10).then_some(()));
         bed.start_firewall_with(&["--take-over", "--detached"]);
         let seen = knocks.load(Ordering::Relaxed);
         eventually("it goes on", || (knocks.load(Ordering::Relaxed) > seen + 10).then_some(()));
-        done.store(true, Ordering::Relaxed);
+        drop(ended);
     });
     let inode = |path: &std::path::Path| fs::metadata(path).unwrap().ino();
     assert_ne!(inode(&socket), inode(&bed.private("rpc.sock")), "the firewall's own socket is in the place");

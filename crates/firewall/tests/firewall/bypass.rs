@@ -10,10 +10,10 @@ use palisade_host::{Environment, clock};
 use crate::bed::Bed;
 
 /// A bypass of one firewall, which ends with the test.
-struct Open(Folders, Opened);
+pub(crate) struct Open(Folders, Opened);
 
 impl Open {
-    fn of(bed: &Bed) -> Self {
+    pub(crate) fn of(bed: &Bed) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let folders = Folders::of(&Environment::default(), uid);
         let opened = Opened::pm2_home(&bed.pm2.home().display().to_string());

@@ -11,6 +11,7 @@ mod dead;
 mod deployments;
 mod epochs;
 mod evidence;
+mod holder;
 mod hostile;
 mod lines;
 mod namespaces;

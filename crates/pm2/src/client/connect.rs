@@ -210,7 +210,7 @@ fn introduction() -> Vec<String> {
 
 async fn reach(socket: &Path, deadline: Duration) -> Result<Reached, ConnectError> {
     let silent = || Unreachable::Silent { socket: socket.to_owned(), deadline };
-    let stream = tokio::time::timeout(deadline, UnixStream::connect(socket))
+    let stream = tokio::time::timeout(deadline, dial(socket))
         .await
         .map_err(|_| silent())?
         .map_err(|error| unreachable(socket, error))?;
@@ -221,6 +221,22 @@ async fn reach(socket: &Path, deadline: Duration) -> Result<Reached, ConnectErro
         if has_ended(peer.pid) { Unreachable::NobodyListens { socket }.into() } else { unidentified(None) }
     })?;
     Ok(Reached { connection: Connection::new(stream), daemon, uid: peer.uid })
+}
+
+/// How long to wait where so many connect at once that the kernel's queue is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connects, and waits for its turn where the queue of connections is full: that is a busy daemon and not a dead one.
+///
+/// # Errors
+/// What the kernel says otherwise. There is no deadline: whoever calls has one.
+pub async fn dial(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
+            dialled => return dialled,
+        }
+    }
 }
 
 /// Whether the process that listened has ended. Its socket takes connections for a moment longer.

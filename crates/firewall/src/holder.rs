@@ -1,0 +1,376 @@
+//! Keeps a judge running, passes questions on to it, and answers by itself while there is none.
+//!
+//! The judge is a process of its own, so that nothing that goes wrong there, however badly, closes the place where
+//! PM2's clients look for their daemon. A judge that ends is replaced at once, and asked again what it still owed;
+//! one that is silent is killed first. Whoever waits too long, or while judges fail one after another, is answered
+//! by [`crate::fallback`]; how many that were is told to the next judge, for the journal.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use palisade_core::bypass::Opened;
+use palisade_core::policy::Mode;
+use palisade_core::record::Gap;
+use palisade_host::bypass::Folders;
+use palisade_host::peer::Peer;
+use palisade_host::{Environment, clock};
+use palisade_pipeline::system_log;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use crate::fallback::{Unjudged, pause};
+use crate::message::{Answer, FromJudge, Handed, Question, ToJudge};
+use crate::pair::{Pair, PairError, hand_over};
+
+/// Questions that wait for the holder.
+pub(crate) const QUEUE: usize = 64;
+/// How often either side gives a sign of life.
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
+/// So many beats in a row without a word, and the other side is taken for gone. Only beats that one's own clock
+/// ticked count, so a machine that was suspended condemns nobody.
+pub(crate) const SILENT_BEATS: u32 = 5;
+/// How long a question may wait. A silent judge is replaced before, and the new one asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A judge that lasted so long ended a series of failures.
+const STEADY: Duration = Duration::from_secs(10);
+/// How often one question is put to a judge: one that ends judges is not asked for ever.
+const MOST_TRIES: u32 = 2;
+/// How long a judge may take to end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// What connections say.
+#[derive(Debug)]
+pub(crate) enum ToHolder {
+    /// A question, and where its answer goes.
+    Ask { connection: u64, client: Peer, question: Question, answer: oneshot::Sender<Answer> },
+    /// A connection that asked has ended.
+    Gone { connection: u64 },
+}
+
+/// Why a judge does not judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) exit: u8,
+    pub(crate) text: String,
+}
+
+/// How a judge is started.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The file that this process was started from: after an upgrade it is another one, and that is wanted.
+    pub(crate) path: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// What the judge keeps open beside the holder, so that its end frees no path.
+    pub(crate) sockets: Vec<(Handed, OwnedFd)>,
+}
+
+/// The program that this process runs, whatever became of its file.
+pub(crate) const OWN_IMAGE: &str = "/proc/self/exe";
+
+struct Judge {
+    child: Child,
+    pair: Pair,
+    since: Instant,
+    is_ready: bool,
+    silent: u32,
+}
+
+enum Seat {
+    Taken(Box<Judge>),
+    Empty { until: Instant, at_once: bool },
+}
+
+struct Waiting {
+    connection: u64,
+    client: Peer,
+    question: Question,
+    answer: oneshot::Sender<Answer>,
+    since: Instant,
+    tries: u32,
+}
+
+/// The holder's side of the judge.
+pub(crate) struct Holder {
+    program: Program,
+    asks: mpsc::Receiver<ToHolder>,
+    /// Told of the first judge that is ready.
+    first: Option<oneshot::Sender<()>>,
+    seat: Seat,
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+    mode: Option<Mode>,
+    failures: u32,
+    /// Why there is no judge.
+    reason: String,
+    gap: Option<Gap>,
+    bypasses: Folders,
+    guard: Opened,
+}
+
+impl Holder {
+    pub(crate) fn new(
+        home: &Path,
+        program: Program,
+        asks: mpsc::Receiver<ToHolder>,
+        first: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            program,
+            asks,
+            first: Some(first),
+            seat: Seat::Empty { until: Instant::now(), at_once: true },
+            waiting: BTreeMap::new(),
+            next: 0,
+            mode: None,
+            failures: 0,
+            reason: "the firewall's judge is being started".to_owned(),
+            gap: None,
+            bypasses: Folders::of(&Environment::of_this_process(), rustix::process::geteuid().as_raw()),
+            guard: Opened::pm2_home(&home.display().to_string()),
+        }
+    }
+
+    /// Answers until every connection is gone, and ends the judge then.
+    pub(crate) async fn run(mut self) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let empty_until = match &self.seat {
+                Seat::Taken(_) => None,
+                Seat::Empty { until, .. } => Some(*until),
+            };
+            tokio::select! {
+                said = heard(&mut self.seat) => self.hear(said),
+                asked = self.asks.recv() => match asked {
+                    Some(asked) => self.take(asked),
+                    None => break,
+                },
+                _ = beat.tick() => self.beat(),
+                () = sleep_until(empty_until.unwrap_or_else(Instant::now)), if empty_until.is_some() => {
+                    self.seat_judge();
+                }
+            }
+        }
+        self.dismiss().await;
+    }
+
+    fn take(&mut self, asked: ToHolder) {
+        match asked {
+            ToHolder::Ask { connection, client, question, answer } => {
+                let asked = Waiting { connection, client, question, answer, since: Instant::now(), tries: 0 };
+                if matches!(self.seat, Seat::Empty { at_once: false, .. }) {
+                    return self.answer_unjudged(asked);
+                }
+                self.waiting.insert(self.next, asked);
+                self.put(self.next);
+                self.next += 1;
+            }
+            ToHolder::Gone { connection } => {
+                if let Seat::Taken(judge) = &mut self.seat {
+                    judge.pair.send(&ToJudge::Gone { connection });
+                }
+            }
+        }
+    }
+
+    /// Puts the question of that number to the judge, if one is ready.
+    fn put(&mut self, id: u64) {
+        if let (Seat::Taken(judge), Some(waiting)) = (&mut self.seat, self.waiting.get_mut(&id))
+            && judge.is_ready
+        {
+            waiting.tries += 1;
+            let (connection, client) = (waiting.connection, waiting.client);
+            judge.pair.send(&ToJudge::Asked { id, connection, client, question: waiting.question.clone() });
+        }
+    }
+
+    fn hear(&mut self, said: Result<FromJudge, PairError>) {
+        if let Seat::Taken(judge) = &mut self.seat {
+            judge.silent = 0;
+        }
+        match said {
+            Ok(FromJudge::Ready { mode }) => self.seated(mode),
+            Ok(FromJudge::Answered { id, answer }) => {
+                // One that was answered meanwhile was counted, and its caller knows.
+                if let Some(waiting) = self.waiting.remove(&id) {
+                    drop(waiting.answer.send(answer));
+                }
+                self.end_gap();
+            }
+            Ok(FromJudge::Beat) => {}
+            Ok(FromJudge::Failed { text, .. }) => self.lose(&text),
+            Err(error) => self.lose(&format!("the firewall's judge ended: {error}")),
+        }
+    }
+
+    fn seated(&mut self, mode: Mode) {
+        self.mode = Some(mode);
+        if let Some(first) = self.first.take() {
+            // Whoever waited for it may have given up.
+            first.send(()).unwrap_or_default();
+        }
+        if let Seat::Taken(judge) = &mut self.seat
+            && !judge.is_ready
+        {
+            judge.is_ready = true;
+            self.end_gap();
+            let owed: Vec<u64> = self.waiting.keys().copied().collect();
+            owed.into_iter().for_each(|id| self.put(id));
+        }
+    }
+
+    fn seat_judge(&mut self) {
+        match spawn(&self.program, self.failures) {
+            Ok((child, pair)) => {
+                let since = Instant::now();
+                let judge = Judge { child, pair, since, is_ready: false, silent: 0 };
+                self.seat = Seat::Taken(Box::new(judge));
+            }
+            Err(error) => self.lose(&format!("the firewall's judge cannot be started: {error}")),
+        }
+    }
+
+    /// Ends the judge, whatever it still does, before its end of the pair is closed: one that saw the pair end and
+    /// lived would take this process for dead.
+    fn lose(&mut self, reason: &str) {
+        let mut lasted = false;
+        if let Seat::Taken(judge) = &mut self.seat {
+            // It may have ended already.
+            drop(judge.child.start_kill());
+            lasted = judge.is_ready && judge.since.elapsed() >= STEADY;
+        }
+        self.failures = if lasted { 1 } else { self.failures.saturating_add(1) };
+        let pause = pause(self.failures);
+        self.seat = Seat::Empty { until: Instant::now() + pause, at_once: pause.is_zero() };
+        reason.clone_into(&mut self.reason);
+        self.begin_gap();
+        // Where there is no system log, the journal has the gap, and callers the answer.
+        system_log::write(&format!("{reason}; started again in {} ms", pause.as_millis()))
+            .unwrap_or_default();
+        self.answer_where(|waiting| !pause.is_zero() || waiting.tries >= MOST_TRIES);
+    }
+
+    fn beat(&mut self) {
+        if let Seat::Taken(judge) = &mut self.seat {
+            judge.silent += 1;
+            judge.pair.send(&ToJudge::Beat);
+            if judge.silent > SILENT_BEATS {
+                self.lose("the firewall's judge was silent and has been killed");
+            }
+        }
+        let is_late = |waiting: &Waiting| waiting.since.elapsed() >= ANSWER_WITHIN;
+        if self.gap.is_none() && self.waiting.values().any(is_late) {
+            "the firewall's judge did not answer in time".clone_into(&mut self.reason);
+        }
+        self.answer_where(is_late);
+    }
+
+    fn answer_where(&mut self, is_due: impl Fn(&Waiting) -> bool) {
+        let due: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| is_due(waiting)).map(|(id, _)| *id).collect();
+        for waiting in due.into_iter().filter_map(|id| self.waiting.remove(&id)).collect::<Vec<_>>() {
+            self.answer_unjudged(waiting);
+        }
+    }
+
+    fn answer_unjudged(&mut self, waiting: Waiting) {
+        self.begin_gap();
+        let unjudged = Unjudged { mode: self.mode, bypassed: self.is_bypassed() };
+        let answer = match &waiting.question {
+            Question::Bad { .. } => Answer::Pass,
+            Question::Call { method, .. } => unjudged.answer(method, &self.reason),
+        };
+        if let (Some(gap), Question::Call { .. }) = (&mut self.gap, &waiting.question) {
+            match &answer {
+                Answer::Pass => gap.passed += 1,
+                Answer::Refuse(_) => gap.refused += 1,
+            }
+        }
+        // Whoever hung up needs no answer.
+        drop(waiting.answer.send(answer));
+    }
+
+    /// Whether `palisade off` is in force for this daemon: then what nobody judges passes.
+    fn is_bypassed(&self) -> bool {
+        self.bypasses.opening(&self.guard).is_some()
+    }
+
+    fn begin_gap(&mut self) {
+        let now = clock::now();
+        let reason = &self.reason;
+        self.gap.get_or_insert_with(|| Gap {
+            from: now,
+            to: now,
+            passed: 0,
+            refused: 0,
+            reason: reason.clone(),
+        });
+    }
+
+    fn end_gap(&mut self) {
+        if let (Seat::Taken(judge), Some(gap)) = (&mut self.seat, self.gap.take()) {
+            judge.pair.send(&ToJudge::Gap(Gap { to: clock::now(), ..gap }));
+        }
+    }
+
+    async fn dismiss(mut self) {
+        if let Seat::Taken(judge) = &mut self.seat {
+            judge.pair.send(&ToJudge::End);
+            let ended = async { while judge.pair.next::<FromJudge>().await.is_ok() {} };
+            drop(timeout(END_WITHIN, ended).await);
+            drop(judge.child.start_kill());
+            drop(timeout(END_WITHIN, judge.child.wait()).await);
+        }
+    }
+}
+
+async fn heard(seat: &mut Seat) -> Result<FromJudge, PairError> {
+    match seat {
+        Seat::Taken(judge) => judge.pair.next().await,
+        Seat::Empty { .. } => std::future::pending().await,
+    }
+}
+
+/// Starts a judge, waits until it says whether it can judge, and ends it.
+pub(crate) async fn rehearse(program: &Program) -> io::Result<Result<(), Failed>> {
+    let (mut child, mut pair) = spawn(program, 0)?;
+    let found = loop {
+        match pair.next().await {
+            Ok(FromJudge::Beat | FromJudge::Answered { .. }) => {}
+            Ok(FromJudge::Ready { .. }) => break Ok(()),
+            Ok(FromJudge::Failed { exit, text }) => break Err(Failed { exit, text }),
+            Err(error) => break Err(Failed { exit: 1, text: format!("the judge ended: {error}") }),
+        }
+    };
+    child.kill().await?;
+    Ok(found)
+}
+
+/// Starts a judge from the file that is there now, and every second time after failures from this process's own
+/// image: a file of an upgrade that cannot judge here closes nothing.
+fn spawn(program: &Program, failures: u32) -> io::Result<(Child, Pair)> {
+    let (ours, theirs) = StdStream::pair()?;
+    let sockets: Vec<_> = program.sockets.iter().map(|(what, socket)| (*what, socket.as_fd())).collect();
+    hand_over(&ours, &sockets)?;
+    let theirs = OwnedFd::from(theirs);
+    let start = |path: &Path| {
+        let mut command = Command::new(path);
+        command.arg0("palisade-firewall").arg("--judge").args(&program.args);
+        command.stdin(Stdio::from(theirs.try_clone()?)).stdout(Stdio::null());
+        // What a supervisor tells the holder is not meant for its child.
+        for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+            command.env_remove(name);
+        }
+        command.spawn()
+    };
+    let own = Path::new(OWN_IMAGE);
+    let child = if failures % 2 == 1 { start(own)? } else { start(&program.path).or_else(|_| start(own))? };
+    Ok((child, Pair::new(ours, Vec::new())?))
+}

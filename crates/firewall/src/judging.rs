@@ -1,0 +1,222 @@
+//! The judge's process: hears questions over its standard input, which is one end of a pair of sockets, and answers
+//! them one after another. Signs of life do not wait behind a question.
+//!
+//! It also keeps the listening sockets open. When the holder is gone, or silent, it becomes the holder.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_host::environment::Environment;
+use palisade_host::peer::Peer;
+use palisade_host::state::Locations;
+use palisade_host::{context, files};
+use palisade_pipeline::calls::CallLog;
+use palisade_pm2::locate::{Location, Origin};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::caller::Caller;
+use crate::guard::Guard;
+use crate::holder::{BEAT, SILENT_BEATS};
+use crate::judge::strictest;
+use crate::message::{FromJudge, Question, ToJudge};
+use crate::options::Options;
+use crate::pair::{Pair, PairError, taken};
+use crate::renewal::Sockets;
+use crate::serve::{Error, homes};
+use crate::view::View;
+
+/// Questions that wait for the guard. The holder has at most one of each connection under way.
+const QUEUE: usize = 1024;
+/// Callers that are remembered: one per connection that asked.
+const MOST_CALLERS: usize = 512;
+/// How long a last record may take, and a holder to end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a judge ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The holder said so, or this judge cannot judge and has said why.
+    Done,
+    /// The holder is gone: its sockets.
+    Orphaned(Sockets),
+}
+
+/// Judges until the holder says that it is over, or is gone.
+///
+/// # Errors
+/// Standard input is no pair of a holder.
+pub async fn run(options: &Options) -> Result<Ended, Error> {
+    let stream = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (sockets, rest) = match taken(&stream) {
+        Ok(taken) => taken,
+        Err(error @ PairError::Version(_)) => {
+            let mut pair = Pair::new(stream, Vec::new())?;
+            pair.send(&FromJudge::Failed { exit: 1, text: error.to_string() });
+            pair.flush().await?;
+            return Ok(Ended::Done);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let holder = Holding::of_parent();
+    let mut pair = Pair::new(stream, rest)?;
+    let (questions, asked) = mpsc::channel(QUEUE);
+    let (answers, mut said) = mpsc::channel(QUEUE);
+    let mut guards = JoinSet::new();
+    guards.spawn(answer_all(options.clone(), asked, answers));
+    let is_over = converse(&mut pair, &questions, &mut said).await?;
+    drop(questions);
+    // What was counted is written; what hangs at that is cut off.
+    drop(timeout(END_WITHIN, async { while guards.join_next().await.is_some() {} }).await);
+    guards.shutdown().await;
+    if is_over {
+        return Ok(Ended::Done);
+    }
+    holder.end();
+    Ok(Ended::Orphaned(Sockets(sockets)))
+}
+
+/// Moves messages until it is over (`true`), or the holder is gone (`false`).
+async fn converse(
+    pair: &mut Pair,
+    questions: &mpsc::Sender<ToJudge>,
+    said: &mut mpsc::Receiver<FromJudge>,
+) -> Result<bool, Error> {
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A signal for the whole group is meant for the holder, which then says what to do.
+    let (mut terminated, mut interrupted, mut hung_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let mut silent = 0;
+    loop {
+        tokio::select! {
+            heard = pair.next::<ToJudge>() => {
+                silent = 0;
+                match heard {
+                    Ok(ToJudge::End) => return Ok(true),
+                    Ok(ToJudge::Beat) => {}
+                    // What there is no room for is answered by the holder.
+                    Ok(asked) => drop(questions.try_send(asked)),
+                    Err(_) => return Ok(false),
+                }
+            }
+            answer = said.recv() => match answer {
+                Some(answer) => pair.send(&answer),
+                None => {
+                    pair.flush().await?;
+                    return Ok(true);
+                }
+            },
+            _ = beat.tick() => {
+                silent += 1;
+                if silent > SILENT_BEATS {
+                    return Ok(false);
+                }
+                pair.send(&FromJudge::Beat);
+            }
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+            _ = hung_up.recv() => {}
+        }
+    }
+}
+
+/// Opens what judging needs, says so, and answers questions until there are none.
+async fn answer_all(
+    options: Options,
+    mut questions: mpsc::Receiver<ToJudge>,
+    answers: mpsc::Sender<FromJudge>,
+) {
+    let opened = spawn_blocking(move || open(&options)).await;
+    let mut guard = match opened {
+        Ok(Ok(guard)) => guard,
+        Ok(Err(error)) => {
+            let failed = FromJudge::Failed { exit: error.exit().number(), text: error.told() };
+            // Where the holder is gone nobody needs to know.
+            return drop(answers.send(failed).await);
+        }
+        Err(error) => {
+            let failed = FromJudge::Failed { exit: 1, text: error.to_string() };
+            return drop(answers.send(failed).await);
+        }
+    };
+    let mut callers = BTreeMap::new();
+    drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
+    while let Some(question) = questions.recv().await {
+        match question {
+            ToJudge::Asked { id, connection, client, question } => {
+                let caller = caller_of(&mut callers, connection, &client);
+                let answer = match question {
+                    Question::Call { method, kind } => guard.answer(&caller, &method, &kind).await,
+                    Question::Bad { why } => guard.note_bad_call(&caller, &why).await,
+                };
+                drop(answers.send(FromJudge::Answered { id, answer }).await);
+            }
+            ToJudge::Gone { connection } => drop(callers.remove(&connection)),
+            ToJudge::Gap(gap) => {
+                if let Ok(actor) = context::observe(&Environment::default()) {
+                    guard.note_gap(actor, gap).await;
+                }
+            }
+            ToJudge::Beat | ToJudge::End => {}
+        }
+    }
+    guard.end().await;
+}
+
+/// The caller at the other end of a connection, as it is now: one that went to another folder is looked at again.
+fn caller_of(callers: &mut BTreeMap<u64, Arc<Caller>>, connection: u64, client: &Peer) -> Arc<Caller> {
+    if let Some(caller) = callers.get(&connection).filter(|caller| caller.is_current()) {
+        return Arc::clone(caller);
+    }
+    if callers.len() >= MOST_CALLERS {
+        callers.pop_first();
+    }
+    let caller = Arc::new(Caller::of(client));
+    callers.insert(connection, Arc::clone(&caller));
+    caller
+}
+
+fn open(options: &Options) -> Result<Guard, Error> {
+    let environment = Environment::of_this_process();
+    let uid = rustix::process::geteuid().as_raw();
+    let locations = Locations::default();
+    let host = palisade_config::load(&locations.policy_path(&environment, uid)?)?;
+    let state = locations.state(&environment, uid)?;
+    files::private_folder(state.root())?;
+    let window = host.policy().limits.window;
+    let log = CallLog::open(state.clone(), host.reference().clone(), window)?;
+    let socket = options.private_rpc.clone();
+    let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
+    let view = View::new(location, homes(&environment))?;
+    Ok(Guard::new(host.into_policy(), state, view, log))
+}
+
+/// The process that holds the connections: this one's parent.
+struct Holding {
+    pidfd: Option<OwnedFd>,
+}
+
+impl Holding {
+    fn of_parent() -> Self {
+        let open = |parent: Pid| pidfd_open(parent, PidfdFlags::empty()).ok();
+        Self { pidfd: getppid().and_then(open) }
+    }
+
+    /// Makes sure that it is gone before another one takes its place. One that lives has stopped working.
+    fn end(&self) {
+        let Some(pidfd) = &self.pidfd else { return };
+        // It may have ended meanwhile, which is as good.
+        pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
+        let within = Timespec::try_from(END_WITHIN).ok();
+        poll(&mut [PollFd::new(pidfd, PollFlags::IN)], within.as_ref()).unwrap_or_default();
+    }
+}

@@ -1,0 +1,213 @@
+//! A judge that dies or freezes, a holder that does, and both being replaced: clients are answered, one daemon
+//! serves the home, and nothing foreign is touched.
+
+use std::io::Write as _;
+
+use palisade_core::Record;
+use palisade_core::record::{Event, Gap};
+use palisade_journal::Reader;
+use palisade_pm2::guarded::Guarded;
+use palisade_pm2::wire::Decoder;
+use palisade_testkit::{eventually, process};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, ask, call, frame, reply};
+use crate::bypass::Open;
+
+fn one(pids: &[u32]) -> Option<u32> {
+    match pids {
+        [pid] => Some(*pid),
+        _ => None,
+    }
+}
+
+fn judge(bed: &Bed) -> u32 {
+    eventually("one judge", || one(&bed.judges()))
+}
+
+fn holder(bed: &Bed) -> u32 {
+    eventually("one holder", || one(&bed.holders()))
+}
+
+/// Waits for a judge that is not `old`, and that judges.
+fn next_judge(bed: &Bed, old: u32) -> u32 {
+    let new = eventually("another judge", || one(&bed.judges()).filter(|pid| *pid != old));
+    eventually("it judges", || {
+        let answer = ask(bed, &call("resetMetaProcessId", &json!([0])));
+        let text = answer["error"].as_str().unwrap_or_default();
+        (!text.contains("PAL-411")).then_some(())
+    });
+    new
+}
+
+fn gaps(bed: &Bed) -> Vec<Gap> {
+    let records = Reader::open(&bed.folder.join("state/palisade/journal")).into_iter().flatten();
+    let gap = |record: Record| match record.event {
+        Event::Gap(gap) => Some(gap),
+        _ => None,
+    };
+    records.filter_map(|entry| gap(entry.unwrap().record().unwrap())).collect()
+}
+
+fn pong(answer: &Value) -> bool {
+    answer["args"][0]["msg"] == "pong"
+}
+
+#[test]
+fn a_killed_judge_is_replaced_and_its_end_drops_no_connection() {
+    let bed = Bed::new("enforce");
+    let (first, before) = (judge(&bed), (bed.pm2.daemon_pid(), bed.running()));
+    let (mut stream, mut decoder) = (bed.socket(), Decoder::new());
+    stream.write_all(&frame(&call("ping", &json!([{}])), "1:0")).unwrap();
+    assert!(pong(&reply(&mut stream, &mut decoder).unwrap().0));
+
+    process::kill(first);
+    // A change that is asked for meanwhile waits for the next judge, who knows the rules.
+    stream.write_all(&frame(&call("deleteProcessId", &json!([0])), "1:1")).unwrap();
+    stream.write_all(&frame(&call("ping", &json!([{}])), "1:2")).unwrap();
+    let (json, _) = reply(&mut stream, &mut decoder).unwrap();
+    assert!(json["error"].as_str().unwrap().contains("PAL-401"), "{json}");
+    assert!(pong(&reply(&mut stream, &mut decoder).unwrap().0));
+
+    assert_ne!(next_judge(&bed, first), first);
+    assert_eq!((bed.pm2.daemon_pid(), bed.running()), before);
+    eventually("the gap is on record", || (!gaps(&bed).is_empty()).then_some(()));
+}
+
+#[test]
+fn a_frozen_judge_is_killed_and_the_calls_it_owed_are_judged_by_the_next() {
+    let bed = Bed::new("enforce");
+    let (first, before) = (judge(&bed), (bed.pm2.daemon_pid(), bed.running()));
+    process::freeze(first);
+    // Reads do not wait for it.
+    assert!(pong(&ask(&bed, &call("ping", &json!([{}])))));
+    let answer = ask(&bed, &call("deleteProcessId", &json!([0])));
+    assert!(answer["error"].as_str().unwrap().contains("PAL-401"), "{answer}");
+    assert!(!process::is_running(first));
+    assert_eq!((bed.pm2.daemon_pid(), bed.running()), before);
+    assert!(gaps(&bed)[0].reason.contains("silent"), "{:?}", gaps(&bed));
+}
+
+#[test]
+fn without_any_judge_a_bypass_passes_changes_in_enforce() {
+    let bed = Bed::new("enforce");
+    without_policy(&bed);
+    let own = bed.app_folder("flyer-crawler-api");
+    assert_eq!(bed.pm2_in(&own, &["delete", "projectium-site"]).exit, Some(1));
+    let open = Open::of(&bed);
+    let ran = bed.pm2_in(&own, &["delete", "projectium-site"]);
+    drop(open);
+    assert_eq!((ran.exit, bed.running().len()), (Some(0), 7), "{}", ran.text);
+    assert_eq!(bed.pm2_in(&own, &["delete", "stock-alert"]).exit, Some(1));
+}
+
+/// Makes every further judge fail: there is no policy that it could read.
+fn without_policy(bed: &Bed) {
+    std::fs::remove_file(bed.folder.join("config/palisade/palisade.toml")).unwrap();
+    process::kill(judge(bed));
+    eventually("the holder answers by itself", || {
+        let answer = ask(bed, &call("getMonitorData", &json!([{}])));
+        assert!(answer["args"].is_array(), "{answer}");
+        bed.judges().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn without_any_judge_lists_work_and_changes_are_refused_in_enforce() {
+    let bed = Bed::new("enforce");
+    let before = (bed.pm2.daemon_pid(), bed.running());
+    without_policy(&bed);
+    let own = bed.app_folder("flyer-crawler-api");
+    assert_eq!(bed.pm2_in(&own, &["list"]).exit, Some(0));
+    let ran = bed.pm2_in(&own, &["delete", "flyer-crawler-api"]);
+    assert!(ran.exit == Some(1) && ran.text.contains("PAL-411"), "{}", ran.text);
+    let file = bed.ecosystem_of("new.json", &["flyer-crawler-new"]);
+    for command in [&["start", file.as_str()][..], &["delete", "all"], &["kill"], &["update"], &["resurrect"]]
+    {
+        let ran = bed.pm2_in(&own, command);
+        let found = (bed.pm2.daemon_pid(), bed.running());
+        assert_eq!(found, before, "{command:?} {}", ran.text);
+    }
+    assert_eq!(bed.pm2.daemons().len(), 1);
+}
+
+#[test]
+fn without_any_judge_everything_well_formed_passes_in_observe_and_is_counted() {
+    let bed = Bed::new("observe");
+    let before = bed.running();
+    let policy = std::fs::read_to_string(bed.folder.join("config/palisade/palisade.toml")).unwrap();
+    without_policy(&bed);
+    let nowhere = bed.nowhere();
+    assert_eq!(bed.pm2_in(&nowhere, &["list"]).exit, Some(0));
+    let ran = bed.pm2_in(&nowhere, &["delete", "projectium-site"]);
+    assert_eq!(ran.exit, Some(0), "{}", ran.text);
+    let answer = ask(&bed, &call("deleteProcessId", &json!([[3]])));
+    assert!(answer["error"].as_str().unwrap().contains("PAL-405"), "{answer}");
+    let kept: Vec<_> = before.into_iter().filter(|(name, _)| name != "projectium-site").collect();
+    assert_eq!(bed.running(), kept);
+    bed.folder.write("config/palisade/palisade.toml", &policy);
+    let gap = eventually("the gap is on record", || gaps(&bed).pop().filter(|gap| gap.passed > 0));
+    assert_eq!((gap.refused, gap.from <= gap.to), (0, true), "{gap:?}");
+}
+
+#[test]
+fn a_killed_holder_is_replaced_by_its_judge_on_the_same_sockets() {
+    let bed = Bed::new("enforce");
+    let (first, old) = (holder(&bed), judge(&bed));
+    let before = (bed.pm2.daemon_pid(), bed.running());
+    let note = || Guarded::read(bed.pm2.home()).unwrap();
+    let first_note = note();
+    assert_eq!((first_note.pid, &first_note.private_rpc), (first, &bed.private("rpc.sock")));
+    process::kill(first);
+    // Whoever connects from here on waits in the kernel's queue, and is answered.
+    let nowhere = bed.nowhere();
+    let ran = bed.pm2_in(&nowhere, &["list"]);
+    assert_eq!((ran.exit, bed.pm2.daemons().len()), (Some(0), 1), "{}", ran.text);
+    assert_eq!((holder(&bed), note().pid), (old, old), "the judge became the holder");
+    let ran = bed.pm2_in(&nowhere, &["delete", "all"]);
+    assert_eq!(
+        (ran.exit, bed.pm2.daemon_pid(), bed.running()),
+        (Some(1), before.0, before.1),
+        "{}",
+        ran.text
+    );
+    assert_ne!(judge(&bed), old);
+}
+
+#[test]
+fn a_frozen_holder_is_replaced_too() {
+    let bed = Bed::new("enforce");
+    let (first, old) = (holder(&bed), judge(&bed));
+    let before = (bed.pm2.daemon_pid(), bed.running());
+    process::freeze(first);
+    let ran = bed.pm2_in(&bed.nowhere(), &["delete", "all"]);
+    assert_eq!(
+        (ran.exit, bed.pm2.daemon_pid(), bed.running()),
+        (Some(1), before.0, before.1),
+        "{}",
+        ran.text
+    );
+    assert!(!process::is_running(first));
+    assert_eq!((holder(&bed), bed.pm2.daemons().len()), (old, 1));
+}
+
+#[test]
+fn a_hangup_runs_the_firewall_anew_on_the_same_sockets() {
+    let mut bed = Bed::new("enforce");
+    let (first, old) = (holder(&bed), judge(&bed));
+    let before = (bed.pm2.daemon_pid(), bed.running());
+    process::hang_up(first);
+    next_judge(&bed, old);
+    assert_eq!(holder(&bed), first, "the process is the same, the program new");
+    let ran = bed.pm2_in(&bed.nowhere(), &["delete", "all"]);
+    assert_eq!(
+        (ran.exit, bed.pm2.daemon_pid(), bed.running()),
+        (Some(1), before.0, before.1),
+        "{}",
+        ran.text
+    );
+    assert_eq!(bed.end_firewall(), Some(0));
+    assert!(!bed.pm2.rpc_socket().exists());
+    assert_eq!(Guarded::read(bed.pm2.home()), None);
+    eventually("no judge is left", || bed.judges().is_empty().then_some(()));
+}
