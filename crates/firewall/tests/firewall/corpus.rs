@@ -233,7 +233,7 @@ fn a_deployment_by_the_user_that_the_policy_names_meets_no_refusal_and_reaches_n
     are_as_documented(&bed, &[deployment]);
     let before = bed.running();
     let refused = |uid: u32, place: &str, name: &str| {
-        let command = as_user(uid, &format!("pm2 delete {name}"));
+        let command = as_user(uid, &format!("node \"$PM2\" delete {name}"));
         let command = command.replace("FOLDER", &bed.folder.path().display().to_string());
         bed.script_in(&bed.folder.join(place), &command)
     };

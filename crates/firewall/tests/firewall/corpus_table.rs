@@ -205,7 +205,7 @@ pub(crate) const UNDER_PALISADE: &[Deployment; 2] = &[
     of_shop(
         "palisade deploy, from anywhere",
         "FOLDER/opt",
-        "set -e\npm2 delete shop-api\npm2 start FOLDER/srv/shop/current/server.js --name shop-api\n\
+        "set -e\npm2 delete shop-api\npm2 start FOLDER/srv/shop/current/server.js --name shop-api --cwd FOLDER/srv/shop/current\n\
          pm2 reload shop-web\n",
     ),
     of_shop("a registered job, from anywhere", "FOLDER/opt", "pm2 restart shop-api\n"),

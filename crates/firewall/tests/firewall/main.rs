@@ -21,3 +21,4 @@ mod session;
 mod stale;
 mod table;
 mod values;
+mod variants;
