@@ -3,6 +3,7 @@
 pub(crate) mod bypass;
 pub(crate) mod ci;
 pub(crate) mod database;
+pub(crate) mod guard_table;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Look at a PostgreSQL database.
     #[command(subcommand)]
     Db(database::DbCommand),
+    /// Put guards in front of resources, and look what they saw.
+    #[command(subcommand)]
+    Guard(guard_table::GuardCommand),
     /// Run a deployment command while holding the lease of its app and environment.
     Deploy(DeployArgs),
     /// Show who holds which lease.

@@ -68,6 +68,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             return block_on(command::deploy::deploy(&Session::open()?, output, args));
         }
         Command::Db(args) => block_on(command::db::db(output, args))?,
+        Command::Guard(args) => block_on(command::guard_table::guard(output, args))?,
         Command::Init(args) => block_on(command::policy::init(&Session::open()?, output, args))?,
         Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, args))?,
         Command::Ci(args) => command::ci::run(&Session::open()?, output, args)?,

@@ -86,8 +86,32 @@ codes! {
     /// Somebody else holds the lease.
     LeaseHeld = 201, "another deployment holds the lease";
 
+    /// A running job is left while its heartbeat is not old enough.
+    BeatNotOld = 301, "a running job may not be taken: its heartbeat is not old enough";
+    /// Too many running jobs within the window.
+    TableBudget = 302, "too many running jobs left their state within the window";
+    /// A table with running jobs would be truncated.
+    RunningTruncated = 303, "a table with running jobs may not be truncated";
+    /// A heartbeat was set back.
+    BeatSetBack = 304, "a heartbeat may not be set back";
+    /// A heartbeat lies in the future.
+    BeatInFuture = 305, "a heartbeat lies in the future";
+    /// The key of a running job would change.
+    RunningKeyChanged = 306, "the key of a running job may not change";
+    /// The guard cannot read a column that it needs.
+    GuardUnreadable = 307, "the guard cannot read a column that it needs";
     /// Another database answered.
     OtherDatabase = 311, "another database answered than the one that was expected";
+    /// The table cannot be guarded.
+    TableUnfit = 312, "the table cannot be guarded this way";
+    /// The role may not do that.
+    RoleUnfit = 313, "the role may not install or change this guard";
+    /// The table is busy.
+    TableBusy = 314, "the table is too busy to change its guard";
+    /// No such guard.
+    GuardMissing = 315, "the table has no guard";
+    /// A guard is not what was installed.
+    GuardDamaged = 316, "a guard is missing, disabled or changed";
 
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";

@@ -120,9 +120,10 @@ impl Postgres {
     /// # Panics
     /// If it cannot be dumped.
     #[must_use]
-    pub fn dump(&self, database: &str) -> String {
+    pub fn dump_as(&self, role: &str, database: &str) -> String {
         let mut dump = Command::new(parts::server(self.version, "pg_dump"));
-        let ran = dump.args(["--schema-only", "--restrict-key=palisade"]).arg(self.admin(database)).output();
+        let ran =
+            dump.args(["--schema-only", "--restrict-key=palisade"]).arg(self.url(role, database)).output();
         let ran = ran.expect("pg_dump can be started");
         assert!(ran.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8_lossy(&ran.stdout).into_owned()

@@ -67,3 +67,79 @@ fn another_database_than_the_expected_one_ends_with_exit_3() {
     let said = ask(&["env:COPY", "--expect", &id]).ends(Exit::Refused);
     assert!(said.stderr.contains("PAL-311") && said.stdout.is_empty(), "{}{}", said.stdout, said.stderr);
 }
+
+/// The incident's table with a silent job in it, and the words that guard it.
+fn jobs_table(server: &Postgres) -> Vec<&'static str> {
+    server.sql("postgres", "CREATE DATABASE jobs");
+    server.sql(
+        "jobs",
+        "CREATE TYPE job_status AS ENUM ('queued', 'running', 'completed', 'failed', 'cancelled'); \
+         CREATE TABLE backfill_jobs (id int PRIMARY KEY, status job_status, heartbeat_at timestamptz, error text); \
+         INSERT INTO backfill_jobs VALUES (1, 'running', now() - interval '12 minutes', NULL)",
+    );
+    let words =
+        "guard install table public.backfill_jobs --status status --running running --heartbeat heartbeat_at";
+    let more = "--done completed --own queued,failed";
+    words.split(' ').chain(more.split(' ')).collect()
+}
+
+#[test]
+fn a_guard_is_installed_listed_reported_verified_and_removed_from_the_command_line() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    let install = jobs_table(&server);
+    let url = server.admin("jobs");
+    let run = |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], words);
+    let table = "public.backfill_jobs";
+    run(&["guard", "report", "table", table]).ends(Exit::Failure);
+    run(&["guard", "remove", "table", table]).ends(Exit::Failure);
+    let proposed = run(&["guard", "install", "table", table, "--inspect"]).ends(Exit::Done);
+    assert!(proposed.stdout.contains(&install.join(" ")), "{}", proposed.stdout);
+    let shown = run(&[&install[..], &["--dry-run"]].concat()).ends(Exit::Done).stdout;
+    assert_eq!(
+        server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"),
+        "t",
+        "a dry run writes nothing"
+    );
+    run(&install).ends(Exit::Done);
+    let guards = run(&["guard", "list", "table", "--json"]).ends(Exit::Done).json();
+    assert_eq!(guards[0]["rules"]["mode"], "observe");
+    let reaper = "UPDATE backfill_jobs SET status = 'cancelled' WHERE id = 1";
+    server.sql("jobs", &format!("BEGIN; {reaper}; ROLLBACK"));
+    run(&["guard", "mode", "table", table, "enforce"]).ends(Exit::Done);
+    server.as_role("postgres", "jobs", reaper).fails("PL301");
+    let report = run(&["guard", "report", "table"]).ends(Exit::Done);
+    assert!(report.stdout.contains("refused:  1 in this database"), "{}", report.stdout);
+    run(&["guard", "verify", "table"]).ends(Exit::Done);
+    server.sql("jobs", "ALTER TABLE backfill_jobs DISABLE TRIGGER palisade_rows");
+    let damaged = run(&["guard", "verify", "table"]).ends(Exit::VerificationFailed);
+    assert!(damaged.stdout.contains("PAL-316"), "{}", damaged.stdout);
+    run(&["guard", "remove", "table", table]).ends(Exit::Done);
+    assert_eq!(server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"), "t");
+    assert_eq!(server.sql("jobs", "SELECT to_regrole('palisade_owner') IS NULL"), "t");
+    // What a dry run shows is what installs.
+    server.sql("jobs", &shown);
+    run(&["guard", "verify", "table"]).ends(Exit::Done);
+}
+
+#[test]
+fn wrong_words_for_a_guard_are_told_before_a_database_is_written() {
+    let (home, server) = (Scratch::new(), Postgres::start("18"));
+    let install = jobs_table(&server);
+    let url = server.admin("jobs");
+    let run =
+        |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], &[&install[..], words].concat());
+    for words in [
+        &["--quiet-after", "30s"][..],
+        &["--min-age", "1m"],
+        &["--budget", "3"],
+        &["--user-mark", "error"],
+        &["--reason", "^x"],
+        &["--reason", "(", "--reason-column", "error"],
+        &["--running", ""],
+    ] {
+        run(words).ends(Exit::Usage);
+    }
+    run(&["--done", "finished"]).ends(Exit::Failure);
+    run(&["--expect", "1/2"]).ends(Exit::Refused);
+    assert_eq!(server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"), "t");
+}

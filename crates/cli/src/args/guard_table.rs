@@ -1,0 +1,200 @@
+//! The words of `palisade guard ... table`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use palisade_dbguard::{Budget, Mode};
+
+use super::database::DatabaseArgs;
+
+/// What stands in front of which resource. Each verb takes the kind of resource next.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// Put a guard in front of a resource, or change its rules.
+    #[command(subcommand)]
+    Install(InstallCommand),
+    /// Take a guard away and leave the resource as it was.
+    #[command(subcommand)]
+    Remove(RemoveCommand),
+    /// Let a guard refuse, or only record.
+    #[command(subcommand)]
+    Mode(ModeCommand),
+    /// List guards with their rules.
+    #[command(subcommand)]
+    List(ListCommand),
+    /// Show what guards saw: findings, what passed, refusals.
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// Look whether guards still are what was installed.
+    #[command(subcommand)]
+    Verify(VerifyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InstallCommand {
+    /// A table of jobs in PostgreSQL.
+    Table(Box<InstallTable>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoveCommand {
+    /// A table of jobs in PostgreSQL.
+    Table(RemoveTable),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModeCommand {
+    /// A table of jobs in PostgreSQL.
+    Table(ModeTable),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListCommand {
+    /// Tables of jobs in PostgreSQL.
+    Table(DatabaseArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// Tables of jobs in PostgreSQL.
+    Table(ReportTable),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VerifyCommand {
+    /// Tables of jobs in PostgreSQL.
+    Table(DatabaseArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade guard install table public.backfill_jobs --inspect
+  palisade guard install table public.backfill_jobs --status status --running running \\
+      --heartbeat heartbeat_at --done completed --own failed,queued --mode observe
+  palisade guard install table public.backfill_jobs ... --dry-run    the whole SQL, for a DBA")]
+pub(crate) struct InstallTable {
+    /// The table, as SQL writes it.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// The column of states.
+    #[arg(long, value_name = "COLUMN", required_unless_present = "inspect")]
+    pub(crate) status: Option<String>,
+    /// States in which a job runs.
+    #[arg(long, value_name = "STATES", value_delimiter = ',', required_unless_present = "inspect")]
+    pub(crate) running: Vec<String>,
+    /// The column of the last heartbeat, a timestamp.
+    #[arg(long, value_name = "COLUMN", required_unless_present = "inspect")]
+    pub(crate) heartbeat: Option<String>,
+    /// What identifies a job [default: the primary key].
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) key: Vec<String>,
+    /// States into which a job may always go; DELETE is the row's deletion.
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    pub(crate) done: Vec<String>,
+    /// States into which a worker puts its own job while it beats; they need no budget.
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    pub(crate) own: Vec<String>,
+    /// The column that says why a job ended.
+    #[arg(long, value_name = "COLUMN", requires = "reason")]
+    pub(crate) reason_column: Option<String>,
+    /// What the reason of somebody who may take a silent job looks like.
+    #[arg(long, value_name = "REGEX", requires = "reason_column")]
+    pub(crate) reason: Option<String>,
+    /// What a user's cancel leaves in which column.
+    #[arg(long, value_name = "COLUMN=REGEX", value_parser = mark)]
+    pub(crate) user_mark: Option<(String, String)>,
+    /// From this silence on a job may be taken by anybody.
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = humantime::parse_duration)]
+    pub(crate) min_age: Duration,
+    /// Up to this silence a job counts as alive: three beats, and at least 2m.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(crate) quiet_after: Duration,
+    /// How far a heartbeat may be set back or lie in the future.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) clock_skew: Duration,
+    /// How many exits that only look right may happen within what time.
+    #[arg(long, value_name = "N/TIME", default_value = "3/10m", value_parser = budget)]
+    pub(crate) budget: Budget,
+    /// Refuse what breaks a rule, or only record it.
+    #[arg(long, value_enum, default_value_t = ModeName::Observe)]
+    pub(crate) mode: ModeName,
+    /// Propose columns and rules from the catalogue, and change nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) inspect: bool,
+    /// Print the whole SQL, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Observe or enforce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// What breaks a rule passes and is recorded.
+    Observe,
+    /// What breaks a rule is refused.
+    Enforce,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Observe => Self::Observe,
+            ModeName::Enforce => Self::Enforce,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveTable {
+    /// The table, as SQL writes it.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Keep what the guard recorded, in the schema palisade.
+    #[arg(long)]
+    pub(crate) keep_history: bool,
+    /// Print the whole SQL, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModeTable {
+    /// The table, as SQL writes it.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Refuse what breaks a rule, or only record it.
+    #[arg(value_enum)]
+    pub(crate) mode: ModeName,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportTable {
+    /// The table, as SQL writes it [default: every guarded table].
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// How far back.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub(crate) since: Duration,
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    let form = || "write it as N/TIME, such as 3/10m".to_owned();
+    let (jobs, window) = text.split_once('/').ok_or_else(form)?;
+    let window = humantime::parse_duration(window).map_err(|error| error.to_string())?;
+    Ok(Budget { jobs: jobs.parse().map_err(|_| form())?, window })
+}
+
+fn mark(text: &str) -> Result<(String, String), String> {
+    let (column, pattern) =
+        text.split_once('=').ok_or("write it as COLUMN=REGEX, such as cancelled_by=^user:")?;
+    Ok((column.to_owned(), pattern.to_owned()))
+}

@@ -1,0 +1,292 @@
+//! `palisade guard ... table`: the guard inside PostgreSQL.
+
+use std::time::Duration;
+
+use palisade_core::text::Shown;
+use palisade_core::{Code, Exit};
+use palisade_dbguard::script::{self, Columns, Named};
+use palisade_dbguard::{
+    Installed, Mode, Patience, Report, Rules, Table, inspect, installed, report, run, verify,
+};
+use palisade_postgres::Session;
+use serde_json::json;
+
+use crate::args::database::DatabaseArgs;
+use crate::args::guard_table::{
+    GuardCommand, InstallCommand, InstallTable, ListCommand, ModeCommand, ModeTable, RemoveCommand,
+    RemoveTable, ReportCommand, ReportTable, VerifyCommand,
+};
+use crate::command::db::reach;
+use crate::failure::Failure;
+use crate::output::{BAD, GOOD, Output, STRONG, styled};
+use crate::render::table;
+
+pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit, Failure> {
+    match command {
+        GuardCommand::Install(InstallCommand::Table(args)) => install(output, args).await,
+        GuardCommand::Remove(RemoveCommand::Table(args)) => remove(output, args).await,
+        GuardCommand::Mode(ModeCommand::Table(args)) => mode(output, args).await,
+        GuardCommand::List(ListCommand::Table(database)) => list(output, database).await,
+        GuardCommand::Report(ReportCommand::Table(args)) => show_report(output, args).await,
+        GuardCommand::Verify(VerifyCommand::Table(database)) => check(output, database).await,
+    }
+}
+
+async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
+    let (session, identity) = reach(output, None, &args.database).await?;
+    let found = Table::find(&session, &args.table).await?;
+    let (Some(status), Some(beat), false) = (&args.status, &args.heartbeat, args.inspect) else {
+        return propose(output, &found);
+    };
+    let rules = rules(args);
+    rules.check()?;
+    let named = Named {
+        status: status.clone(),
+        beat: beat.clone(),
+        key: args.key.clone(),
+        reason: args.reason_column.clone(),
+        mark: args.user_mark.as_ref().map(|(column, _)| column.clone()),
+    };
+    let columns = Columns::of(&found, &named, &rules)?;
+    rules.check_patterns(&session).await?;
+    let patience = Patience::default();
+    let sql = script::install(&found, &columns, &rules, patience.lock_timeout);
+    if args.dry_run {
+        output.document(&json!({ "database": identity.id, "table": found.shown(), "sql": sql }))?;
+        output.data(sql.trim_end())?;
+        return Ok(Exit::Done);
+    }
+    let attempts = run(&session, &found.shown(), "install the guard", &sql, patience).await?;
+    output.document(&json!({
+        "result": "installed", "database": identity.id, "table": found.shown(), "mode": rules.mode,
+        "attempts": attempts, "owner": found.owner,
+    }))?;
+    let done = if found.guarded { "changed" } else { "installed" };
+    let name = found.shown();
+    output.data(format!(
+        "{} the guard of {} is {done}, in mode {}",
+        styled(GOOD, "ok:"),
+        Shown(&name),
+        rules.mode
+    ))?;
+    if !found.superuser {
+        output.talk(format!(
+            "the guard belongs to {}: whoever logs in as that role can take it away",
+            Shown(&identity.role.name)
+        ));
+    }
+    if rules.mode == Mode::Observe {
+        output
+            .talk(format!("next: palisade guard report table {name}, then guard mode table {name} enforce"));
+    }
+    Ok(Exit::Done)
+}
+
+fn rules(args: &InstallTable) -> Rules {
+    Rules {
+        mode: args.mode.into(),
+        running: args.running.clone(),
+        done: args.done.clone(),
+        own: args.own.clone(),
+        min_age: args.min_age,
+        quiet_after: args.quiet_after,
+        clock_skew: args.clock_skew,
+        reason: args.reason.clone(),
+        mark: args.user_mark.as_ref().map(|(_, pattern)| pattern.clone()),
+        budget: args.budget,
+    }
+}
+
+/// What the catalogue suggests, as the command that would follow.
+fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
+    let proposal = inspect::inspect(found);
+    output.document(&json!({ "table": found, "proposal": proposal }))?;
+    if let Some(library) = proposal.library {
+        output.data(format!("{} looks like a table of {library}", Shown(&found.shown())))?;
+    }
+    let rows: Vec<_> = found
+        .columns
+        .iter()
+        .map(|column| vec![column.name.clone(), column.kind.clone(), column.labels.join(", ")])
+        .collect();
+    for line in table::columns(&["column", "type", "states"], &rows) {
+        output.data(line)?;
+    }
+    let one = |option: &str, value: Option<&String>| {
+        value.map(|value| format!(" {option} {value}")).unwrap_or_else(|| format!(" {option} ?"))
+    };
+    let many = |option: &str, list: &[String]| match list {
+        [] => String::new(),
+        list => format!(" {option} {}", list.join(",")),
+    };
+    let running = if proposal.running.is_empty() {
+        " --running ?".to_owned()
+    } else {
+        many("--running", &proposal.running)
+    };
+    output.data("")?;
+    output.data(format!(
+        "palisade guard install table {}{}{running}{}{}{}",
+        Shown(&found.shown()),
+        one("--status", proposal.status.as_ref()),
+        one("--heartbeat", proposal.heartbeat.as_ref()),
+        many("--done", &proposal.done),
+        many("--own", &proposal.own),
+    ))?;
+    for warning in &proposal.warnings {
+        output.talk(format!("look: {warning}"));
+    }
+    Ok(Exit::Done)
+}
+
+async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
+    let (session, _) = reach(output, None, &args.database).await?;
+    let guards = installed(&session).await?;
+    let found = Table::find(&session, &args.table).await?;
+    if !found.guarded {
+        return Err(palisade_dbguard::Error::Unguarded { table: args.table.clone() }.into());
+    }
+    let patience = Patience::default();
+    let sql = script::remove(&found, guards.len() == 1, args.keep_history, patience.lock_timeout);
+    if args.dry_run {
+        output.document(&json!({ "table": found.shown(), "sql": sql }))?;
+        output.data(sql.trim_end())?;
+        return Ok(Exit::Done);
+    }
+    let attempts = run(&session, &found.shown(), "remove the guard", &sql, patience).await?;
+    if found.superuser && guards.len() == 1 && !args.keep_history {
+        // Other databases of this server may still need the role; then the server keeps it.
+        drop(session.run("drop the guards' role", script::DROP_OWNER).await);
+    }
+    output.document(&json!({ "result": "removed", "table": found.shown(), "attempts": attempts }))?;
+    output.data(format!("{} the guard of {} is gone", styled(GOOD, "ok:"), Shown(&found.shown())))?;
+    Ok(Exit::Done)
+}
+
+async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
+    let (session, _) = reach(output, None, &args.database).await?;
+    let found = Table::find(&session, &args.table).await?;
+    if !found.guarded {
+        return Err(palisade_dbguard::Error::Unguarded { table: args.table.clone() }.into());
+    }
+    let mode = args.mode.into();
+    palisade_dbguard::mode(&session, found.id, mode).await?;
+    output.document(&json!({ "result": "changed", "table": found.shown(), "mode": mode }))?;
+    output.data(format!(
+        "{} the guard of {} is in mode {mode}",
+        styled(GOOD, "ok:"),
+        Shown(&found.shown())
+    ))?;
+    Ok(Exit::Done)
+}
+
+async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
+    let (session, _) = reach(output, None, database).await?;
+    let guards = installed(&session).await?;
+    output.document(&guards)?;
+    if guards.is_empty() {
+        output.talk("no table of this database is guarded");
+    }
+    let time = |duration: Duration| humantime::format_duration(duration).to_string();
+    let row = |guard: &Installed| {
+        let rules = &guard.rules;
+        vec![
+            guard.table.clone(),
+            rules.mode.to_string(),
+            rules.running.join(","),
+            rules.done.join(","),
+            rules.own.join(","),
+            time(rules.quiet_after),
+            time(rules.min_age),
+            format!("{}/{}", rules.budget.jobs, time(rules.budget.window)),
+            guard.installed_by.clone(),
+        ]
+    };
+    let rows: Vec<_> = guards.iter().map(row).collect();
+    let head = ["table", "mode", "running", "done", "own", "quiet after", "min age", "budget", "by"];
+    for line in table::columns(&head, &rows) {
+        output.data(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn show_report(output: Output, args: &ReportTable) -> Result<Exit, Failure> {
+    let (session, identity) = reach(output, None, &args.database).await?;
+    let mut guards = installed(&session).await?;
+    if let Some(name) = &args.table {
+        let found = Table::find(&session, name).await?;
+        guards.retain(|guard| found.guarded && guard.id == found.id);
+    }
+    if guards.is_empty() {
+        let table = args.table.clone().unwrap_or_else(|| format!("database {}", identity.database));
+        return Err(palisade_dbguard::Error::Unguarded { table }.into());
+    }
+    let mut document = Vec::new();
+    for guard in &guards {
+        let report = report(&session, guard, args.since, identity.role.reads_log).await?;
+        document.push(json!({ "table": guard.table, "mode": guard.rules.mode, "report": report }));
+        text(output, guard, &report)?;
+    }
+    output.document(&document)?;
+    Ok(Exit::Done)
+}
+
+fn text(output: Output, guard: &Installed, report: &Report) -> Result<(), Failure> {
+    output.data(format!("{}, mode {}", styled(STRONG, Shown(&guard.table)), guard.rules.mode))?;
+    let passed: Vec<_> = report.passed.iter().map(|(ground, jobs)| format!("{jobs} {ground}")).collect();
+    let passed = if passed.is_empty() { "none".to_owned() } else { passed.join(", ") };
+    output.data(format!("  passed:   {passed}"))?;
+    output.data(format!("  refused:  {} in this database; {}", report.refused, report.attribution))?;
+    if report.findings.is_empty() {
+        return output.data("  findings: none");
+    }
+    let row = |finding: &palisade_dbguard::Finding| {
+        vec![
+            format!("PAL-{}", finding.code),
+            finding.change.clone(),
+            finding.jobs.to_string(),
+            finding.app.clone(),
+            finding.role.clone(),
+            finding.address.clone(),
+            finding.last.clone(),
+            finding.statement.clone(),
+        ]
+    };
+    let rows: Vec<_> = report.findings.iter().map(row).collect();
+    let head = ["would be refused", "change", "jobs", "app (claimed)", "role", "from", "last", "statement"];
+    for line in table::columns(&head, &rows) {
+        output.data(format!("  {line}"))?;
+    }
+    Ok(())
+}
+
+async fn check(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
+    let (session, _): (Session, _) = reach(output, None, database).await?;
+    let guards = installed(&session).await?;
+    let damages = verify(&session, &guards).await?;
+    output
+        .document(&json!({ "guards": guards.len(), "damages": damages, "code": code(damages.is_empty()) }))?;
+    if damages.is_empty() {
+        output.data(format!(
+            "{} {} guarded tables, each as it was installed",
+            styled(GOOD, "ok:"),
+            guards.len()
+        ))?;
+        return Ok(Exit::Done);
+    }
+    for damage in &damages {
+        output.data(format!(
+            "{} [{}] {}: {}",
+            styled(BAD, "damaged:"),
+            Code::GuardDamaged,
+            Shown(&damage.table),
+            Shown(&damage.problem)
+        ))?;
+        output.data(format!("  fix: {}", Shown(&damage.fix)))?;
+    }
+    Ok(Exit::VerificationFailed)
+}
+
+fn code(sound: bool) -> Option<Code> {
+    (!sound).then_some(Code::GuardDamaged)
+}

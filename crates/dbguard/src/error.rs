@@ -1,0 +1,105 @@
+//! Why a guard could not be made, changed or read.
+
+use palisade_core::{Code, Exit};
+
+/// What went wrong. Nothing was changed, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules contradict themselves.
+    #[error("{problem}")]
+    Rules {
+        /// Which one, and why.
+        problem: String,
+    },
+    /// There is no such table, or it cannot be guarded.
+    #[error("{table} cannot be guarded this way: {problem}")]
+    Unfit {
+        /// As it was typed, or as the catalogue has it.
+        table: String,
+        /// Why.
+        problem: String,
+    },
+    /// The table is not guarded.
+    #[error("{table} has no guard")]
+    Unguarded {
+        /// As it was typed.
+        table: String,
+    },
+    /// The role may not do it.
+    #[error("this role may not do that: {problem}")]
+    Forbidden {
+        /// In the server's words.
+        problem: String,
+        /// The error itself.
+        #[source]
+        source: palisade_postgres::Error,
+    },
+    /// No moment was found at which the table could be locked.
+    #[error("{table} was in use at each of {attempts} attempts")]
+    Busy {
+        /// The table.
+        table: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// The last error.
+        #[source]
+        source: palisade_postgres::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(palisade_postgres::Error),
+}
+
+impl From<palisade_postgres::Error> for Error {
+    fn from(error: palisade_postgres::Error) -> Self {
+        if error.is_forbidden() {
+            Self::Forbidden { problem: error.to_string(), source: error }
+        } else {
+            Self::Database(error)
+        }
+    }
+}
+
+impl Error {
+    /// The code with a page about it, if it has one.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Rules { .. } => None,
+            Self::Unfit { .. } => Some(Code::TableUnfit),
+            Self::Unguarded { .. } => Some(Code::GuardMissing),
+            Self::Forbidden { .. } => Some(Code::RoleUnfit),
+            Self::Busy { .. } => Some(Code::TableBusy),
+            Self::Database(error) => error.code(),
+        }
+    }
+
+    /// The exit code of a command that ends with this.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Rules { .. } => Exit::Usage,
+            Self::Unfit { .. } | Self::Unguarded { .. } | Self::Forbidden { .. } | Self::Busy { .. } => {
+                Exit::Failure
+            }
+            Self::Database(error) => error.exit(),
+        }
+    }
+
+    /// How to go on.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Rules { .. } => "",
+            Self::Unfit { .. } => "see what Palisade finds: palisade guard install table NAME --inspect",
+            Self::Unguarded { .. } => "see which tables are guarded: palisade guard list table",
+            Self::Forbidden { .. } => {
+                "connect as the owner of the table, or give the SQL of --dry-run to somebody who may"
+            }
+            Self::Busy { .. } => {
+                "try again when the table is less busy; nothing was changed, and nobody waited longer"
+            }
+            Self::Database(error) => error.fix(),
+        }
+    }
+}

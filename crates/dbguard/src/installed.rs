@@ -1,0 +1,82 @@
+//! Guards that are there.
+
+use std::time::Duration;
+
+use palisade_postgres::{Row, Session};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::rules::{Budget, Mode, Rules};
+use crate::table::text;
+
+/// A guard, as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Installed {
+    /// Its number.
+    pub id: i32,
+    /// The table, as SQL writes it; a number where the table is gone.
+    pub table: String,
+    /// Its rules.
+    pub rules: Rules,
+    /// When it was installed.
+    pub installed_at: String,
+    /// By whom.
+    pub installed_by: String,
+    /// Numbers of the columns: state, beat, reason, mark.
+    #[serde(skip)]
+    pub(crate) columns: [Option<i16>; 4],
+    /// Numbers of the key's columns.
+    #[serde(skip)]
+    pub(crate) key: Vec<i16>,
+    /// Whether its triggers also fire where ordinary ones are turned off.
+    pub always: bool,
+}
+
+const GUARDS: &str = "SELECT g.id, g.relation, g.mode, array_to_string(g.running, E'\\x1f'), \
+    array_to_string(g.done, E'\\x1f'), array_to_string(g.own, E'\\x1f'), extract(epoch FROM g.min_age)::bigint, \
+    extract(epoch FROM g.quiet_after)::bigint, extract(epoch FROM g.clock_skew)::bigint, g.reason, g.mark, \
+    g.budget, extract(epoch FROM g.budget_window)::bigint, g.installed_at, g.installed_by, g.status_column, \
+    g.beat_column, g.reason_column, g.mark_column, array_to_string(g.key_columns, ','), g.always \
+    FROM palisade.guard g ORDER BY 2";
+
+/// Every guard of a database; none where Palisade was never used.
+///
+/// # Errors
+/// What the database says.
+pub async fn installed(session: &Session) -> Result<Vec<Installed>, Error> {
+    let there = session.rows("look for guards", "SELECT to_regclass('palisade.guard')").await?;
+    if there.first().and_then(|row| row.first()).is_none_or(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let rows = session.rows("list the guards", GUARDS).await?;
+    Ok(rows.iter().map(guard).collect())
+}
+
+fn guard(row: &Row) -> Installed {
+    let texts = |at: usize| -> Vec<String> {
+        text(row, at).split('\u{1f}').filter(|state| !state.is_empty()).map(str::to_owned).collect()
+    };
+    let seconds = |at: usize| Duration::from_secs(text(row, at).parse().unwrap_or_default());
+    let number = |at: usize| text(row, at).parse().ok();
+    Installed {
+        id: text(row, 0).parse().unwrap_or_default(),
+        table: text(row, 1),
+        rules: Rules {
+            mode: if text(row, 2) == "enforce" { Mode::Enforce } else { Mode::Observe },
+            running: texts(3),
+            done: texts(4),
+            own: texts(5),
+            min_age: seconds(6),
+            quiet_after: seconds(7),
+            clock_skew: seconds(8),
+            reason: row.get(9).cloned().flatten(),
+            mark: row.get(10).cloned().flatten(),
+            budget: Budget { jobs: text(row, 11).parse().unwrap_or_default(), window: seconds(12) },
+        },
+        installed_at: text(row, 13),
+        installed_by: text(row, 14),
+        columns: [number(15), number(16), number(17), number(18)],
+        key: text(row, 19).split(',').filter_map(|number| number.parse().ok()).collect(),
+        always: text(row, 20) == "t",
+    }
+}

@@ -1,0 +1,25 @@
+//! The guard inside PostgreSQL: generated SQL that watches a jobs table which somebody already has.
+//!
+//! A guard is a trigger behind the table, and rules in a schema of its own. A job may leave its running state when it
+//! is done, while it beats, or after it was silent for long enough; nothing that a client says can shorten that, so
+//! an old reaper with production's own credentials is refused by the database itself. [`Rules`] and [`Table`] go
+//! into [`script`], which is pure: what `--dry-run` shows is what runs.
+
+mod error;
+pub mod inspect;
+mod installed;
+pub mod quote;
+mod report;
+pub mod rules;
+pub mod script;
+pub mod table;
+mod verify;
+mod work;
+
+pub use error::Error;
+pub use installed::{Installed, installed};
+pub use report::{Finding, Report, report};
+pub use rules::{Budget, Mode, Rules};
+pub use table::Table;
+pub use verify::{Damage, verify};
+pub use work::{Patience, mode, run};

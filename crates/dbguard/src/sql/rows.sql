@@ -1,0 +1,66 @@
+CREATE OR REPLACE FUNCTION palisade.rows_{id}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp{zone} AS $palisade$
+DECLARE
+  was text;
+  became text;
+  beat timestamptz;
+  became_beat timestamptz;
+  key text;
+  became_key text;
+  reason text;
+  mark text;
+  ran boolean;
+  runs boolean;
+  readable boolean := true;
+BEGIN
+  -- Columns are read here and nowhere else, so that whatever was altered since is caught here.
+  BEGIN
+    IF TG_OP = 'UPDATE' THEN
+      -- A beat: the common case, decided in one expression.
+      IF OLD.{status}::text = ANY ({running}) AND NEW.{status}::text = ANY ({running})
+        AND {old_key} = {new_key} AND NEW.{beat} BETWEEN OLD.{beat} AND clock_timestamp() THEN
+        RETURN NULL;
+      END IF;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+      was := OLD.{status}::text;
+      ran := was = ANY ({running});
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+      became := NEW.{status}::text;
+      runs := became = ANY ({running});
+    END IF;
+    IF ran THEN
+      beat := OLD.{beat};
+      key := {old_key};
+    END IF;
+    IF TG_OP <> 'DELETE' AND (ran OR runs) THEN
+      became_beat := NEW.{beat};
+      became_key := {new_key};
+      reason := {reason};
+      mark := {mark};
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    IF TG_OP <> 'INSERT' THEN
+      SELECT r.status, r.beat, r.key, r.readable INTO was, beat, key, readable
+      FROM palisade.read({id}, to_jsonb(OLD)) r;
+      ran := was = ANY ({running});
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+      SELECT r.status, r.beat, r.key, r.reason, r.mark INTO became, became_beat, became_key, reason, mark
+      FROM palisade.read({id}, to_jsonb(NEW)) r;
+      runs := became = ANY ({running});
+    END IF;
+  END;
+  IF ran AND runs THEN
+    IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
+      OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
+      PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
+    END IF;
+  ELSIF ran THEN
+    PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable);
+  ELSIF runs THEN
+    PERFORM palisade.enter({id}, became_key, was, became, became_beat);
+  END IF;
+  RETURN NULL;
+END $palisade$;

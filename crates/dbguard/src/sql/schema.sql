@@ -1,0 +1,313 @@
+CREATE SCHEMA palisade;
+COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 1. Take them away with: palisade guard remove table';
+REVOKE ALL ON SCHEMA palisade FROM PUBLIC;
+
+-- One row per guarded table: its columns by number, so that a rename is followed, and its rules.
+CREATE TABLE palisade.guard (
+  id integer PRIMARY KEY,
+  relation regclass NOT NULL UNIQUE,
+  mode text NOT NULL CHECK (mode IN ('observe', 'enforce')),
+  status_column smallint NOT NULL,
+  beat_column smallint NOT NULL,
+  key_columns smallint[] NOT NULL,
+  reason_column smallint,
+  mark_column smallint,
+  running text[] NOT NULL,
+  done text[] NOT NULL,
+  own text[] NOT NULL,
+  min_age interval NOT NULL,
+  quiet_after interval NOT NULL,
+  clock_skew interval NOT NULL,
+  reason text,
+  mark text,
+  budget integer NOT NULL,
+  budget_window interval NOT NULL,
+  always boolean NOT NULL,
+  installed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  installed_by text NOT NULL DEFAULT session_user
+);
+
+-- Who changed which rule.
+CREATE TABLE palisade.change (
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  guard integer NOT NULL,
+  what text NOT NULL,
+  role text NOT NULL DEFAULT session_user,
+  address inet DEFAULT inet_client_addr()
+);
+
+-- Every committed entry into and exit from a running state, and what would have been refused in observe mode.
+CREATE TABLE palisade.history (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  guard integer NOT NULL,
+  key text,
+  event text NOT NULL,
+  was text,
+  became text,
+  reason text,
+  beat timestamptz,
+  age interval,
+  ground text,
+  code integer,
+  app text DEFAULT current_setting('application_name'),
+  role text DEFAULT session_user,
+  address inet DEFAULT inet_client_addr(),
+  backend integer DEFAULT pg_backend_pid(),
+  xid xid8 DEFAULT pg_current_xact_id(),
+  statement text
+);
+CREATE INDEX history_key ON palisade.history (guard, key, at);
+CREATE INDEX history_finding ON palisade.history (guard, at) WHERE code IS NOT NULL;
+
+-- The budget: a slot that an open transaction took counts as used, and nobody waits for it.
+CREATE TABLE palisade.slot (
+  guard integer NOT NULL,
+  slot integer NOT NULL,
+  taken_at timestamptz NOT NULL DEFAULT '-infinity',
+  PRIMARY KEY (guard, slot)
+);
+
+-- How often something was refused. It outlives the rollback; after a crash it may jump, and never goes back.
+CREATE SEQUENCE palisade.refused;
+
+-- Nobody could beat before the server started, so silence is counted from there at the earliest.
+CREATE FUNCTION palisade.started() RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $palisade$
+  SELECT pg_postmaster_start_time();
+$palisade$;
+
+CREATE FUNCTION palisade.take_slot(g palisade.guard) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  free integer;
+BEGIN
+  FOR free IN
+    SELECT s.slot FROM palisade.slot s
+    WHERE s.guard = g.id AND s.taken_at < clock_timestamp() - g.budget_window ORDER BY s.slot
+  LOOP
+    CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(format('palisade.slot %s', free), g.id));
+    BEGIN
+      UPDATE palisade.slot s SET taken_at = clock_timestamp()
+      WHERE s.guard = g.id AND s.slot = free AND s.taken_at < clock_timestamp() - g.budget_window;
+      IF FOUND THEN
+        RETURN true;
+      END IF;
+    EXCEPTION WHEN serialization_failure THEN
+      -- Taken since this transaction began to look: it is used, and the app's transaction goes on.
+      NULL;
+    END;
+  END LOOP;
+  RETURN false;
+END $palisade$;
+
+-- The statement without its values; where that is in doubt, nothing.
+CREATE FUNCTION palisade.shape() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  text text := current_query();
+BEGIN
+  IF octet_length(text) > 1024 OR text ~ '[$\\]|--|/\*' OR text ~* '\mpassword\M' THEN
+    RETURN NULL;
+  END IF;
+  text := regexp_replace(text, '''(?:[^'']|'''')*''', '?', 'g');
+  IF text ~ '''' THEN
+    RETURN NULL;
+  END IF;
+  RETURN rtrim(regexp_replace(regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g'), '\s+', ' ', 'g'), '; ');
+END $palisade$;
+
+CREATE FUNCTION palisade.record(
+  g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
+  ground text, code integer
+) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+  INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, statement)
+  VALUES (g.id, event, key, was, became, left(reason, 1000), beat, age, ground, code,
+    CASE WHEN ground IS DISTINCT FROM 'done' AND event <> 'entry' THEN palisade.shape() END);
+$palisade$;
+
+-- What breaks a rule: refused in enforce, recorded in observe. The error undoes the app's statement; the line in the
+-- server's log and the step of the sequence stay.
+CREATE FUNCTION palisade.finding(
+  g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
+  code integer, said text
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  who text := format('role %s, application_name %L, from %s, server process %s', session_user,
+    current_setting('application_name'), coalesce(host(inet_client_addr()), 'a local socket'), pg_backend_pid());
+  what text := format('Palisade: %s in %s (job %s)', said, g.relation, coalesce(key, 'unknown'));
+BEGIN
+  IF g.mode = 'observe' THEN
+    RAISE LOG 'palisade: PAL-% would be refused: %; %', code, what, who;
+    PERFORM palisade.record(g, event, key, was, became, reason, beat, age, 'observed', code);
+    RETURN;
+  END IF;
+  PERFORM nextval('palisade.refused');
+  RAISE LOG 'palisade: PAL-% refused: %; %', code, what, who;
+  RAISE EXCEPTION USING ERRCODE = 'PL' || code, MESSAGE = what,
+    DETAIL = format('PAL-%s. By %s.', code, who),
+    HINT = format('This statement changed nothing. What it means and how to go on: palisade explain PAL-%s', code);
+END $palisade$;
+
+-- A job leaves its running state.
+CREATE FUNCTION palisade.leave(
+  rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  g palisade.guard;
+  moment timestamptz := clock_timestamp();
+  sign timestamptz;
+  age interval;
+  ground text;
+  code integer;
+  said text;
+BEGIN
+  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
+  SELECT max(CASE h.event WHEN 'entry' THEN h.at ELSE h.beat END) INTO sign FROM palisade.history h
+  WHERE h.guard = rule AND h.key = leave.key AND h.event IN ('entry', 'set-back');
+  sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
+  age := moment - sign;
+  IF became = ANY (g.done) THEN
+    ground := 'done';
+  ELSIF NOT readable THEN
+    code := 307;
+  ELSIF age < g.quiet_after AND became = ANY (g.own) THEN
+    ground := 'own';
+  ELSIF age < g.quiet_after THEN
+    ground := 'fresh';
+  ELSIF moment - greatest(coalesce(sign, g.installed_at), palisade.started()) >= g.min_age * 59 / 60 THEN
+    ground := 'old';
+  ELSIF reason ~ g.reason THEN
+    ground := 'reason';
+  ELSIF mark ~ g.mark THEN
+    ground := 'mark';
+  ELSE
+    code := 301;
+  END IF;
+  IF ground IN ('fresh', 'reason', 'mark') AND NOT palisade.take_slot(g) THEN
+    code := 302;
+  END IF;
+  IF code IS NULL THEN
+    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL);
+    RETURN;
+  END IF;
+  said := format('%s -> %s refused: ', was, became) || CASE code
+    WHEN 301 THEN format('its last heartbeat is %s old, and the rule is %s',
+      coalesce(to_char(age, 'FMHH24"h" MI"m" SS"s"'), 'of unknown age,'), g.min_age)
+    WHEN 302 THEN format('the budget of %s running jobs within %s is spent', g.budget, g.budget_window)
+    ELSE 'the guard cannot read a column that it needs' END;
+  PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said);
+END $palisade$;
+
+-- A job enters a running state.
+CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  g palisade.guard;
+BEGIN
+  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  IF beat > clock_timestamp() + g.clock_skew THEN
+    PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, 305,
+      format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew));
+  ELSE
+    PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL);
+  END IF;
+END $palisade$;
+
+-- The key or the beat of a job that stays in a running state changes in a way that only a mistake or an evasion does.
+CREATE FUNCTION palisade.stay(
+  rule integer, key text, became_key text, state text, beat timestamptz, became_beat timestamptz
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  g palisade.guard;
+  high timestamptz;
+BEGIN
+  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  IF became_key IS DISTINCT FROM key THEN
+    PERFORM palisade.finding(g, 'key', key, state, state, NULL, beat, NULL, 306,
+      format('the key of a running job would become %s', coalesce(became_key, 'NULL')));
+  END IF;
+  IF became_beat > clock_timestamp() + g.clock_skew THEN
+    PERFORM palisade.finding(g, 'beat', key, state, state, NULL, became_beat, NULL, 305,
+      format('a heartbeat of %s lies more than %s in the future', became_beat, g.clock_skew));
+  END IF;
+  IF became_beat >= beat OR beat IS NULL OR beat > clock_timestamp() + g.clock_skew THEN
+    RETURN;
+  END IF;
+  SELECT greatest(max(h.beat), stay.beat) INTO high FROM palisade.history h
+  WHERE h.guard = rule AND h.key = stay.key AND h.event = 'set-back'
+    AND h.at > coalesce((SELECT max(e.at) FROM palisade.history e
+      WHERE e.guard = rule AND e.key = stay.key AND e.event = 'entry'), '-infinity');
+  IF became_beat >= high - g.clock_skew THEN
+    PERFORM palisade.record(g, 'set-back', key, state, state, NULL, high, NULL, NULL, NULL);
+  ELSE
+    PERFORM palisade.finding(g, 'set-back', key, state, state, NULL, high, NULL, 304,
+      format('the heartbeat would be set back from %s to %s', high, coalesce(became_beat::text, 'nothing')));
+  END IF;
+END $palisade$;
+
+-- A table would be emptied: nothing else says that its running jobs may go.
+CREATE FUNCTION palisade.empty(rule integer, emptied oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  g palisade.guard;
+  name text;
+  running bigint;
+BEGIN
+  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+  name := palisade.column_name(g.relation, g.status_column);
+  IF name IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE format('SELECT count(*) FROM %s t WHERE t.%I::text = ANY ($1)', emptied::regclass, name)
+  INTO running USING g.running;
+  IF running > 0 THEN
+    PERFORM palisade.finding(g, 'truncate', NULL, NULL, NULL, NULL, NULL, NULL, 303,
+      format('TRUNCATE would take %s running jobs', running));
+  END IF;
+END $palisade$;
+
+-- The names that the guarded columns have now, after whatever was renamed since; NULL for one that is gone.
+CREATE FUNCTION palisade.column_name(relation oid, number smallint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $palisade$
+  SELECT a.attname FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = number AND NOT a.attisdropped;
+$palisade$;
+
+-- What a row holds, read the slow way: for rows of a table that was altered since the guard was made.
+CREATE FUNCTION palisade.read(
+  rule integer, content jsonb, OUT status text, OUT beat timestamptz, OUT key text, OUT reason text, OUT mark text,
+  OUT readable boolean
+) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $palisade$
+DECLARE
+  g palisade.guard;
+  name text;
+BEGIN
+  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+  status := content ->> palisade.column_name(g.relation, g.status_column);
+  SELECT CASE WHEN count(*) = 1 THEN min(part) ELSE '(' || string_agg(part, ',' ORDER BY at) || ')' END INTO key
+  FROM (SELECT content ->> palisade.column_name(g.relation, number) AS part, at
+    FROM unnest(g.key_columns) WITH ORDINALITY AS k (number, at)) parts;
+  reason := content ->> palisade.column_name(g.relation, g.reason_column);
+  mark := content ->> palisade.column_name(g.relation, g.mark_column);
+  name := palisade.column_name(g.relation, g.beat_column);
+  readable := name IS NOT NULL AND key IS NOT NULL;
+  beat := content ->> name;
+EXCEPTION WHEN OTHERS THEN
+  readable := false;
+END $palisade$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA palisade FROM PUBLIC;

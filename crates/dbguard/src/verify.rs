@@ -1,0 +1,148 @@
+//! Whether guards still are what was installed.
+
+use std::collections::BTreeMap;
+
+use palisade_postgres::Session;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::installed::Installed;
+use crate::script::{self, Columns};
+use crate::table::{Table, text};
+
+/// Something that weakens a guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The table.
+    pub table: String,
+    /// What is wrong with its guard.
+    pub problem: String,
+    /// How to mend it.
+    pub fix: String,
+}
+
+const TRIGGERS: &str = "SELECT t.tgname::text, format('%I.%I', n.nspname, c.relname), t.tgenabled::text, \
+    p.proname::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+    WHERE t.tgname IN ('palisade_rows', 'palisade_truncate') AND p.pronamespace = 'palisade'::regnamespace";
+
+const FUNCTIONS: &str = "SELECT p.proname::text, p.prosrc, p.prosecdef::text \
+    FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'palisade'::regnamespace";
+
+/// Trigger and relation, to how it fires and which function it runs.
+type Triggers = BTreeMap<(String, String), (String, String)>;
+
+/// Looks at every guard of a database: its triggers, its functions, its table.
+///
+/// # Errors
+/// What the database says.
+pub async fn verify(session: &Session, guards: &[Installed]) -> Result<Vec<Damage>, Error> {
+    if guards.is_empty() {
+        return Ok(Vec::new());
+    }
+    let triggers = session.ask("read the triggers", TRIGGERS, &[]).await?;
+    let triggers: Triggers =
+        triggers.iter().map(|row| ((text(row, 0), text(row, 1)), (text(row, 2), text(row, 3)))).collect();
+    let functions = session.ask("read the functions", FUNCTIONS, &[]).await?;
+    let functions: BTreeMap<_, _> = functions.iter().map(|row| (text(row, 0), text(row, 1))).collect();
+    let mut found: Vec<Damage> = changed(&bodies(script::SCHEMA), &functions)
+        .map(|problem| Damage {
+            table: "(every table)".to_owned(),
+            problem,
+            fix: "see who changed it, then remove the guards and install them again".to_owned(),
+        })
+        .collect();
+    for guard in guards {
+        let problems = match Table::find(session, &guard.table).await {
+            Ok(table) => problems(guard, &table, &triggers, &functions),
+            Err(Error::Unfit { .. }) => vec!["the table is gone, or became something else".to_owned()],
+            Err(error) => return Err(error),
+        };
+        found.extend(problems.into_iter().map(|problem| Damage {
+            table: guard.table.clone(),
+            problem,
+            fix: format!("palisade guard install table {} with the same rules", guard.table),
+        }));
+    }
+    Ok(found)
+}
+
+fn problems(
+    guard: &Installed,
+    table: &Table,
+    triggers: &Triggers,
+    functions: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let mut found: Vec<String> =
+        expected(table).filter_map(|(trigger, relation)| fires(guard, trigger, relation, triggers)).collect();
+    match Columns::numbered(table, guard) {
+        None => found.push("a column that it reads is gone".to_owned()),
+        Some(columns) => {
+            let own = bodies(&script::functions(guard.id, &columns, &guard.rules));
+            found.extend(
+                changed(&own, functions).map(|problem| format!("{problem}, or a column was renamed")),
+            );
+        }
+    }
+    found
+}
+
+/// What is wrong with one trigger.
+fn fires(guard: &Installed, trigger: &str, relation: String, triggers: &Triggers) -> Option<String> {
+    let function = format!("{}_{}", trigger.trim_start_matches("palisade_"), guard.id);
+    let on = format!("the trigger {trigger}");
+    match triggers.get(&(trigger.to_owned(), relation.clone())) {
+        None => Some(format!("{on} is missing on {relation}")),
+        Some((_, runs)) if *runs != function => Some(format!("{on} on {relation} runs another function")),
+        Some((enabled, _)) if enabled == "D" => Some(format!("{on} on {relation} is disabled")),
+        Some((enabled, _)) if guard.always && enabled != "A" => {
+            Some(format!("{on} on {relation} can be turned off by a session"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// The functions that are not what they should be.
+fn changed(
+    expected: &BTreeMap<String, String>,
+    there: &BTreeMap<String, String>,
+) -> impl Iterator<Item = String> {
+    let wrong = expected.iter().filter(|(name, body)| there.get(*name) != Some(*body));
+    wrong.map(|(name, _)| format!("the function palisade.{name} is not the one that was installed"))
+}
+
+/// Each trigger that a table has to have, with the relation that it stands on.
+fn expected(table: &Table) -> impl Iterator<Item = (&'static str, String)> {
+    let name = table.bare();
+    let relations = std::iter::once(name).chain(table.partitions.iter().cloned());
+    relations.flat_map(|relation| [("palisade_rows", relation.clone()), ("palisade_truncate", relation)])
+}
+
+/// The functions that a script makes, by name, with their bodies.
+fn bodies(sql: &str) -> BTreeMap<String, String> {
+    const NAME: &str = "FUNCTION palisade.";
+    const QUOTE: &str = "$palisade$";
+    let mut found = BTreeMap::new();
+    let mut rest = sql;
+    while let Some(at) = rest.find(NAME) {
+        rest = &rest[at + NAME.len()..];
+        let Some((name, _)) = rest.split_once('(') else { break };
+        let mut parts = rest.splitn(3, QUOTE);
+        let (Some(_), Some(body), Some(after)) = (parts.next(), parts.next(), parts.next()) else { break };
+        found.insert(name.to_owned(), body.to_owned());
+        rest = after;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_of_the_schema_is_compared() {
+        let found = bodies(script::SCHEMA);
+        assert_eq!(found.len(), script::SCHEMA.matches("CREATE FUNCTION").count());
+        assert!(found["take_slot"].contains("pg_try_advisory_xact_lock"));
+    }
+}

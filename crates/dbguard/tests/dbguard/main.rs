@@ -1,0 +1,14 @@
+//! The guard on real servers: what it stops, what it lets pass, and that it breaks nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
+
+mod adopting;
+mod beats;
+mod budget;
+mod fixture;
+mod incident;
+mod partitions;
+mod production;
+mod schema_changes;
+mod seen;
+mod verified;
