@@ -4,9 +4,11 @@
 //! executed. [`yaml`] reads a file with its places, [`workflow`] says what of it is a job, a step and a script,
 //! [`epoch`] reads and writes the literal without touching anything else. [`lint`](mod@lint) follows scripts from the
 //! steps on: `shell` tells their commands apart, `command` what a command calls behind `sudo` and the like, `follow`
-//! where tasks of npm and make stand, `pm2` what is dangerous about a command line, `accept` what somebody accepted.
+//! where tasks of npm and make stand, `pm2` what is dangerous about a command line, `accept` what somebody accepted. [`admit`]
+//! decides whether a job may begin.
 
 mod accept;
+pub mod admit;
 mod command;
 pub mod epoch;
 mod follow;

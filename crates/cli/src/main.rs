@@ -71,7 +71,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         Command::Guard(args) => block_on(command::guard_table::guard(output, args))?,
         Command::Init(args) => block_on(command::policy::init(&Session::open()?, output, args))?,
         Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, args))?,
-        Command::Ci(args) => command::ci::run(&Session::open()?, output, args)?,
+        Command::Ci(args) => block_on(command::ci::run(&Session::open()?, output, args))?,
         Command::Doctor(daemon) => block_on(command::doctor::doctor(&Session::open()?, output, daemon))?,
         Command::Pm2(args) => block_on(pm2(&Session::open()?, output, args))?,
     };

@@ -162,6 +162,12 @@ codes! {
     UnreadableWorkflow = 714, "a workflow cannot be read";
     /// An acceptance without a reason, or of nothing.
     IdleAcceptance = 715, "a finding is accepted without a reason, or is not there";
+    /// A job runs a commit that its branch has left behind.
+    OldCommit = 716, "a job's commit is not the head of its branch";
+    /// A job is a further attempt of an old run.
+    RepeatedRun = 717, "a job is a further attempt of an old run";
+    /// A runner keeps copies of reusable workflows.
+    CachingRunner = 718, "the runner keeps old copies of reusable workflows";
 
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use palisade_core::Epoch;
 
+use super::ScopeArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CiCommand {
     /// Show what is known of the CI job that runs this, and what is not and why.
     Context,
+    /// Decide whether a CI job may begin: as a runner's job-started hook, or as a first step.
+    Admit(AdmitArgs),
     /// Look for dangerous shapes in workflows and in the scripts that they call.
     Lint(LintArgs),
     /// Keep workflows that were built from an old version from changing anything here.
@@ -80,6 +84,31 @@ pub(crate) struct RaiseArgs {
     /// Show what would change, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade ci admit --hook                       in a runner's job-started hook
+  palisade ci admit                              as the first step of a job
+  palisade ci admit --hook --strict --app shop --environment production
+
+Exit codes: 0 the job may begin, 3 it may not")]
+pub(crate) struct AdmitArgs {
+    /// This runs before the first step, as the runner's hook.
+    #[arg(long)]
+    pub(crate) hook: bool,
+    /// Refuse what is only warned of otherwise: an old commit, a further attempt, a runner that keeps old copies.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    /// Where to ask for the head of the branch [default: the forge's address of the repository].
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "offline")]
+    pub(crate) remote: Option<String>,
+    /// Ask no remote.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use palisade_pipeline::memory;
 use serde::Serialize;
 
 use crate::args::Pm2Home;
+use crate::command::ci::health;
 use crate::failure::Failure;
 use crate::output::{BAD, FAINT, GOOD, Output, STRONG, styled};
 use crate::session::Session;
@@ -57,6 +58,12 @@ pub(crate) async fn doctor(session: &Session, output: Output, daemon: &Pm2Home) 
         Err(failure) => report.add(Level::Problem, failure.message, failure.hints.join("; ")),
     }
     journal(session, &mut report);
+    if let Some((what, fix)) = health::problem(session) {
+        report.add(Level::Problem, what, fix);
+    }
+    for (what, fix) in health::runners() {
+        report.add(Level::Note, what, fix);
+    }
     report.0.sort_by_key(|found| found.level);
     output.document(&report.0)?;
     for found in &report.0 {

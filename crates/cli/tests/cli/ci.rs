@@ -146,3 +146,63 @@ fn lint_names_file_line_code_and_fix_and_fails_on_errors_only() {
     TestEnv::without_daemon().palisade(&["ci", "lint"]).ends(Exit::Usage);
     env.palisade(&["ci", "lint", "/no/such/file"]).ends(Exit::Usage);
 }
+
+/// Runs git in `folder` as nobody in particular.
+fn git(folder: &str, words: &[&str]) -> String {
+    let mut command = std::process::Command::new("git");
+    command.arg("-C").arg(folder).args(["-c", "user.name=a", "-c", "user.email=a@b.example"]).args(words);
+    let said = command.env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
+    assert!(said.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_job_of_an_old_commit_is_warned_of_and_strictly_refused() {
+    let env = TestEnv::without_daemon();
+    let repository = env.path("acme/shop");
+    std::fs::create_dir_all(&repository).unwrap();
+    git(&repository, &["init", "--quiet", "--initial-branch=main"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "--message=one"]);
+    let old = git(&repository, &["rev-parse", "HEAD"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "--message=two"]);
+    let head = git(&repository, &["rev-parse", "HEAD"]);
+    let server = format!("file://{}", env.home().display());
+    let job = |commit: &str, attempt: &str, branch: &str| {
+        let pairs = [
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+            ("GITHUB_WORKFLOW", "Deploy"),
+            ("GITHUB_SERVER_URL", &server),
+            ("GITHUB_SHA", commit),
+            ("GITHUB_REF_NAME", branch),
+            ("GITHUB_RUN_ATTEMPT", attempt),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    let admit = |words: &[&str], variables: Vec<(String, String)>| {
+        let words = [&["ci", "admit", "--json"], words].concat();
+        let mut command = env.command(&words);
+        crate::said::Said::from(command.envs(variables).output().unwrap())
+    };
+    let warned = |said: &crate::said::Said| said.json()["warnings"][0]["code"].as_str().map(str::to_owned);
+
+    let current = admit(&[], job(&head, "2", "main")).ends(Exit::Done);
+    assert_eq!((warned(&current), &current.json()["result"]), (None, &json!("admitted")));
+    assert_eq!(warned(&admit(&[], job(&old, "1", "main")).ends(Exit::Done)).as_deref(), Some("PAL-716"));
+    assert_eq!(warned(&admit(&[], job(&old, "2", "main")).ends(Exit::Done)).as_deref(), Some("PAL-717"));
+    let strict = admit(&["--strict"], job(&old, "1", "main")).ends(Exit::Refused).json();
+    assert_eq!(strict["refusals"][0]["code"], "PAL-716", "{strict}");
+
+    for (words, branch, why) in [
+        (vec!["--offline"], "main", "--offline was given"),
+        (vec![], "gone", "no branch of that name"),
+        (vec!["--remote", "file:///no/such/repository"], "main", "cannot be read"),
+        (vec!["--remote", "ext::sh -c true"], "main", "cannot be read"),
+        (vec!["--remote=--upload-pack=true"], "main", "cannot be read"),
+    ] {
+        let said = admit(&words, job(&old, "1", branch)).ends(Exit::Done).json();
+        assert!(said["not_checked"].to_string().contains(why), "{words:?}: {said}");
+    }
+    let person = env.palisade(&["ci", "admit"]).ends(Exit::Usage);
+    assert!(person.stderr.contains("no CI job"), "{}", person.stderr);
+}

@@ -125,4 +125,9 @@ fn epochs_that_are_gone_stop_a_job_and_a_raise_with_the_fix() {
     let raise = env.palisade(&[&RAISE[..], &["--to", "8"]].concat()).ends(Exit::Failure);
     assert!(raise.stderr.contains("PAL-703") && raise.stderr.contains("backup"), "{}", raise.stderr);
     env.palisade(&["ci", "epoch", "list"]).ends(Exit::Failure);
+    let doctor = env.palisade(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("jobs change nothing here") && doctor.stdout.contains("PAL-703"),
+        "{doctor:?}"
+    );
 }

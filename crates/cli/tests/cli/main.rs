@@ -18,6 +18,7 @@ mod layer1;
 mod manners;
 mod modules;
 mod other_user;
+mod packaging;
 mod pages;
 mod said;
 mod secrets;

@@ -1,10 +1,13 @@
 //! `palisade ci`: workflows, what they carry and whether they may run.
 
+mod admit;
 mod checkout;
 mod context;
 mod epoch;
+pub(crate) mod health;
 mod lint;
 mod raise;
+mod remote;
 
 use palisade_core::Exit;
 
@@ -13,9 +16,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
 
-pub(crate) fn run(session: &Session, output: Output, command: &CiCommand) -> Result<Exit, Failure> {
+pub(crate) async fn run(session: &Session, output: Output, command: &CiCommand) -> Result<Exit, Failure> {
     match command {
         CiCommand::Context => context::context(session, output),
+        CiCommand::Admit(args) => admit::admit(session, output, args).await,
         CiCommand::Lint(args) => lint::lint(output, args),
         CiCommand::Epoch(EpochCommand::Write(args)) => epoch::write(output, args),
         CiCommand::Epoch(EpochCommand::Check(args)) => epoch::check(session, output, args),
