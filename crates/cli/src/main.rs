@@ -60,6 +60,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
             Exit::Done
         }
+        Command::Guard(args) => block_on(command::guard::guard(&Session::open()?, output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
         Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,

@@ -47,6 +47,11 @@ impl Output {
         Self { json: global.json, quiet: global.quiet, terminal: io::stderr().is_terminal() }
     }
 
+    /// The same without talk and data: for a command within a command.
+    pub(crate) const fn silent(self) -> Self {
+        Self { json: false, quiet: true, terminal: false }
+    }
+
     /// Shows the guards that are open, now and in every document that follows.
     pub(crate) fn note_bypasses(&self, bypasses: Vec<Bypass>) {
         for bypass in OPEN.get_or_init(|| bypasses) {

@@ -56,6 +56,11 @@ impl Session {
         }
     }
 
+    /// The host's own policy, whatever a project narrows: what guards judge by.
+    pub(crate) fn host_policy(&self) -> Result<HostPolicy, Failure> {
+        Ok(palisade_config::load(&self.policy_path)?)
+    }
+
     /// The policy, or `None` where there is none yet: for commands that only look.
     pub(crate) fn policy_if_any(&self) -> Result<Option<Policy>, Failure> {
         if self.policy_path.exists() { self.policy().map(|host| Some(host.into_policy())) } else { Ok(None) }

@@ -8,7 +8,7 @@
 //! * [`parse_host`] reads a host file and reports every problem at once, each with line, column and caret.
 //! * [`narrow`] lays a project file over it.
 //! * [`HostPolicy::origins`] tells where each value comes from.
-//! * [`draft`] and [`merge`] write the file from what a daemon runs.
+//! * [`draft`] and [`merge`] write the file from what a daemon runs; [`set_mode`] changes modes in it.
 //! * [`schema`] describes the file for editors.
 
 mod deployers;
@@ -18,6 +18,7 @@ mod group;
 mod host;
 mod keys;
 mod merge;
+mod mode;
 mod narrow;
 mod origin;
 mod ownership;
@@ -32,6 +33,7 @@ pub use draft::draft;
 pub use file::{Error, MAX_BYTES, load, load_project};
 pub use host::{HostPolicy, parse_host};
 pub use merge::{Addition, LeftOut, MergeOutcome, merge};
+pub use mode::{ModeError, ModeOutcome, Which, set_mode};
 pub use narrow::narrow;
 pub use origin::{Key, Origin, Row};
 pub use place::Place;

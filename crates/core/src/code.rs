@@ -169,6 +169,11 @@ codes! {
     /// A runner keeps copies of reusable workflows.
     CachingRunner = 718, "the runner keeps old copies of reusable workflows";
 
+    /// Something is in the way of an install or a removal.
+    GuardBarred = 422, "a guard can be neither installed nor removed as things are";
+    /// A step of an install or a removal failed.
+    GuardStep = 423, "a step of an install or a removal failed";
+
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";
     /// The journal cannot be written.

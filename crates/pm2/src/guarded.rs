@@ -4,6 +4,7 @@
 //! daemon and not to its guard; the pipeline judges them by itself.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use palisade_host::files;
@@ -100,11 +101,20 @@ impl Location {
     #[must_use]
     pub fn behind_guard(self) -> Self {
         let named = self.origin != Origin::Explicit && self.socket != self.home.join("rpc.sock");
-        match Guarded::read(&self.home).filter(|_| !named) {
-            Some(guarded) if is_socket(&guarded.private_rpc) => Self { socket: guarded.private_rpc, ..self },
-            Some(_) | None => self,
+        if named {
+            return self;
         }
+        let usual = self.home.join("private/rpc.sock");
+        let private = Guarded::read(&self.home).map_or(usual, |guarded| guarded.private_rpc);
+        if is_another(&private, &self.socket) { Self { socket: private, ..self } } else { self }
     }
+}
+
+/// Whether somebody listens at `private` on another socket than the one at `public`. Without a file of a firewall
+/// too: one that was killed may be replaced at any moment.
+fn is_another(private: &Path, public: &Path) -> bool {
+    let inode = |path: &Path| path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
+    is_socket(private) && inode(private) != inode(public) && UnixStream::connect(private).is_ok()
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -146,7 +156,7 @@ mod tests {
     fn a_daemon_is_looked_for_behind_its_guard_unless_a_variable_names_the_socket() {
         let home = palisade_testkit::Scratch::new();
         let private = home.join("rpc-of-its-own.sock");
-        let _listener = std::os::unix::net::UnixListener::bind(&private).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&private).unwrap();
         let guarded = Guarded {
             format: FORMAT,
             private_rpc: private.clone(),
@@ -167,8 +177,13 @@ mod tests {
 
         files::write_atomic(&Guarded::path(home.path()), &text, 0o666).unwrap();
         assert_eq!(found(public.clone()), public, "anybody may have written it");
-        std::fs::remove_file(&private).unwrap();
+        drop(listener);
         files::write_atomic(&Guarded::path(home.path()), &text, 0o644).unwrap();
-        assert_eq!(found(public.clone()), public, "the daemon's own socket is gone");
+        assert_eq!(found(public.clone()), public, "nobody listens on the daemon's own socket");
+        std::fs::remove_file(Guarded::path(home.path())).unwrap();
+        std::fs::create_dir(home.join("private")).unwrap();
+        let usual = home.join("private/rpc.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&usual).unwrap();
+        assert_eq!(found(public), usual, "a firewall that was killed has left no file");
     }
 }

@@ -8,8 +8,8 @@ const PREFIX: &str = "palisade-";
 
 /// Every library that a binary at the top may use.
 const LIBRARIES: &[&str] = &[
-    "core", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "postgres", "dbguard", "lease",
-    "jobs", "store", "worker", "scan", "server",
+    "core", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "install", "postgres",
+    "dbguard", "lease", "jobs", "store", "worker", "scan", "server",
 ];
 
 /// Crates, without their prefix, and what each may depend on. Crates that do not exist yet are listed too.
@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["core"]),
     ("pipeline", &["core", "journal", "host"]),
     ("pm2", &["core", "host", "pipeline"]),
+    ("install", &["core", "host", "pm2"]),
     ("firewall", &["core", "config", "host", "journal", "pipeline", "pm2"]),
     ("postgres", &["core"]),
     ("dbguard", &["core", "pipeline", "postgres"]),

@@ -1,11 +1,14 @@
 //! `palisade pm2 list`.
 
+use std::path::Path;
+
 use palisade_core::policy::Owner;
 use palisade_core::snapshot::SnapshotId;
 use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::{clock, random};
 use palisade_pipeline::Resource as _;
 use palisade_pm2::bundle::Bundles;
+use palisade_pm2::locate::Origin;
 use palisade_pm2::overview::Overview;
 use palisade_pm2::{Location, Pm2};
 use serde_json::json;
@@ -22,6 +25,12 @@ pub(crate) fn daemon(session: &Session, daemon: &Pm2Home) -> Result<Pm2, Failure
         Failure::usage(error.to_string()).hint("name the daemon's home with --pm2-home FOLDER")
     })?;
     Ok(Pm2::new(location.behind_guard(), Bundles::new(session.state.bundles())))
+}
+
+/// The daemon of that home at that very socket.
+pub(crate) fn daemon_at(session: &Session, home: &Path, socket: &Path) -> Pm2 {
+    let location = Location { home: home.to_owned(), socket: socket.to_owned(), origin: Origin::Explicit };
+    Pm2::new(location, Bundles::new(session.state.bundles()))
 }
 
 /// Connects and takes a snapshot in memory.

@@ -6,6 +6,7 @@ pub(crate) mod db;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod guard;
 pub(crate) mod guard_table;
 pub(crate) mod journal;
 pub(crate) mod lease;

@@ -12,6 +12,7 @@ mod env;
 mod epochs;
 mod failures;
 mod full_disk;
+mod guard;
 mod interrupted;
 mod journal;
 mod layer1;

@@ -1,0 +1,108 @@
+//! `palisade guard`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use palisade_core::policy::Mode;
+use palisade_core::{AppName, EnvironmentName};
+
+use super::Pm2Home;
+use super::bypass::Resource;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// Put a guard in front of a daemon. No app is restarted; again, it mends what is missing.
+    Install(InstallArgs),
+    /// Show every guard: what is in force, whether it is alive, what it does not stop.
+    List(Pm2Home),
+    /// Set what guards do with findings, in the policy file.
+    Mode(ModeArgs),
+    /// Take a guard away: the daemon serves its own sockets again. No app is restarted.
+    Remove(RemoveArgs),
+}
+
+/// Modes of a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeWord {
+    /// Let through, and record what would have been refused.
+    Observe,
+    /// Refuse.
+    Enforce,
+}
+
+impl From<ModeWord> for Mode {
+    fn from(word: ModeWord) -> Self {
+        match word {
+            ModeWord::Observe => Self::Observe,
+            ModeWord::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// Where the firewall and its units are; the defaults are those of an installed Palisade.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PartsArgs {
+    /// The firewall's binary [default: beside this one, else in PATH].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firewall: Option<PathBuf>,
+    /// Write or remove systemd units here and start none, as for an image
+    /// [default: /etc/systemd/system where systemd is in charge].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) unit_folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The guard begins in observe: it refuses nothing and records what it would refuse. After a while:
+  palisade guard report pm2
+  palisade guard mode pm2 enforce --app shop")]
+pub(crate) struct InstallArgs {
+    /// The resource.
+    #[arg(value_enum, value_name = "RESOURCE")]
+    pub(crate) resource: Resource,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+    /// Also set this mode for every app [default: as the policy says, which is observe unless set].
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeWord>,
+    /// Show the steps, and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModeArgs {
+    /// The resource.
+    #[arg(value_enum, value_name = "RESOURCE")]
+    pub(crate) resource: Resource,
+    /// What guards do with findings.
+    #[arg(value_enum, value_name = "MODE")]
+    pub(crate) mode: ModeWord,
+    /// Only of this app [default: every environment and app].
+    #[arg(long, value_name = "APP")]
+    pub(crate) app: Option<AppName>,
+    /// Only in this environment.
+    #[arg(long, value_name = "ENVIRONMENT", requires = "app")]
+    pub(crate) environment: Option<EnvironmentName>,
+    /// Show what would change, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The resource.
+    #[arg(value_enum, value_name = "RESOURCE")]
+    pub(crate) resource: Resource,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+    /// Show the steps, and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
+}
