@@ -1,0 +1,92 @@
+//! The units as systemd reads them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use palisade_install::Places;
+use palisade_install::units::{Wanted, startup_unit};
+use palisade_pm2::Isolation;
+
+/// The highest exposure that the service may have; 2.7 was measured with systemd 252, as root.
+const MOST_EXPOSED: f64 = 3.0;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("palisade-units-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// PM2's own unit, as `pm2 startup systemd` writes it.
+const STARTUP: &str = "[Unit]\nDescription=PM2 process manager\nAfter=network.target\n\n[Service]\nType=forking\n\
+     User=root\nEnvironment=PM2_HOME=/root/.pm2\nPIDFile=/root/.pm2/pm2.pid\nRestart=on-failure\n\
+     ExecStart=/bin/true resurrect\nExecStop=/bin/true kill\n\n[Install]\nWantedBy=multi-user.target\n";
+
+fn written(folder: &Path) -> Vec<PathBuf> {
+    fs::write(folder.join("pm2-root.service"), STARTUP).unwrap();
+    let home = Path::new("/root/.pm2");
+    let wanted = Wanted {
+        places: Places::of(home, None),
+        user: "root".to_owned(),
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        isolation: Isolation::SameUid,
+        firewall: "/bin/true".into(),
+        startup: startup_unit(folder, "root", home),
+    };
+    let mut paths = Vec::new();
+    for unit in wanted.units().unwrap() {
+        let path = folder.join(unit.name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, unit.text).unwrap();
+        paths.push(path);
+    }
+    paths
+}
+
+#[test]
+fn systemd_accepts_every_unit_and_the_drop_in_beside_pm2s_own() {
+    let folder = Folder::new("verify");
+    let paths = written(&folder.0);
+    assert_eq!(paths.len(), 4);
+    let own = paths.iter().filter(|path| !path.ends_with("palisade.conf"));
+    let said = Command::new("systemd-analyze")
+        .arg("verify")
+        .args(own)
+        .arg(folder.0.join("pm2-root.service"))
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", folder.0.display()))
+        .output()
+        .expect("systemd-analyze is needed: install the package systemd");
+    let text = String::from_utf8_lossy(&said.stderr);
+    let ours: Vec<&str> =
+        text.lines().filter(|line| line.contains("palisade") || line.contains("pm2-")).collect();
+    assert!(said.status.success() && ours.is_empty(), "{text}");
+}
+
+#[test]
+fn the_service_is_no_more_exposed_than_the_documents_say() {
+    let folder = Folder::new("security");
+    written(&folder.0);
+    let said = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--no-pager"])
+        .arg(folder.0.join("palisade-pm2-root.service"))
+        .output()
+        .expect("systemd-analyze is needed: install the package systemd");
+    let text = String::from_utf8_lossy(&said.stdout);
+    let line =
+        text.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{text}"));
+    let score: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(score <= MOST_EXPOSED, "{line}");
+}
