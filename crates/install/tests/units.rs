@@ -31,12 +31,12 @@ impl Drop for Folder {
 
 /// PM2's own unit, as `pm2 startup systemd` writes it.
 const STARTUP: &str = "[Unit]\nDescription=PM2 process manager\nAfter=network.target\n\n[Service]\nType=forking\n\
-     User=root\nEnvironment=PM2_HOME=/root/.pm2\nPIDFile=/root/.pm2/pm2.pid\nRestart=on-failure\n\
+     User=root\nEnvironment=PM2_HOME=/srv/pm2\nPIDFile=/srv/pm2/pm2.pid\nRestart=on-failure\n\
      ExecStart=/bin/true resurrect\nExecStop=/bin/true kill\n\n[Install]\nWantedBy=multi-user.target\n";
 
 fn written(folder: &Path) -> Vec<PathBuf> {
     fs::write(folder.join("pm2-root.service"), STARTUP).unwrap();
-    let home = Path::new("/root/.pm2");
+    let home = Path::new("/srv/pm2");
     let wanted = Wanted {
         places: Places::of(home, None),
         user: "root".to_owned(),
