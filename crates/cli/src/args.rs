@@ -86,9 +86,6 @@ pub(crate) enum Command {
     Ci(ci::CiCommand),
     /// Look for what is wrong on this host; each finding comes with its fix.
     Doctor(Pm2Home),
-    /// Put a guard in front of a daemon, show it, change its mode, take it away.
-    #[command(subcommand)]
-    Guard(guard::GuardCommand),
     /// Open guards for a while: nothing is refused until it ends by itself.
     Off(bypass::OffArgs),
     /// End a bypass before its time.

@@ -60,7 +60,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
             Exit::Done
         }
-        Command::Guard(args) => block_on(command::guard::guard(&Session::open()?, output, args))?,
+        Command::Guard(args) => block_on(command::guard::guard(output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
         Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,
@@ -69,7 +69,6 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             return block_on(command::deploy::deploy(&Session::open()?, output, args));
         }
         Command::Db(args) => block_on(command::db::db(output, args))?,
-        Command::Guard(args) => block_on(command::guard_table::guard(output, args))?,
         Command::Init(args) => block_on(command::policy::init(&Session::open()?, output, args))?,
         Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, args))?,
         Command::Ci(args) => block_on(command::ci::run(&Session::open()?, output, args))?,

@@ -1,24 +1,20 @@
-//! `palisade guard`.
+//! `palisade guard ... pm2`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use palisade_core::policy::Mode;
 use palisade_core::{AppName, EnvironmentName};
 
 use super::Pm2Home;
-use super::bypass::Resource;
+use super::guard_table::ListCommand;
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum GuardCommand {
-    /// Put a guard in front of a daemon. No app is restarted; again, it mends what is missing.
-    Install(InstallArgs),
-    /// Show every guard: what is in force, whether it is alive, what it does not stop.
-    List(Pm2Home),
-    /// Set what guards do with findings, in the policy file.
-    Mode(ModeArgs),
-    /// Take a guard away: the daemon serves its own sockets again. No app is restarted.
-    Remove(RemoveArgs),
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+    #[command(subcommand)]
+    pub(crate) kind: Option<ListCommand>,
 }
 
 /// Modes of a guard.
@@ -57,9 +53,6 @@ The guard begins in observe: it refuses nothing and records what it would refuse
   palisade guard report pm2
   palisade guard mode pm2 enforce --app shop")]
 pub(crate) struct InstallArgs {
-    /// The resource.
-    #[arg(value_enum, value_name = "RESOURCE")]
-    pub(crate) resource: Resource,
     #[command(flatten)]
     pub(crate) daemon: Pm2Home,
     /// Also set this mode for every app [default: as the policy says, which is observe unless set].
@@ -74,9 +67,6 @@ pub(crate) struct InstallArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModeArgs {
-    /// The resource.
-    #[arg(value_enum, value_name = "RESOURCE")]
-    pub(crate) resource: Resource,
     /// What guards do with findings.
     #[arg(value_enum, value_name = "MODE")]
     pub(crate) mode: ModeWord,
@@ -95,9 +85,6 @@ pub(crate) struct ModeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// The resource.
-    #[arg(value_enum, value_name = "RESOURCE")]
-    pub(crate) resource: Resource,
     #[command(flatten)]
     pub(crate) daemon: Pm2Home,
     /// Show the steps, and take none.

@@ -1,4 +1,4 @@
-//! The words of `palisade guard ... table`.
+//! The words of `palisade guard`, and of `palisade guard ... table`.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use palisade_dbguard::{Budget, Mode};
 
 use super::database::DatabaseArgs;
+use super::guard;
 
 /// What stands in front of which resource. Each verb takes the kind of resource next.
 #[derive(Debug, Subcommand)]
@@ -19,9 +20,9 @@ pub(crate) enum GuardCommand {
     /// Let a guard refuse, or only record.
     #[command(subcommand)]
     Mode(ModeCommand),
-    /// List guards with their rules.
-    #[command(subcommand)]
-    List(ListCommand),
+    /// Show every guard in front of PM2: what is in force, whether it is alive, what it does not stop. With `table`, those
+    /// of a database.
+    List(guard::ListArgs),
     /// Show what guards saw: findings, what passed, refusals.
     #[command(subcommand)]
     Report(ReportCommand),
@@ -32,18 +33,27 @@ pub(crate) enum GuardCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstallCommand {
+    /// A PM2 daemon.
+    #[command(name = "pm2")]
+    Pm2(guard::InstallArgs),
     /// A table of jobs in PostgreSQL.
     Table(Box<InstallTable>),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RemoveCommand {
+    /// A PM2 daemon.
+    #[command(name = "pm2")]
+    Pm2(guard::RemoveArgs),
     /// A table of jobs in PostgreSQL.
     Table(RemoveTable),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModeCommand {
+    /// A PM2 daemon.
+    #[command(name = "pm2")]
+    Pm2(guard::ModeArgs),
     /// A table of jobs in PostgreSQL.
     Table(ModeTable),
 }

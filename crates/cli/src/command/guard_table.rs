@@ -12,27 +12,13 @@ use palisade_postgres::Session;
 use serde_json::json;
 
 use crate::args::database::DatabaseArgs;
-use crate::args::guard_table::{
-    GuardCommand, InstallCommand, InstallTable, ListCommand, ModeCommand, ModeTable, RemoveCommand,
-    RemoveTable, ReportCommand, ReportTable, VerifyCommand,
-};
+use crate::args::guard_table::{InstallTable, ModeTable, RemoveTable, ReportTable};
 use crate::command::db::reach;
 use crate::failure::Failure;
 use crate::output::{BAD, GOOD, Output, STRONG, styled};
 use crate::render::table;
 
-pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit, Failure> {
-    match command {
-        GuardCommand::Install(InstallCommand::Table(args)) => install(output, args).await,
-        GuardCommand::Remove(RemoveCommand::Table(args)) => remove(output, args).await,
-        GuardCommand::Mode(ModeCommand::Table(args)) => mode(output, args).await,
-        GuardCommand::List(ListCommand::Table(database)) => list(output, database).await,
-        GuardCommand::Report(ReportCommand::Table(args)) => show_report(output, args).await,
-        GuardCommand::Verify(VerifyCommand::Table(database)) => check(output, database).await,
-    }
-}
-
-async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
+pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
     let (session, identity) = reach(output, None, &args.database).await?;
     let found = Table::find(&session, &args.table).await?;
     let (Some(status), Some(beat), false) = (&args.status, &args.heartbeat, args.inspect) else {
@@ -139,7 +125,7 @@ fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
+pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
     let (session, _) = reach(output, None, &args.database).await?;
     let guards = installed(&session).await?;
     let found = Table::find(&session, &args.table).await?;
@@ -163,7 +149,7 @@ async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
+pub(crate) async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
     let (session, _) = reach(output, None, &args.database).await?;
     let found = Table::find(&session, &args.table).await?;
     if !found.guarded {
@@ -180,7 +166,7 @@ async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
+pub(crate) async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
     let (session, _) = reach(output, None, database).await?;
     let guards = installed(&session).await?;
     output.document(&guards)?;
@@ -210,7 +196,7 @@ async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-async fn show_report(output: Output, args: &ReportTable) -> Result<Exit, Failure> {
+pub(crate) async fn show_report(output: Output, args: &ReportTable) -> Result<Exit, Failure> {
     let (session, identity) = reach(output, None, &args.database).await?;
     let mut guards = installed(&session).await?;
     if let Some(name) = &args.table {
@@ -260,7 +246,7 @@ fn text(output: Output, guard: &Installed, report: &Report) -> Result<(), Failur
     Ok(())
 }
 
-async fn check(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
+pub(crate) async fn check(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
     let (session, _): (Session, _) = reach(output, None, database).await?;
     let guards = installed(&session).await?;
     let damages = verify(&session, &guards).await?;

@@ -18,21 +18,29 @@ use palisade_pipeline::announce::{Announced, announce};
 use palisade_pm2::Location;
 
 use crate::args::Pm2Home;
-use crate::args::guard::GuardCommand;
+use crate::args::guard_table::{
+    GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
+};
+use crate::command::guard_table;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
 
-pub(crate) async fn guard(
-    session: &Session,
-    output: Output,
-    command: &GuardCommand,
-) -> Result<Exit, Failure> {
+pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit, Failure> {
+    let session = Session::open;
     match command {
-        GuardCommand::Install(args) => install::install(session, output, args).await,
-        GuardCommand::List(daemon) => list::list(session, output, daemon),
-        GuardCommand::Mode(args) => mode::mode(session, output, args),
-        GuardCommand::Remove(args) => remove::remove(session, output, args).await,
+        GuardCommand::Install(InstallCommand::Pm2(args)) => install::install(&session()?, output, args).await,
+        GuardCommand::Install(InstallCommand::Table(args)) => guard_table::install(output, args).await,
+        GuardCommand::Remove(RemoveCommand::Pm2(args)) => remove::remove(&session()?, output, args).await,
+        GuardCommand::Remove(RemoveCommand::Table(args)) => guard_table::remove(output, args).await,
+        GuardCommand::Mode(ModeCommand::Pm2(args)) => mode::mode(&session()?, output, args),
+        GuardCommand::Mode(ModeCommand::Table(args)) => guard_table::mode(output, args).await,
+        GuardCommand::List(args) => match &args.kind {
+            None => list::list(&session()?, output, &args.daemon),
+            Some(ListCommand::Table(database)) => guard_table::list(output, database).await,
+        },
+        GuardCommand::Report(ReportCommand::Table(args)) => guard_table::show_report(output, args).await,
+        GuardCommand::Verify(VerifyCommand::Table(database)) => guard_table::check(output, database).await,
     }
 }
 
