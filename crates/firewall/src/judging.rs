@@ -196,7 +196,7 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let log = CallLog::open(state.clone(), host.reference().clone(), window)?;
     let socket = options.private_rpc.clone();
     let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
-    let view = View::new(location, homes(&environment))?;
+    let view = View::new(location, homes(&environment));
     Ok(Guard::new(host.into_policy(), state, view, log))
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use palisade_core::Exit;
 use palisade_host::environment::Environment;
 use palisade_host::state::{Locations, NoHome};
-use palisade_host::{files, peer, random};
+use palisade_host::{files, peer};
 use palisade_pm2::guarded::{self, Guarded};
 use palisade_pm2::locate::{Location, Origin, TwoDaemonsError};
 use tokio::net::UnixStream;
@@ -52,9 +52,6 @@ pub enum Error {
     /// The journal is damaged, or names a newer policy.
     #[error(transparent)]
     Journal(#[from] palisade_pipeline::Error),
-    /// No random bytes.
-    #[error(transparent)]
-    Random(#[from] random::Error),
     /// No daemon answers on the private socket.
     #[error("no PM2 daemon on its private socket: {0}; start it with PM2_DAEMON_RPC_PORT set to that path")]
     Daemon(String),
@@ -94,7 +91,6 @@ impl Error {
             Self::Policy(_)
             | Self::Place(_)
             | Self::State(_)
-            | Self::Random(_)
             | Self::Listen(_)
             | Self::HolderEnded
             | Self::Pair(_)

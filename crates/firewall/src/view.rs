@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use palisade_core::policy::{App, Owner};
 use palisade_core::process::{DaemonIdentity, Process};
-use palisade_core::redact::Salt;
 use palisade_core::{Policy, Scope};
 use palisade_host::clock::{self, Stopwatch};
-use palisade_host::random;
 use palisade_pm2::client::{Answer, Client};
 use palisade_pm2::list::Listing;
 use palisade_pm2::locate::Location;
@@ -34,7 +32,6 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct View {
     location: Location,
-    salt: Salt,
     client: Option<Client>,
     seen: Option<Seen>,
     folders: Folders,
@@ -42,12 +39,8 @@ pub(crate) struct View {
 
 impl View {
     /// A view of the daemon at `location`; nothing is asked yet.
-    ///
-    /// # Errors
-    /// The kernel gives no random bytes.
-    pub(crate) fn new(location: Location, homes: Vec<PathBuf>) -> Result<Self, random::Error> {
-        let salt = random::salt()?;
-        Ok(Self { location, salt, client: None, seen: None, folders: Folders::new(homes) })
+    pub(crate) fn new(location: Location, homes: Vec<PathBuf>) -> Self {
+        Self { location, client: None, seen: None, folders: Folders::new(homes) }
     }
 
     /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.
@@ -91,7 +84,8 @@ impl View {
                 return Err(lost.to_string());
             }
         };
-        Listing::parse(reply.json(), &self.salt).map_err(|error| error.to_string())
+        // No rule compares variables, so nobody waits for fingerprints of all of them.
+        Listing::parse_without_fingerprints(reply.json()).map_err(|error| error.to_string())
     }
 
     async fn connect(&mut self) -> Result<&mut Client, String> {
