@@ -132,6 +132,8 @@ codes! {
     NoDeployer = 431, "the caller is no deployer of the app";
     /// A start would put a process outside its app's namespace, or into another's.
     CrossesNamespace = 432, "a process would cross a namespace that is bound to an app";
+    /// A request over the control socket that is not carried out.
+    NotRegistered = 433, "a process tree was not registered";
     /// A workflow is older than the epoch that is required.
     StaleWorkflow = 701, "the workflow is an older version than is required";
     /// A workflow carries no epoch where one is required.

@@ -55,6 +55,8 @@ struct Connection {
     shared: Shared,
     number: u64,
     peer: Peer,
+    /// The socket that it came through.
+    socket: String,
     has_asked: bool,
     session: Session,
     meter: Meter,
@@ -69,12 +71,13 @@ struct Connection {
 }
 
 /// Serves one client until either side ends.
-pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, shared: Shared) {
+pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: String, shared: Shared) {
     let meter = Meter::new(Arc::clone(&shared.total));
     let mut connection = Connection {
         shared,
         number,
         peer,
+        socket,
         has_asked: false,
         session: Session::new(),
         meter,
@@ -160,7 +163,8 @@ impl Connection {
             }
             Kind::Act(_) | Kind::Lifecycle => {
                 let (method, kind) = (asking.asked.name().to_owned(), asking.asked.kind().clone());
-                self.ask(Some(asking), Question::Call { method, kind }).await
+                self.ask(Some(asking), Question::Call { method, kind, socket: Some(self.socket.clone()) })
+                    .await
             }
         }
     }

@@ -12,6 +12,7 @@ use palisade_core::record::{Called, Gap, Ruling};
 use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Finding, Policy, Timestamp};
 use palisade_host::bypass::Folders;
+use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, lease, random, registration};
 use palisade_pipeline::calls::CallLog;
@@ -20,6 +21,7 @@ use palisade_pipeline::refusals::Recorded;
 
 use crate::asked::Kind;
 use crate::caller::Caller;
+use crate::control;
 use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
@@ -58,14 +60,28 @@ impl Guard {
         self.blocking(|log| log.flush().is_ok()).await;
     }
 
+    /// Does what a line over the control socket asks for.
+    pub(crate) fn control(&self, client: &Peer, line: &str) -> Answer {
+        match control::carry_out(line, client, &self.policy, &self.state.registrations()) {
+            Ok(()) => Answer::Pass,
+            Err(error) => Answer::Refuse(error.told()),
+        }
+    }
+
     /// Records that for a while nobody judged.
     pub(crate) async fn note_gap(&mut self, actor: Actor, gap: Gap) {
         self.blocking(move |log| log.note_gap(&actor, gap)).await;
     }
 
     /// Judges a call, and records it where that is due.
-    pub(crate) async fn answer(&mut self, caller: &Caller, method: &str, kind: &Kind) -> Answer {
-        let (mut judgement, actor, mut called) = match self.judge(caller, method, kind).await {
+    pub(crate) async fn answer(
+        &mut self,
+        caller: &Caller,
+        method: &str,
+        kind: &Kind,
+        socket: Option<&str>,
+    ) -> Answer {
+        let (mut judgement, actor, mut called) = match self.judge(caller, method, kind, socket).await {
             Ok(judged) => judged,
             Err(reason) => return Answer::Refuse(unreachable(method, &reason)),
         };
@@ -121,13 +137,14 @@ impl Guard {
         caller: &Caller,
         method: &str,
         kind: &Kind,
+        socket: Option<&str>,
     ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
         let (seen, folders) = self.view.look(&self.policy).await?;
         let (leases, registrations) = (leases(&self.state), registrations(&self.state));
         let standing = weigh(Surroundings {
             chain: &caller.chain,
             actor: &caller.actor,
-            socket: None,
+            socket,
             daemon: seen.daemon.process,
             leases: &leases,
             registrations: &registrations,

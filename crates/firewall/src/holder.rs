@@ -285,6 +285,7 @@ impl Holder {
         let unjudged = Unjudged { mode: self.mode, bypassed: self.is_bypassed() };
         let answer = match &waiting.question {
             Question::Bad { .. } => Answer::Pass,
+            Question::Control { .. } => Answer::Refuse(self.reason.clone()),
             Question::Call { method, .. } => unjudged.answer(method, &self.reason),
         };
         if let (Some(gap), Question::Call { .. }) = (&mut self.gap, &waiting.question) {

@@ -155,7 +155,10 @@ async fn answer_all(
             ToJudge::Asked { id, connection, client, question } => {
                 let caller = caller_of(&mut callers, connection, &client);
                 let answer = match question {
-                    Question::Call { method, kind } => guard.answer(&caller, &method, &kind).await,
+                    Question::Call { method, kind, socket } => {
+                        guard.answer(&caller, &method, &kind, socket.as_deref()).await
+                    }
+                    Question::Control { line } => guard.control(&client, &line),
                     Question::Bad { why } => guard.note_bad_call(&caller, &why).await,
                 };
                 drop(answers.send(FromJudge::Answered { id, answer }).await);

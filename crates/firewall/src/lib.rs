@@ -12,6 +12,7 @@ pub mod asked;
 mod caller;
 pub mod command_line;
 mod connection;
+mod control;
 mod daemon;
 pub mod deed;
 pub mod evidence;

@@ -77,6 +77,11 @@ impl Place {
         self.inode.is_some()
     }
 
+    /// Its path, as the policy would name it.
+    pub(crate) fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+
     /// Another descriptor of the same socket.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()

@@ -38,6 +38,8 @@ pub(crate) enum Handed {
     GivenPub,
     /// As `Control`, and a supervisor made it.
     GivenControl,
+    /// As `Rpc`, for an app: which of the options' sockets it is, from 0.
+    App(u16),
     /// The lock of the home.
     Lock,
 }
@@ -63,9 +65,11 @@ pub(crate) enum ToJudge {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Question {
     /// May this pass?
-    Call { method: String, kind: Kind },
+    Call { method: String, kind: Kind, socket: Option<String> },
     /// This did not pass, and is for the record. Any answer says that it was seen.
     Bad { why: String },
+    /// A line that came over the control socket.
+    Control { line: String },
 }
 
 /// From the judge to the holder.

@@ -8,6 +8,7 @@ use palisade_pm2::guarded::Isolation;
 /// How it is called.
 pub const USAGE: &str = "\
 Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--control PATH] [--group]
+                         [--app-socket PATH]...
                          [--isolation same-uid|separate-uid] [--take-over] [--detached]
 
 Listens on HOME/rpc.sock and HOME/pub.sock and judges each call before the daemon sees it.
@@ -18,6 +19,8 @@ PM2_DAEMON_PUB_PORT to them.
   --private-rpc PATH   the daemon's own command socket [HOME/private/rpc.sock]
   --private-pub PATH   the daemon's own bus [HOME/private/pub.sock]
   --control PATH       where to listen for requests to the firewall itself; nowhere if left out
+  --app-socket PATH    one more command socket (mode 0770), for the app whose deployers name it in the policy;
+                       may be given several times
   --take-over          take the places of a daemon that listens there and on its private sockets too
   --detached           in a session of its own, so that the end of a login does not end it
   --group              let the sockets' group connect too (mode 0770; else 0700)
@@ -45,6 +48,8 @@ pub struct Options {
     pub private_pub: PathBuf,
     /// Where to listen for requests to the firewall itself.
     pub control: Option<PathBuf>,
+    /// Further command sockets, each for the apps whose deployers name it.
+    pub app_sockets: Vec<PathBuf>,
     /// Whether the group may connect.
     pub group: bool,
     /// Whether to take the places of a daemon that is reached on its private sockets as well.
@@ -106,7 +111,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let mut args = given.iter().cloned();
     let (mut home, mut rpc, mut publish, mut control) = (None, None, None, None);
     let (mut group, mut judge, mut handed, mut isolation) = (false, false, false, Isolation::default());
-    let (mut take_over, mut detached) = (false, false);
+    let (mut take_over, mut detached, mut app_sockets) = (false, false, Vec::new());
     while let Some(arg) = args.next() {
         let mut path = |name| absolute(name, args.next());
         match arg.to_str() {
@@ -114,6 +119,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
             Some("--private-rpc") => rpc = Some(path("--private-rpc")?),
             Some("--private-pub") => publish = Some(path("--private-pub")?),
             Some("--control") => control = Some(path("--control")?),
+            Some("--app-socket") => app_sockets.push(path("--app-socket")?),
             Some("--group") => group = true,
             Some("--take-over") => take_over = true,
             Some("--detached") => detached = true,
@@ -135,6 +141,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
         private_rpc,
         private_pub,
         control,
+        app_sockets,
         group,
         take_over,
         detached,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 use std::time::Duration;
 
 use palisade_core::Exit;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connection::{self, Shared};
+use crate::control;
 use crate::daemon;
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
 use crate::listen::{self, ListenError, Place};
@@ -125,6 +128,7 @@ struct Places {
     rpc: Place,
     bus: Place,
     control: Option<Place>,
+    apps: Vec<Place>,
     lock: File,
 }
 
@@ -239,7 +243,10 @@ impl Places {
         let rpc = listen(&options.home.join("rpc.sock"), mode)?;
         let bus = listen(&options.home.join("pub.sock"), mode)?;
         let control = options.control.as_ref().map(|path| listen::listen(path, mode)).transpose()?;
-        Ok(Self { rpc, bus, control, lock })
+        // Whoever may enter the folder that an administrator made for it is let in.
+        let apps = options.app_sockets.iter().map(|path| listen::listen(path, 0o770));
+        let apps = apps.collect::<Result<_, _>>()?;
+        Ok(Self { rpc, bus, control, apps, lock })
     }
 
     /// Those that another process of this firewall had.
@@ -247,7 +254,7 @@ impl Places {
         let (sockets, _) = taken(io::stdin())?;
         // Where the home is gone nobody looks for a daemon any more.
         options.home.metadata()?;
-        let (mut rpc, mut bus, mut control, mut lock) = (None, None, None, None);
+        let (mut rpc, mut bus, mut control, mut lock, mut apps) = (None, None, None, None, Vec::new());
         let paths = (options.home.join("rpc.sock"), options.home.join("pub.sock"));
         let control_path = || options.control.clone().unwrap_or_default();
         for (what, socket) in sockets {
@@ -258,11 +265,15 @@ impl Places {
                 Handed::GivenPub => bus = Some(Place::taken(socket, paths.1.clone(), false)?),
                 Handed::Control => control = Some(Place::taken(socket, control_path(), true)?),
                 Handed::GivenControl => control = Some(Place::taken(socket, control_path(), false)?),
+                Handed::App(number) => {
+                    let path = options.app_sockets.get(usize::from(number)).ok_or(PairError::Message)?;
+                    apps.push(Place::taken(socket, path.clone(), true)?);
+                }
                 Handed::Lock => lock = Some(File::from(socket)),
             }
         }
         match (rpc, bus, lock) {
-            (Some(rpc), Some(bus), Some(lock)) => Ok(Self { rpc, bus, control, lock }),
+            (Some(rpc), Some(bus), Some(lock)) => Ok(Self { rpc, bus, control, apps, lock }),
             _ => Err(PairError::Message.into()),
         }
     }
@@ -278,6 +289,9 @@ impl Places {
         if let Some(control) = &self.control {
             shared.push((name(control, Handed::Control, Handed::GivenControl), control.share()?));
         }
+        for (number, app) in (0..).zip(&self.apps) {
+            shared.push((Handed::App(number), app.share()?));
+        }
         Ok(shared)
     }
 
@@ -289,6 +303,7 @@ impl Places {
         if let Some(control) = self.control {
             control.leave();
         }
+        self.apps.into_iter().for_each(Place::leave);
         Ok(Sockets(shared))
     }
 }
@@ -329,7 +344,9 @@ async fn accept(
     for number in 0.. {
         tokio::select! {
             stop = &mut stop => return stop,
-            Ok((client, _)) = places.rpc.listener.accept() => call(tasks, client, number, shared),
+            Ok((client, _)) = places.rpc.listener.accept() => call(tasks, client, number, &places.rpc, shared),
+            Ok((client, app)) = accept_any(&places.apps) => call(tasks, client, number, app, shared),
+            Ok((client, _)) = accept_if_any(places.control.as_ref()) => control(tasks, client, number, shared),
             Ok((client, _)) = places.bus.listener.accept() => subscribe(tasks, client, shared, options),
             Some(_) = tasks.join_next() => {}
         }
@@ -337,12 +354,37 @@ async fn accept(
     Stop::Defect
 }
 
-fn call(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, shared: &Shared) {
+/// The next client of any of `places`, and which; waits for ever if there are none.
+async fn accept_any(places: &[Place]) -> io::Result<(UnixStream, &Place)> {
+    poll_fn(|context| {
+        for place in places {
+            if let Poll::Ready(accepted) = place.listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(client, _)| (client, place)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn accept_if_any(place: Option<&Place>) -> io::Result<(UnixStream, &Place)> {
+    accept_any(place.map(std::slice::from_ref).unwrap_or_default()).await
+}
+
+fn control(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, shared: &Shared) {
+    if let Ok(peer) = peer::of(&client)
+        && tasks.len() < CONNECTIONS
+    {
+        tasks.spawn(control::serve(client, number, peer, shared.holder.clone()));
+    }
+}
+
+fn call(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, place: &Place, shared: &Shared) {
     // The kernel knows the peer of every connected socket; one that it does not know is not served.
     if let Ok(peer) = peer::of(&client)
         && tasks.len() < CONNECTIONS
     {
-        tasks.spawn(connection::serve(client, number, peer, shared.clone()));
+        tasks.spawn(connection::serve(client, number, peer, place.name(), shared.clone()));
     }
 }
 

@@ -4,8 +4,10 @@
 //! runs on this boot; what is left of others is ignored, and removed by [`prune`]. A registration picks one of the
 //! apps that the caller's user may touch; it adds none.
 
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use palisade_core::actor::{ProcessRef, Tree};
 use palisade_core::{Scope, Timestamp};
@@ -13,8 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{clock, files, process};
 
-/// Version of the file's form.
-const FORMAT: u32 = 1;
+/// Version of the file's form, and of what is said over a control socket.
+pub const FORMAT: u32 = 1;
+/// Longest line over a control socket.
+pub const MAX_LINE_BYTES: usize = 16 * 1024;
+/// How long a firewall may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 * 1024;
 /// Most files that are looked at.
@@ -30,6 +36,18 @@ pub enum Error {
     /// The process is not there, so there is nothing to register.
     #[error("process {} has ended, or is another one by now", .0.pid)]
     Gone(ProcessRef),
+    /// The firewall refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// No firewall answers.
+    #[error("no firewall answers on {}", path.display())]
+    Silent {
+        /// The control socket.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The folder cannot be listed.
     #[error("cannot list {}", path.display())]
     List {
@@ -86,6 +104,54 @@ impl Registration {
     #[must_use]
     pub fn tree(&self) -> Tree {
         self.run.as_ref().map_or_else(|| Tree::registered(self.process), Run::tree)
+    }
+}
+
+/// What a caller of another user than the firewall's asks it to register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announcement {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Whose the tree is.
+    pub scope: Scope,
+    /// The caller itself if left out, or a parent of it that runs as the same user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The CI attempt, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// Who asks: `palisade ci admit`.
+    pub program: String,
+}
+
+/// What a firewall answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// It is registered.
+    Done,
+    /// It is not, and why.
+    Refused(String),
+}
+
+/// Asks the firewall that listens on the control socket at `socket`.
+///
+/// # Errors
+/// Nobody answers there, or the firewall refuses.
+pub fn announce(socket: &Path, announcement: &Announcement) -> Result<(), Error> {
+    let failed = |source| Error::Silent { path: socket.to_owned(), source };
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
+    let mut line = palisade_core::canonical::json(announcement).into_bytes();
+    line.push(b'\n');
+    stream.write_all(&line).map_err(failed)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_LINE_BYTES as u64)).read_line(&mut answer).map_err(failed)?;
+    match serde_json::from_str(&answer) {
+        Ok(Reply::Done) => Ok(()),
+        Ok(Reply::Refused(text)) => Err(Error::Refused(text)),
+        Err(_) => Err(failed(io::ErrorKind::InvalidData.into())),
     }
 }
 

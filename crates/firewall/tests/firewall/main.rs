@@ -4,6 +4,7 @@
 mod bed;
 mod bridge;
 mod bypass;
+mod control;
 mod corpus;
 mod corpus_of_bytes;
 mod corpus_table;

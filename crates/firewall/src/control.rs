@@ -1,0 +1,137 @@
+//! Requests to the firewall itself: one line of JSON over the control socket, and one line back.
+//!
+//! Today there is one: to register a process tree. A caller of another user cannot write into the state folder, so it
+//! asks here. The kernel says who asks; it may register itself or a parent that runs as the same user, and nothing
+//! else. A registration only picks one of the apps that this user may touch.
+
+use std::time::Duration;
+
+use palisade_core::text::Shown;
+use palisade_core::{Code, Policy};
+use palisade_host::peer::Peer;
+use palisade_host::registration::{self, Announcement, MAX_LINE_BYTES, Registration, Reply};
+use palisade_host::{clock, process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::holder::ToHolder;
+use crate::message::{Answer, Question};
+
+/// How long a line may take, and its answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// It is no request of a version that is known here.
+    #[error("the request is not understood; palisade and palisade-firewall should be of one version")]
+    NotUnderstood,
+    /// The policy has no such app and environment.
+    #[error("the policy has no {}; an [[app]] of the host's policy has to name it", .0)]
+    UnknownScope(palisade_core::Scope),
+    /// The process that asks has ended.
+    #[error("the process that asks has ended")]
+    Gone,
+    /// Somebody else's process.
+    #[error(
+        "pid {pid} is neither the caller nor a parent of it that runs as uid {uid}; register that one itself"
+    )]
+    NotYours {
+        /// What it wants to register.
+        pid: u32,
+        /// As whom it asks.
+        uid: u32,
+    },
+    /// The file cannot be written.
+    #[error("the registration cannot be written: {0}")]
+    Unwritten(#[from] registration::Error),
+}
+
+impl ControlError {
+    /// The text for the caller.
+    pub(crate) fn told(&self) -> String {
+        let text = self.to_string();
+        format!("Palisade registered nothing: {} {}", Code::NotRegistered, Shown(&text))
+    }
+}
+
+/// Serves one client: a line, its answer, and the end.
+pub(crate) async fn serve(
+    mut client: UnixStream,
+    connection: u64,
+    peer: Peer,
+    holder: mpsc::Sender<ToHolder>,
+) {
+    let Ok(Some(line)) = timeout(PATIENCE, line_of(&mut client)).await else { return };
+    let (answer, answered) = oneshot::channel();
+    let question = Question::Control { line };
+    if holder.send(ToHolder::Ask { connection, client: peer, question, answer }).await.is_err() {
+        return;
+    }
+    let reply = match timeout(PATIENCE, answered).await {
+        Ok(Ok(Answer::Pass)) => Reply::Done,
+        Ok(Ok(Answer::Refuse(text))) => Reply::Refused(text),
+        Ok(Err(_)) | Err(_) => Reply::Refused("the firewall does not answer".to_owned()),
+    };
+    let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+    line.push(b'\n');
+    // Whoever hung up needs no answer.
+    drop(timeout(PATIENCE, client.write_all(&line)).await);
+}
+
+async fn line_of(client: &mut UnixStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let count = client.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            bytes.truncate(end);
+            return String::from_utf8(bytes).ok();
+        }
+        if bytes.len() > MAX_LINE_BYTES {
+            return None;
+        }
+    }
+}
+
+/// Checks a request and does what it says.
+///
+/// # Errors
+/// See [`ControlError`]; then nothing was written.
+pub(crate) fn carry_out(
+    line: &str,
+    client: &Peer,
+    policy: &Policy,
+    registrations: &std::path::Path,
+) -> Result<(), ControlError> {
+    let asked: Announcement = serde_json::from_str(line).map_err(|_| ControlError::NotUnderstood)?;
+    if asked.format != registration::FORMAT {
+        return Err(ControlError::NotUnderstood);
+    }
+    if !policy.apps.iter().any(|app| app.scope == asked.scope) {
+        return Err(ControlError::UnknownScope(asked.scope));
+    }
+    let caller = client.process.filter(|caller| process::is_alive(*caller)).ok_or(ControlError::Gone)?;
+    let pid = asked.pid.unwrap_or(caller.pid);
+    let process = if pid == caller.pid {
+        caller
+    } else {
+        let parents = process::ancestors(caller.pid);
+        let its = parents.iter().find(|parent| parent.process.pid == pid && parent.uid == client.uid);
+        its.map(|parent| parent.process).ok_or(ControlError::NotYours { pid, uid: client.uid })?
+    };
+    let registration = Registration {
+        process,
+        scope: asked.scope,
+        uid: client.uid,
+        run: asked.run,
+        program: asked.program,
+        since: clock::now(),
+    };
+    // What is left of processes that have ended goes now and then.
+    drop(registration::prune(registrations));
+    Ok(registration::register(registrations, &registration)?)
+}
