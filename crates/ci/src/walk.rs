@@ -11,6 +11,8 @@ use crate::{follow, pm2};
 /// Deepest chain of scripts, and most commands that are looked at for one job.
 const MAX_DEPTH: usize = 12;
 const MAX_COMMANDS: usize = 20_000;
+/// Deepest nest of texts in texts: a variable may hold the very line that runs it.
+const MAX_NEST: usize = 24;
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -73,6 +75,7 @@ pub(crate) struct Walk<'a> {
     variables: Variables,
     seen: BTreeSet<(String, String)>,
     commands: usize,
+    nest: usize,
     pub(crate) walked: Walked,
 }
 
@@ -81,14 +84,20 @@ const FETCHED: &str =
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(read: &'a dyn Fn(&str) -> Option<String>, variables: Variables) -> Self {
-        Self { read, variables, seen: BTreeSet::new(), commands: 0, walked: Walked::default() }
+        Self { read, variables, seen: BTreeSet::new(), commands: 0, nest: 0, walked: Walked::default() }
     }
 
     /// Looks at shell text.
     pub(crate) fn shell(&mut self, text: &str, origin: &Origin) {
-        if origin.spots.len() > MAX_DEPTH {
+        if origin.spots.len() > MAX_DEPTH || self.nest >= MAX_NEST {
             return;
         }
+        self.nest += 1;
+        self.commands_of(text, origin);
+        self.nest -= 1;
+    }
+
+    fn commands_of(&mut self, text: &str, origin: &Origin) {
         let mut origin = origin.clone();
         let mut fetches = false;
         for command in shell::commands(text) {

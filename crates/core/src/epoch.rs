@@ -83,6 +83,8 @@ pub struct Job {
     pub file: Option<String>,
     /// The text of [`VARIABLE`].
     pub epoch: Option<String>,
+    /// Id of the run, which tells two jobs apart.
+    pub run: Option<String>,
 }
 
 impl Job {
@@ -95,6 +97,7 @@ impl Job {
             workflow: claimed.workflow.clone(),
             file: claimed.workflow_file.clone(),
             epoch: claimed.epoch.clone(),
+            run: claimed.run_id.clone(),
         })
     }
 }

@@ -63,9 +63,11 @@ impl Caller {
         Some(Self { actor, chain, job, line: line_of(process.pid) })
     }
 
-    /// The CI job, unless the caller is an app of `daemon`: those keep the variables of the job that started them.
+    /// The CI job, unless its variables are only those that an app of `daemon` has kept of its own start.
     pub(crate) fn job(&self, daemon: ProcessRef) -> Option<&Job> {
-        self.job.as_ref().filter(|_| !self.chain.iter().any(|link| link.process == daemon))
+        let at = self.chain.iter().position(|link| link.process == daemon);
+        let app = at.and_then(|at| self.chain.get(at.checked_sub(1)?)).map(|link| link.process);
+        self.job.as_ref().filter(|job| !app.is_some_and(|app| claims::is_inherited(job, app)))
     }
 }
 

@@ -83,23 +83,39 @@ pub fn runner_version(environment: &Environment) -> Option<String> {
 /// The job that a caller belongs to: by its own variables, else by those of its nearest parent that has any.
 ///
 /// `sudo`, `env -i` and a login shell take a job's variables away from their children and not from their parents.
-/// Where the chain leads through `daemon`, there is no job: an app keeps the variables of the job that once
-/// started it, and is none.
+/// What an app of `daemon` inherited from the job that once started it does not count.
 #[must_use]
 pub fn job(actor: &Actor, daemon: Option<ProcessRef>) -> Option<Job> {
     let parents = &actor.observed.ancestors;
-    if daemon.is_some_and(|daemon| parents.iter().any(|parent| parent.process == daemon)) {
-        return None;
-    }
-    Job::of(&actor.claimed).or_else(|| parents.iter().find_map(|parent| job_of_process(parent.process)))
+    let keeper = parents.iter().find(|parent| parent.command.starts_with(KEEPER));
+    let daemon = daemon.or(keeper.map(|parent| parent.process));
+    let chain: Vec<ProcessRef> = std::iter::once(actor.observed.process)
+        .chain(parents.iter().map(|parent| parent.process))
+        .take_while(|process| Some(*process) != daemon)
+        .collect();
+    let own = Job::of(&actor.claimed);
+    let job = own.or_else(|| chain.iter().skip(1).find_map(|parent| job_of_process(*parent)))?;
+    let is_below = chain.len() <= parents.len();
+    let inherited = is_below && chain.last().is_some_and(|app| is_inherited(&job, *app));
+    (!inherited).then_some(job)
 }
 
-fn job_of_process(parent: ProcessRef) -> Option<Job> {
-    let environment = process::environment(parent.pid);
+/// How the short name of a daemon begins that keeps the variables of whoever started it, and hands them on.
+const KEEPER: &str = "PM2 v";
+
+/// Whether the variables that name a job are only those that `app`, which a daemon started, has kept of its own
+/// start. A runner that is itself an app starts jobs with runs of their own, and those count.
+#[must_use]
+pub fn is_inherited(job: &Job, app: ProcessRef) -> bool {
+    job_of_process(app).is_some_and(|kept| kept.run == job.run)
+}
+
+fn job_of_process(process: ProcessRef) -> Option<Job> {
+    let environment = process::environment(process.pid);
     forge_of(&environment)?;
-    let claims = collect(&environment, process::cwd(parent.pid).as_deref());
+    let claims = collect(&environment, process::cwd(process.pid).as_deref());
     // The pieces were read one after another: they are one process's only if it is still the same.
-    process::is_alive(parent).then(|| Job::of(&claims.claimed))?
+    process::is_alive(process).then(|| Job::of(&claims.claimed))?
 }
 
 /// Top folder of the checkout: the job's workspace, else the one around the working folder.

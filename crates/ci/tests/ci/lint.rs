@@ -110,6 +110,21 @@ fn scripts_that_are_not_in_the_checkout_are_named() {
     );
 }
 
+#[test]
+fn texts_that_run_themselves_and_endless_nests_end() {
+    let nests = format!("{}x{}", "$(".repeat(20_000), ")".repeat(20_000));
+    let quotes = format!("{}x", "bash -c \"".repeat(2_000));
+    for script in
+        ["A='eval $A; eval $A'\neval $A", "trap 'eval \"$B\"' EXIT; B='trap \"$B\"'", &nests, &quotes]
+    {
+        let script = script.replace('\n', "\n          ");
+        let workflow =
+            format!("jobs:\n  a:\n    steps:\n      - run: |\n          {script}\n          pm2 kill\n");
+        let files = BTreeMap::from([(".github/workflows/a.yml".to_owned(), workflow)]);
+        look(&files);
+    }
+}
+
 proptest! {
     #[test]
     fn no_script_makes_it_panic_or_hang(script in "[ -~\n]{0,300}", program in "[ -~\n]{0,200}") {

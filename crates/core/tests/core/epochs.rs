@@ -39,6 +39,7 @@ fn job(repository: &str, workflow: &str, file: Option<&str>, epoch: Option<&str>
         workflow: text(workflow),
         file: file.map(str::to_owned),
         epoch: epoch.map(str::to_owned),
+        run: None,
     }
 }
 

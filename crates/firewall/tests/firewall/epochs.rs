@@ -114,3 +114,33 @@ fn in_observe_a_stale_workflow_passes_and_is_recorded() {
     };
     assert!(bed.calls().iter().any(|(_, called)| observed(called)), "{:?}", bed.calls());
 }
+
+#[test]
+fn an_app_that_keeps_the_variables_of_an_old_job_is_no_job() {
+    let bed = Bed::new("enforce");
+    require(&bed, 7);
+    let own = bed.app_folder("flyer-crawler-api");
+    let pm2 = palisade_testkit::installed("7.0.4").unwrap().join("node_modules/pm2/bin/pm2");
+    let said = bed.folder.join("hook.out");
+    let script = format!(
+        "unset PM2_DAEMON_RPC_PORT PM2_DAEMON_PUB_PORT; node {} restart flyer-crawler-worker >{} 2>&1; echo exit $? >>{}; \
+         exec sleep 100000",
+        pm2.display(),
+        said.display(),
+        said.display()
+    );
+    let mut env: std::collections::BTreeMap<&str, &str> = job("30", Some("5")).into_iter().collect();
+    let home = bed.pm2.home().display().to_string();
+    env.insert("PM2_HOME", &home);
+    let app = serde_json::json!({
+        "name": "flyer-crawler-hook", "script": "/bin/sh", "args": ["-c", script], "interpreter": "none",
+        "cwd": own, "env": env,
+    });
+    bed.folder.write("hook.json", &serde_json::json!({ "apps": [app] }).to_string());
+    bed.directly(&["start", &bed.folder.join("hook.json").display().to_string()]);
+    let text = palisade_testkit::eventually("the app's own restart ends", || {
+        let text = std::fs::read_to_string(&said).unwrap_or_default();
+        text.contains("exit ").then_some(text)
+    });
+    assert!(text.contains("exit 0") && !text.contains("PAL-7"), "{text}");
+}

@@ -324,3 +324,54 @@ fn a_child_without_variables_belongs_to_its_parents_job_and_an_app_of_the_daemon
     assert_eq!((found.repository.as_deref(), found.workflow.as_deref()), (Some("octo/site"), Some("Deploy")));
     assert_eq!(below_the_daemon, None);
 }
+
+/// A chain of sleeping shells, each with the run that is given for it, the first one outermost; gives their pids.
+fn chain_of_runs(runs: &[Option<&str>]) -> (std::process::Child, Vec<u32>) {
+    let mut script = "echo $$; exec sleep 1000".to_owned();
+    for run in runs.iter().rev() {
+        let variables = run.map_or(String::new(), |run| {
+            format!(
+                "GITHUB_ACTIONS=true GITHUB_REPOSITORY=octo/site GITHUB_WORKFLOW=Deploy GITHUB_RUN_ID={run}"
+            )
+        });
+        let quoted = script.replace('\'', "'\\''");
+        script = format!("echo $$; env -i PATH=/usr/bin:/bin {variables} sh -c '{quoted}'; :");
+    }
+    let mut top = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(top.stdout.take().unwrap());
+    let lines = std::io::BufRead::lines(said).take(runs.len() + 1);
+    let pids = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+    (top, pids)
+}
+
+#[test]
+fn an_app_of_the_daemon_is_no_job_and_a_runner_that_is_an_app_has_jobs() {
+    for (runs, expected) in [
+        (vec![Some("1")], None),
+        (vec![Some("1"), Some("1")], None),
+        (vec![Some("1"), None], None),
+        (vec![None, Some("2")], Some("2")),
+        (vec![None, None, Some("2"), None], Some("2")),
+        (vec![Some("1"), Some("2")], Some("2")),
+        (vec![None], None),
+    ] {
+        let (mut top, pids) = chain_of_runs(&runs);
+        let last = *pids.last().unwrap();
+        let own = palisade_host::process::environment(last);
+        let actor = palisade_host::context::observe_process(last, &own).unwrap();
+        let daemon = palisade_host::process::stat(top.id()).unwrap().process;
+        let found = palisade_host::claims::job(&actor, Some(daemon));
+        for pid in pids.iter().rev() {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+        }
+        top.wait().unwrap();
+        assert_eq!(found.and_then(|job| job.run).as_deref(), expected, "{runs:?}");
+    }
+}

@@ -139,6 +139,7 @@ fn compare(
         workflow: Some(workflow.clone()),
         file: Some(file.clone()),
         epoch: literal.clone(),
+        run: None,
     };
     let required = ratchet.required(&job).map(|minimum: &Minimum| minimum.epoch);
     Ok(Compared { file, workflow, literal, required, objection: ratchet.objection(&job) })
