@@ -14,10 +14,10 @@ use palisade_core::{Actor, Code, Finding, Policy, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
-use palisade_host::{Environment, clock, lease, random, registration};
+use palisade_host::{Environment, clock, context, lease, random, registration};
 use palisade_pipeline::calls::CallLog;
-use palisade_pipeline::epochs;
 use palisade_pipeline::refusals::Recorded;
+use palisade_pipeline::{epochs, system_log};
 
 use crate::asked::Kind;
 use crate::caller::Caller;
@@ -26,6 +26,7 @@ use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
+use crate::policy_file::{Look, PolicyFile};
 use crate::view::View;
 
 /// Trees of which a refusal is remembered besides the journal.
@@ -35,6 +36,9 @@ const MOST_TREES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Guard {
     policy: Policy,
+    file: PolicyFile,
+    /// Why the policy on disk is not the one in force.
+    held_back: Option<String>,
     state: StateDirectory,
     view: View,
     /// `None` only while a record is written, or if writing one panicked.
@@ -44,10 +48,53 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(policy: Policy, state: StateDirectory, view: View, log: CallLog) -> Self {
+    pub(crate) fn new(
+        (file, policy): (PolicyFile, Policy),
+        state: StateDirectory,
+        view: View,
+        log: CallLog,
+    ) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let bypasses = Folders::of(&Environment::of_this_process(), uid);
-        Self { policy, state, view, log: Some(log), refused: BTreeMap::new(), bypasses }
+        let (log, refused) = (Some(log), BTreeMap::new());
+        Self { policy, file, held_back: None, state, view, log, refused, bypasses }
+    }
+
+    /// Puts the policy on disk in force if it is another one, and says so. One that cannot be used, or whose revision
+    /// is lower, changes nothing but what is told.
+    pub(crate) async fn refresh_policy(&mut self) -> bool {
+        let host = match self.file.look() {
+            Look::Same => return false,
+            Look::Changed(host) => host,
+            Look::Unusable(error) => return self.hold_back(&error.to_string()),
+        };
+        let (reference, window) = (host.reference().clone(), host.policy().limits.window);
+        let Ok(actor) = context::observe(&Environment::default()) else { return false };
+        match self.blocking(move |log| log.adopt(&actor, reference, window)).await {
+            Some(Ok(())) => {
+                self.policy = host.into_policy();
+                self.held_back = None;
+                true
+            }
+            Some(Err(error)) => self.hold_back(&error.to_string()),
+            None => self.hold_back("the firewall's journal is gone"),
+        }
+    }
+
+    fn hold_back(&mut self, reason: &str) -> bool {
+        let text = format!("the policy on disk is not in force, an earlier one is: {}", Shown(reason));
+        // Refusals say it too.
+        system_log::write(&text).unwrap_or_default();
+        self.held_back = Some(text);
+        false
+    }
+
+    /// A refusal, with what else the caller should know.
+    fn refuse(&self, text: String) -> Answer {
+        match &self.held_back {
+            Some(held_back) => Answer::Refuse(format!("{text}. Note that {held_back}")),
+            None => Answer::Refuse(text),
+        }
     }
 
     /// The policy in force.
@@ -106,7 +153,7 @@ impl Guard {
         match (judgement.ruling, judgement.mode, &recorded) {
             (Ruling::Refused, _, _) => {
                 let who = scope.map(|scope| scope.to_string());
-                Answer::Refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
+                self.refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
             }
             (Ruling::Passed, Mode::Enforce, Recorded::SystemLog)
                 if takes_down && self.opening(&home).is_none() =>

@@ -30,6 +30,7 @@ use crate::judge::strictest;
 use crate::message::{FromJudge, Question, ToJudge};
 use crate::options::Options;
 use crate::pair::{Pair, PairError, taken};
+use crate::policy_file::PolicyFile;
 use crate::renewal::Sockets;
 use crate::serve::{Error, homes};
 use crate::view::View;
@@ -154,6 +155,9 @@ async fn answer_all(
         match question {
             ToJudge::Asked { id, connection, client, question } => {
                 let caller = caller_of(&mut callers, connection, &client);
+                if guard.refresh_policy().await {
+                    drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
+                }
                 let answer = match question {
                     Question::Call { method, kind, socket } => {
                         guard.answer(&caller, &method, &kind, socket.as_deref()).await
@@ -192,7 +196,7 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let environment = Environment::of_this_process();
     let uid = rustix::process::geteuid().as_raw();
     let locations = Locations::default();
-    let host = palisade_config::load(&locations.policy_path(&environment, uid)?)?;
+    let (file, host) = PolicyFile::open(locations.policy_path(&environment, uid)?)?;
     let state = locations.state(&environment, uid)?;
     files::private_folder(state.root())?;
     let window = host.policy().limits.window;
@@ -200,7 +204,7 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let socket = options.private_rpc.clone();
     let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
     let view = View::new(location, homes(&environment));
-    Ok(Guard::new(host.into_policy(), state, view, log))
+    Ok(Guard::new((file, host.into_policy()), state, view, log))
 }
 
 /// The process that holds the connections: this one's parent.

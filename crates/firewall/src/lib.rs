@@ -8,6 +8,7 @@
 //! runs a session, and keeps a judge running. The judge ([`judging`]) owns what has to be decided in one place: the
 //! policy, the daemon's list, the memory of who was refused, and the journal.
 
+mod activation;
 pub mod asked;
 mod caller;
 pub mod command_line;
@@ -27,6 +28,8 @@ mod message;
 mod meter;
 pub mod options;
 mod pair;
+mod places;
+mod policy_file;
 mod publish;
 pub mod redaction;
 pub mod renewal;

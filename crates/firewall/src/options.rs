@@ -28,7 +28,8 @@ PM2_DAEMON_PUB_PORT to them.
   --version, --help
 
 The policy is the one that `palisade` uses: /etc/palisade/palisade.toml, else
-$XDG_CONFIG_HOME/palisade/palisade.toml. It is read once, at the start.
+$XDG_CONFIG_HOME/palisade/palisade.toml. It is read again when the file is another one.
+Sockets from systemd (LISTEN_FDS) are taken by their names: rpc, pub and control.
 
 SIGTERM ends it in order. SIGHUP makes it run anew, from the file that is there then, on the same sockets.";
 

@@ -19,7 +19,7 @@ use crate::message::{Handed, Handover, PROTOCOL};
 /// Largest message, in bytes. A question holds names that a request of at most 1 MiB gave, escaped.
 const CAP: usize = 8 * 1024 * 1024;
 /// Most descriptors that are handed over.
-const MOST_HANDED: usize = 8;
+const MOST_HANDED: usize = 64;
 /// Bytes that are read at once.
 const READ: usize = 16 * 1024;
 

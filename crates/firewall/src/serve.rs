@@ -1,10 +1,8 @@
 //! The holder's process: makes sure of the daemon, listens, keeps a judge running, and ends in order.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -23,14 +21,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::activation::{self, ActivationError, notify, notify_reload};
 use crate::connection::{self, Shared};
 use crate::control;
 use crate::daemon;
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
-use crate::listen::{self, ListenError, Place};
-use crate::message::Handed;
+use crate::listen::{ListenError, Place};
 use crate::options::Options;
-use crate::pair::{PairError, taken};
+use crate::pair::PairError;
+use crate::places::Places;
 use crate::publish::publish;
 use crate::renewal::Sockets;
 
@@ -75,6 +74,9 @@ pub enum Error {
     /// The task that asks the judge ended by itself: a defect.
     #[error("the holder's task ended, so nothing is passed on any more")]
     HolderEnded,
+    /// What a supervisor handed over cannot be used.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// Standard input is no pair of a holder.
     #[error("--judge and --handed are for the firewall itself")]
     Pair(#[from] PairError),
@@ -96,6 +98,7 @@ impl Error {
             | Self::State(_)
             | Self::Listen(_)
             | Self::HolderEnded
+            | Self::Activation(_)
             | Self::Pair(_)
             | Self::Io(_) => Exit::Failure,
         }
@@ -123,15 +126,6 @@ pub enum Ended {
     Anew(Sockets),
 }
 
-/// What the holder listens on.
-struct Places {
-    rpc: Place,
-    bus: Place,
-    control: Option<Place>,
-    apps: Vec<Place>,
-    lock: File,
-}
-
 /// What ends the holder.
 enum Stop {
     Signal,
@@ -151,8 +145,14 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         origin: Origin::Explicit,
     };
     let mut program = Program { path: program.to_owned(), args: options.args.clone(), sockets: Vec::new() };
+    let environment = Environment::of_this_process();
+    let given = if options.handed { Vec::new() } else { activation::given(&environment)? };
+    let is_waited_for = options.handed || !given.is_empty();
     let (places, offered) = if options.handed {
         (Places::handed(options)?, None)
+    } else if !given.is_empty() {
+        // Clients wait already: for an answer, not for a daemon or a policy.
+        (Places::given(options, given)?, None)
     } else {
         let offered = daemon::check(&location).await?;
         rehearse(&program).await?;
@@ -164,7 +164,7 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let mut holders = JoinSet::new();
     let (first, judged) = oneshot::channel();
     holders.spawn(Holder::new(&options.home, program, asked, first).run());
-    if !options.handed {
+    if !is_waited_for {
         // Where nobody waits for an answer yet, the first one is judged. Whether it came in time makes no difference.
         drop(timeout(DRAIN, judged).await);
     }
@@ -179,6 +179,7 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         tell(&format!("`palisade` will not find the daemon's own socket: {error}"));
     }
     tell(&format!("listening on {}", options.home.join("rpc.sock").display()));
+    notify(&environment, "READY=1");
     let mut tasks = JoinSet::new();
     let stop = async {
         tokio::select! {
@@ -190,8 +191,12 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let stop = accept(&places, &mut tasks, &shared, options, stop).await;
     let left = match stop {
         // Somebody goes on with the sockets: this process anew, or its judge.
-        Stop::Anew | Stop::Defect => Some(places.left()?),
+        Stop::Anew | Stop::Defect => {
+            notify_reload(&environment);
+            Some(places.left()?)
+        }
         Stop::Signal => {
+            notify(&environment, "STOPPING=1");
             note.remove(&options.home);
             drop(places);
             None
@@ -232,79 +237,6 @@ fn note(options: &Options) -> Guarded {
         control: options.control.clone(),
         isolation: options.isolation,
         pid: std::process::id(),
-    }
-}
-
-impl Places {
-    fn made(options: &Options) -> Result<Self, Error> {
-        let lock = listen::lock(&options.home)?;
-        let mode = if options.group { 0o770 } else { 0o700 };
-        let listen = if options.take_over { listen::take_over } else { listen::listen };
-        let rpc = listen(&options.home.join("rpc.sock"), mode)?;
-        let bus = listen(&options.home.join("pub.sock"), mode)?;
-        let control = options.control.as_ref().map(|path| listen::listen(path, mode)).transpose()?;
-        // Whoever may enter the folder that an administrator made for it is let in.
-        let apps = options.app_sockets.iter().map(|path| listen::listen(path, 0o770));
-        let apps = apps.collect::<Result<_, _>>()?;
-        Ok(Self { rpc, bus, control, apps, lock })
-    }
-
-    /// Those that another process of this firewall had.
-    fn handed(options: &Options) -> Result<Self, Error> {
-        let (sockets, _) = taken(io::stdin())?;
-        // Where the home is gone nobody looks for a daemon any more.
-        options.home.metadata()?;
-        let (mut rpc, mut bus, mut control, mut lock, mut apps) = (None, None, None, None, Vec::new());
-        let paths = (options.home.join("rpc.sock"), options.home.join("pub.sock"));
-        let control_path = || options.control.clone().unwrap_or_default();
-        for (what, socket) in sockets {
-            match what {
-                Handed::Rpc => rpc = Some(Place::taken(socket, paths.0.clone(), true)?),
-                Handed::GivenRpc => rpc = Some(Place::taken(socket, paths.0.clone(), false)?),
-                Handed::Pub => bus = Some(Place::taken(socket, paths.1.clone(), true)?),
-                Handed::GivenPub => bus = Some(Place::taken(socket, paths.1.clone(), false)?),
-                Handed::Control => control = Some(Place::taken(socket, control_path(), true)?),
-                Handed::GivenControl => control = Some(Place::taken(socket, control_path(), false)?),
-                Handed::App(number) => {
-                    let path = options.app_sockets.get(usize::from(number)).ok_or(PairError::Message)?;
-                    apps.push(Place::taken(socket, path.clone(), true)?);
-                }
-                Handed::Lock => lock = Some(File::from(socket)),
-            }
-        }
-        match (rpc, bus, lock) {
-            (Some(rpc), Some(bus), Some(lock)) => Ok(Self { rpc, bus, control, apps, lock }),
-            _ => Err(PairError::Message.into()),
-        }
-    }
-
-    /// Descriptors of all of them, for somebody who keeps them open too.
-    fn shared(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
-        let name = |place: &Place, ours, given| if place.is_ours() { ours } else { given };
-        let mut shared = vec![
-            (Handed::Lock, self.lock.as_fd().try_clone_to_owned()?),
-            (name(&self.rpc, Handed::Rpc, Handed::GivenRpc), self.rpc.share()?),
-            (name(&self.bus, Handed::Pub, Handed::GivenPub), self.bus.share()?),
-        ];
-        if let Some(control) = &self.control {
-            shared.push((name(control, Handed::Control, Handed::GivenControl), control.share()?));
-        }
-        for (number, app) in (0..).zip(&self.apps) {
-            shared.push((Handed::App(number), app.share()?));
-        }
-        Ok(shared)
-    }
-
-    /// Gives them up without removing a file.
-    fn left(self) -> io::Result<Sockets> {
-        let shared = self.shared()?;
-        self.rpc.leave();
-        self.bus.leave();
-        if let Some(control) = self.control {
-            control.leave();
-        }
-        self.apps.into_iter().for_each(Place::leave);
-        Ok(Sockets(shared))
     }
 }
 

@@ -22,6 +22,13 @@ pub fn boot_ms() -> u64 {
     whole_ms(since_boot())
 }
 
+/// Microseconds of the clock that systemd means by `MONOTONIC_USEC`. Does not count a suspended machine.
+#[must_use]
+pub fn monotonic_us() -> u64 {
+    let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Id of this boot: two moments of [`boot_ms`] and two start times of processes compare only under equal ids.
 ///
 /// # Errors

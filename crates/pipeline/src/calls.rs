@@ -42,6 +42,36 @@ impl CallLog {
         Ok(Self { state, policy, window, memory, counts: Counts::default(), writer: None })
     }
 
+    /// Goes on under another policy, and records that it changed.
+    ///
+    /// # Errors
+    /// Its revision is below the last one recorded; the earlier one stays in force then.
+    pub fn adopt(&mut self, actor: &Actor, policy: PolicyRef, window: Duration) -> Result<(), Error> {
+        if policy.revision < self.policy.revision {
+            return Err(Error::PolicyRolledBack { recorded: self.policy.clone(), found: policy });
+        }
+        check_revision(&policy, &self.memory)?;
+        self.policy = policy;
+        self.window = self.window.max(window);
+        // A writer names the policy that it was opened under.
+        self.writer = None;
+        if let Err(error) = self.note_policy(actor) {
+            let line = format!("a new policy is in force, and could not be recorded: {error}");
+            // The next record says it too.
+            system_log::write(&line).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn note_policy(&mut self, actor: &Actor) -> Result<(), Error> {
+        let op = random::operation_id()?;
+        let mut writer = Writer::open(&self.state, op, actor.clone(), self.policy.clone())?;
+        writer.note_policy(self.memory.policy())?;
+        self.memory.note_policy(&self.policy);
+        self.writer = Some(writer);
+        Ok(())
+    }
+
     /// What was lately taken down, by caller.
     #[must_use]
     pub fn ledger(&self, now: Timestamp) -> Ledger {

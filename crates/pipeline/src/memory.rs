@@ -51,6 +51,11 @@ impl Memory {
         self.policy.as_ref()
     }
 
+    /// The policy that was recorded last is this one.
+    pub(crate) fn note_policy(&mut self, policy: &PolicyRef) {
+        self.policy = Some(policy.clone());
+    }
+
     /// What was lately taken down, by caller.
     #[must_use]
     pub fn ledger(&self, now: Timestamp, window: Duration) -> Ledger {

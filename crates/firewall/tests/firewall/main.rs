@@ -1,6 +1,7 @@
 //! The firewall, in front of real daemons, and its machine by itself.
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
+mod activation;
 mod bed;
 mod bridge;
 mod bypass;
