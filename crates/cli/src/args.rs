@@ -363,7 +363,10 @@ pub(crate) enum ExportFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ExplainArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<database::ExplainCommand>,
     /// A code such as PAL-101, or nothing for the list.
     pub(crate) code: Option<String>,
 }

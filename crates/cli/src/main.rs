@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use palisade_core::Exit;
 
+use crate::args::database::ExplainCommand;
 use crate::args::{Cli, Command, Pm2Command};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -55,7 +56,10 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
     #[cfg(feature = "ablation")]
     injected()?;
     let exit = match command {
-        Command::Explain(args) => command::explain::explain(output, args)?,
+        Command::Explain(args) => match &args.command {
+            Some(ExplainCommand::Row(args)) => block_on(command::undo::row(output, args))?,
+            None => command::explain::explain(output, args)?,
+        },
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
             Exit::Done

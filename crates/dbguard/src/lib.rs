@@ -12,7 +12,9 @@ pub mod quote;
 mod report;
 pub mod rules;
 pub mod script;
+pub mod story;
 pub mod table;
+pub mod undo;
 mod verify;
 mod work;
 
@@ -20,6 +22,7 @@ pub use error::Error;
 pub use installed::{Installed, installed};
 pub use report::{Finding, Report, report};
 pub use rules::{Budget, Mode, Rules};
+pub use story::story;
 pub use table::Table;
 pub use verify::{Damage, verify};
 pub use work::{Patience, mode, run};

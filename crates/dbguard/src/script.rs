@@ -98,6 +98,30 @@ impl Columns {
         Ok(Self { status, beat, key, reason, mark })
     }
 
+    /// What identifies the job in that row.
+    pub(crate) fn key_of(&self, row: &str) -> String {
+        match self.key.as_slice() {
+            [one] => field(row, one),
+            several => {
+                let fields: Vec<_> = several.iter().map(|column| field(row, column)).collect();
+                format!("('(' || concat_ws(',', {}) || ')')", fields.join(", "))
+            }
+        }
+    }
+
+    pub(crate) fn status_name(&self) -> &str {
+        &self.status.name
+    }
+
+    /// The type of the states, as SQL writes it.
+    pub(crate) fn status_kind(&self) -> &str {
+        &self.status.kind
+    }
+
+    pub(crate) fn reason_name(&self) -> Option<&str> {
+        self.reason.as_ref().map(|column| column.name.as_str())
+    }
+
     /// The columns of a guard that is there, under their names of now; `None` if one is gone.
     pub(crate) fn numbered(table: &Table, guard: &Installed) -> Option<Self> {
         let column = |number: i16| table.columns.iter().find(|column| column.number == number).cloned();
@@ -114,6 +138,11 @@ impl Columns {
             mark: optional(mark)?,
         })
     }
+}
+
+/// A column of a row, as text.
+fn field(row: &str, column: &Column) -> String {
+    format!("{row}.{}::text", quote::name(&column.name))
 }
 
 /// The whole SQL that puts a guard behind a table, or brings one up to date. One transaction.
@@ -222,26 +251,21 @@ fn interval(duration: Duration) -> String {
 /// The two functions that know the table's columns. Nobody is kept from executing them, because whoever adds a
 /// partition needs that right; only a trigger can call them.
 pub(crate) fn functions(id: i32, columns: &Columns, rules: &Rules) -> String {
-    let field = |row: &str, column: &Column| format!("{row}.{}::text", quote::name(&column.name));
-    let key = |row: &str| match columns.key.as_slice() {
-        [one] => field(row, one),
-        several => {
-            let fields: Vec<_> = several.iter().map(|column| field(row, column)).collect();
-            format!("('(' || concat_ws(',', {}) || ')')", fields.join(", "))
-        }
+    let optional = |row: &str, column: &Option<Column>| {
+        column.as_ref().map_or("NULL".to_owned(), |column| field(row, column))
     };
-    let optional =
-        |column: &Option<Column>| column.as_ref().map_or("NULL".to_owned(), |column| field("NEW", column));
     // A beat without time zone is read as UTC, which is what libraries write.
     let zone = if columns.beat.kind.contains("without") { "\nSET timezone = 'UTC'" } else { "" };
     let rows = [
         ("{id}", id.to_string()),
         ("{zone}", zone.to_owned()),
         ("{running}", quote::texts(&rules.running)),
-        ("{old_key}", key("OLD")),
-        ("{new_key}", key("NEW")),
-        ("{reason}", optional(&columns.reason)),
-        ("{mark}", optional(&columns.mark)),
+        ("{old_key}", columns.key_of("OLD")),
+        ("{new_key}", columns.key_of("NEW")),
+        ("{reason_was}", optional("OLD", &columns.reason)),
+        ("{reason}", optional("NEW", &columns.reason)),
+        ("{mark}", optional("NEW", &columns.mark)),
+        ("{done}", quote::texts(&rules.done)),
         ("{status}", quote::name(&columns.status.name)),
         ("{beat}", quote::name(&columns.beat.name)),
     ];

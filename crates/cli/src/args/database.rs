@@ -1,5 +1,7 @@
 //! The words of `palisade db` and of whatever else reaches a database.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 /// Which database.
@@ -18,6 +20,59 @@ pub(crate) struct DatabaseArgs {
 pub(crate) enum DbCommand {
     /// Say which database a URL leads to, and what Palisade can do there.
     Identify(IdentifyArgs),
+    /// Give back jobs that somebody took wrongly, from what a table's guard recorded.
+    Undo(UndoArgs),
+}
+
+/// Which exits to undo.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A row that somebody changed since is left alone. Exits into states of --done and --own are a worker's own.
+
+Examples:
+  palisade db undo public.backfill_jobs --since 2h --by atom-saas-test --dry-run
+  palisade db undo public.backfill_jobs --since 2h --op 48213 --to queued")]
+pub(crate) struct UndoArgs {
+    /// The guarded table, as SQL writes it.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// How far back.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) since: Duration,
+    /// Only what a client did that called itself so.
+    #[arg(long, value_name = "APP")]
+    pub(crate) by: Option<String>,
+    /// Only what this transaction did, as `explain row` names it.
+    #[arg(long, value_name = "TRANSACTION")]
+    pub(crate) op: Option<String>,
+    /// Into which state [default: the one that each job left].
+    #[arg(long, value_name = "STATE")]
+    pub(crate) to: Option<String>,
+    /// Show the plan, and touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Which job.
+#[derive(Debug, Args)]
+pub(crate) struct RowArgs {
+    /// The guarded table, as SQL writes it.
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// The job's key, as text; several columns as (1,a).
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+}
+
+/// What else than a code can be explained.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExplainCommand {
+    /// Who took this job of a guarded table, from where, and against which rule.
+    Row(RowArgs),
 }
 
 #[derive(Debug, Args)]

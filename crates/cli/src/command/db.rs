@@ -8,6 +8,7 @@ use palisade_host::environment::Environment;
 use palisade_postgres::{Identity, Level, Session, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
+use crate::command::undo;
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
@@ -16,7 +17,13 @@ use crate::render::table;
 const DEFAULT: &str = "PALISADE_DATABASE_URL";
 
 pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Failure> {
-    let DbCommand::Identify(args) = command;
+    match command {
+        DbCommand::Identify(args) => ask(output, args).await,
+        DbCommand::Undo(args) => undo::give_back(output, args).await,
+    }
+}
+
+async fn ask(output: Output, args: &IdentifyArgs) -> Result<Exit, Failure> {
     let IdentifyArgs { url, database } = args;
     let (_, identity) = reach(output, url.as_deref(), database).await?;
     output.document(&identity)?;

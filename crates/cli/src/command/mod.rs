@@ -16,3 +16,4 @@ pub(crate) mod policy;
 pub(crate) mod reconcile;
 pub(crate) mod restore;
 pub(crate) mod runbook;
+pub(crate) mod undo;

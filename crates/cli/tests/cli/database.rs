@@ -122,6 +122,35 @@ fn a_guard_is_installed_listed_reported_verified_and_removed_from_the_command_li
 }
 
 #[test]
+fn a_stolen_job_names_its_thief_and_is_given_back() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    let install = jobs_table(&server);
+    let url = server.admin("jobs");
+    let run = |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], words);
+    let table = "public.backfill_jobs";
+    run(&["explain", "row", table, "1"]).ends(Exit::Failure);
+    run(&install).ends(Exit::Done);
+    let nothing = run(&["explain", "row", table, "1"]).ends(Exit::Done);
+    assert!(nothing.stdout.contains("no exit is recorded"), "{}", nothing.stdout);
+    let reaper =
+        "SET application_name = 'atom-saas-test'; UPDATE backfill_jobs SET status = 'cancelled' WHERE id = 1";
+    server.sql("jobs", reaper);
+    let said = run(&["explain", "row", table, "1"]).ends(Exit::Done);
+    for part in ["running -> cancelled", "atom-saas-test", "broke PAL-301", "role postgres"] {
+        assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
+    }
+    assert!(said.stderr.contains("undo: palisade db undo"), "{}", said.stderr);
+    let undo = ["db", "undo", table, "--since", "1h", "--by", "atom-saas-test"];
+    let planned = run(&[&undo[..], &["--dry-run"]].concat()).ends(Exit::Done);
+    assert!(planned.stdout.contains("goes back to running"), "{}", planned.stdout);
+    let status = || server.sql("jobs", "SELECT status FROM backfill_jobs");
+    assert_eq!(status(), "cancelled", "a dry run touches nothing");
+    let given = run(&[&undo[..], &["--json"]].concat()).ends(Exit::Done).json();
+    assert_eq!((given["given_back"][0].as_str(), status().as_str()), (Some("1"), "running"));
+    run(&["db", "undo", table]).ends(Exit::Usage);
+}
+
+#[test]
 fn wrong_words_for_a_guard_are_told_before_a_database_is_written() {
     let (home, server) = (Scratch::new(), Postgres::start("18"));
     let install = jobs_table(&server);

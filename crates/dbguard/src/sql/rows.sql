@@ -8,6 +8,8 @@ DECLARE
   key text;
   became_key text;
   reason text;
+  reason_was text;
+  content text;
   mark text;
   ran boolean;
   runs boolean;
@@ -33,6 +35,7 @@ BEGIN
     IF ran THEN
       beat := OLD.{beat};
       key := {old_key};
+      reason_was := {reason_was};
     END IF;
     IF TG_OP <> 'DELETE' AND (ran OR runs) THEN
       became_beat := NEW.{beat};
@@ -42,7 +45,7 @@ BEGIN
     END IF;
   EXCEPTION WHEN OTHERS THEN
     IF TG_OP <> 'INSERT' THEN
-      SELECT r.status, r.beat, r.key, r.readable INTO was, beat, key, readable
+      SELECT r.status, r.beat, r.key, r.reason, r.readable INTO was, beat, key, reason_was, readable
       FROM palisade.read({id}, to_jsonb(OLD)) r;
       ran := was = ANY ({running});
     END IF;
@@ -58,7 +61,11 @@ BEGIN
       PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
     END IF;
   ELSIF ran THEN
-    PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable);
+    -- Enough to give the job back, where it is not done.
+    IF TG_OP = 'UPDATE' AND became <> ALL ({done}) THEN
+      content := palisade.content(NEW);
+    END IF;
+    PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content);
   ELSIF runs THEN
     PERFORM palisade.enter({id}, became_key, was, became, became_beat);
   END IF;

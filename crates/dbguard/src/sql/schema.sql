@@ -46,6 +46,8 @@ CREATE TABLE palisade.history (
   was text,
   became text,
   reason text,
+  reason_was text,
+  content text,
   beat timestamptz,
   age interval,
   ground text,
@@ -117,13 +119,21 @@ BEGIN
   RETURN rtrim(regexp_replace(regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g'), '\s+', ' ', 'g'), '; ');
 END $palisade$;
 
+-- What a row holds, in few letters and whatever the session's settings are: who undoes an exit compares it.
+CREATE FUNCTION palisade.content(whole anyelement) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET intervalstyle = 'postgres'
+SET bytea_output = 'hex' AS $palisade$
+  SELECT md5(to_jsonb(whole)::text);
+$palisade$;
+
 CREATE FUNCTION palisade.record(
   g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
-  ground text, code integer
+  ground text, code integer, reason_was text DEFAULT NULL, content text DEFAULT NULL
 ) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, statement)
-  VALUES (g.id, event, key, was, became, left(reason, 1000), beat, age, ground, code,
+  INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, reason_was, content,
+    statement)
+  VALUES (g.id, event, key, was, became, left(reason, 1000), beat, age, ground, code, reason_was, content,
     CASE WHEN ground IS DISTINCT FROM 'done' AND event <> 'entry' THEN palisade.shape() END);
 $palisade$;
 
@@ -131,7 +141,7 @@ $palisade$;
 -- server's log and the step of the sequence stay.
 CREATE FUNCTION palisade.finding(
   g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
-  code integer, said text
+  code integer, said text, reason_was text DEFAULT NULL, content text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
@@ -141,7 +151,7 @@ DECLARE
 BEGIN
   IF g.mode = 'observe' THEN
     RAISE LOG 'palisade: PAL-% would be refused: %; %', code, what, who;
-    PERFORM palisade.record(g, event, key, was, became, reason, beat, age, 'observed', code);
+    PERFORM palisade.record(g, event, key, was, became, reason, beat, age, 'observed', code, reason_was, content);
     RETURN;
   END IF;
   PERFORM nextval('palisade.refused');
@@ -153,7 +163,8 @@ END $palisade$;
 
 -- A job leaves its running state.
 CREATE FUNCTION palisade.leave(
-  rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean
+  rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean,
+  reason_was text, content text
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
@@ -195,7 +206,7 @@ BEGIN
     code := 302;
   END IF;
   IF code IS NULL THEN
-    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL);
+    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL, reason_was, content);
     RETURN;
   END IF;
   said := format('%s -> %s refused: ', was, became) || CASE code
@@ -203,7 +214,7 @@ BEGIN
       coalesce(to_char(age, 'FMHH24"h" MI"m" SS"s"'), 'of unknown age,'), g.min_age)
     WHEN 302 THEN format('the budget of %s running jobs within %s is spent', g.budget, g.budget_window)
     ELSE 'the guard cannot read a column that it needs' END;
-  PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said);
+  PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content);
 END $palisade$;
 
 -- A job enters a running state.

@@ -6,6 +6,7 @@ mod adopting;
 mod beats;
 mod budget;
 mod fixture;
+mod history;
 mod incident;
 mod partitions;
 mod production;
