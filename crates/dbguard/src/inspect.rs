@@ -113,7 +113,8 @@ fn of_library(library: &Library) -> Proposal {
         own: owned(library.own),
         heartbeat: Some(library.heartbeat.to_owned()),
         warnings: vec![format!(
-            "{} has no beat: {} is when the attempt began, so --min-age has to be longer than its longest job",
+            "{} has no beat: {} is when the attempt began. With --quiet-after longer than its longest job, such as \
+             --quiet-after 24h --min-age 48h, its workers go on and only deletions and cancels are bounded",
             library.name, library.heartbeat
         )],
         ..Proposal::default()

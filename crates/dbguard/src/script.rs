@@ -109,6 +109,15 @@ impl Columns {
         }
     }
 
+    /// That row `t` has the key of the old row, in a form that an index serves.
+    fn same_key(&self) -> String {
+        let equal = self.key.iter().map(|column| {
+            let name = quote::name(&column.name);
+            format!("t.{name} = OLD.{name}")
+        });
+        equal.collect::<Vec<_>>().join(" AND ")
+    }
+
     pub(crate) fn status_name(&self) -> &str {
         &self.status.name
     }
@@ -154,7 +163,7 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     }
     sql.push_str(&become_owner(table));
     sql.push_str(&rules_row(table, columns, rules));
-    sql.push_str(&functions(table.id, columns, rules));
+    sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
     sql.push_str(&readable(table));
     sql.push_str(if table.superuser { "RESET ROLE;\n\n" } else { "\n" });
     sql.push_str(&triggers(table));
@@ -250,7 +259,7 @@ fn interval(duration: Duration) -> String {
 
 /// The two functions that know the table's columns. Nobody is kept from executing them, because whoever adds a
 /// partition needs that right; only a trigger can call them.
-pub(crate) fn functions(id: i32, columns: &Columns, rules: &Rules) -> String {
+pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) -> String {
     let optional = |row: &str, column: &Option<Column>| {
         column.as_ref().map_or("NULL".to_owned(), |column| field(row, column))
     };
@@ -266,6 +275,12 @@ pub(crate) fn functions(id: i32, columns: &Columns, rules: &Rules) -> String {
         ("{reason}", optional("NEW", &columns.reason)),
         ("{mark}", optional("NEW", &columns.mark)),
         ("{done}", quote::texts(&rules.done)),
+        ("{table}", table.to_owned()),
+        ("{same}", columns.same_key()),
+        ("{moved_status}", field("t", &columns.status)),
+        ("{moved_key}", columns.key_of("t")),
+        ("{moved_reason}", optional("t", &columns.reason)),
+        ("{moved_mark}", optional("t", &columns.mark)),
         ("{status}", quote::name(&columns.status.name)),
         ("{beat}", quote::name(&columns.beat.name)),
     ];

@@ -78,9 +78,10 @@ fn problems(
     match Columns::numbered(table, guard) {
         None => found.push("a column that it reads is gone".to_owned()),
         Some(columns) => {
-            let own = bodies(&script::functions(guard.id, &columns, &guard.rules));
+            let own = bodies(&script::functions(guard.id, &table.qualified(), &columns, &guard.rules));
             found.extend(
-                changed(&own, functions).map(|problem| format!("{problem}, or a column was renamed")),
+                changed(&own, functions)
+                    .map(|problem| format!("{problem}, or the table or a column was renamed")),
             );
         }
     }

@@ -43,6 +43,12 @@ BEGIN
       reason := {reason};
       mark := {mark};
     END IF;
+    -- Some libraries and every change of partition move a job by deleting it and putting it back in one statement.
+    IF ran AND TG_OP = 'DELETE' THEN
+      SELECT {moved_status}, t.{beat}, {moved_key}, {moved_reason}, {moved_mark}, palisade.content(t)
+      INTO became, became_beat, became_key, reason, mark, content FROM {table} t WHERE {same};
+      runs := became = ANY ({running});
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     IF TG_OP <> 'INSERT' THEN
       SELECT r.status, r.beat, r.key, r.reason, r.readable INTO was, beat, key, reason_was, readable
@@ -56,6 +62,9 @@ BEGIN
     END IF;
   END;
   IF ran AND runs THEN
+    IF TG_OP = 'DELETE' THEN
+      PERFORM palisade.moved({id}, key, was);
+    END IF;
     IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
       OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
       PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);

@@ -182,7 +182,9 @@ BEGIN
   END IF;
   -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
   SELECT max(CASE h.event WHEN 'entry' THEN h.at ELSE h.beat END) INTO sign FROM palisade.history h
-  WHERE h.guard = rule AND h.key = leave.key AND h.event IN ('entry', 'set-back');
+  WHERE h.guard = rule AND h.key = leave.key AND h.event IN ('entry', 'set-back') AND NOT EXISTS (
+    SELECT FROM palisade.history m
+    WHERE m.guard = rule AND m.key = leave.key AND m.event = 'moved' AND m.xid = h.xid);
   sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
   age := moment - sign;
   IF became = ANY (g.done) THEN
@@ -270,6 +272,13 @@ BEGIN
       format('the heartbeat would be set back from %s to %s', high, coalesce(became_beat::text, 'nothing')));
   END IF;
 END $palisade$;
+
+-- A running job was deleted and put back in one statement: that is no claim, and no sign of life.
+CREATE FUNCTION palisade.moved(rule integer, key text, state text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+  SELECT palisade.record(g, 'moved', moved.key, state, state, NULL, NULL, NULL, NULL, NULL)
+  FROM palisade.guard g WHERE g.id = rule;
+$palisade$;
 
 -- A table would be emptied: nothing else says that its running jobs may go.
 CREATE FUNCTION palisade.empty(rule integer, emptied oid) RETURNS void

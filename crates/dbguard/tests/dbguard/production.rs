@@ -97,6 +97,30 @@ fn a_job_that_was_just_claimed_is_not_old_because_of_its_last_attempts_beat() {
 }
 
 #[test]
+fn a_library_that_moves_a_job_by_deleting_it_and_putting_it_back_goes_on() {
+    for version in postgres::VERSIONS {
+        let jobs = Jobs::guarded(version);
+        let moved = |to: &str| {
+            format!(
+                "WITH gone AS (DELETE FROM backfill_jobs RETURNING *) \
+                 INSERT INTO backfill_jobs (id, name, status, heartbeat_at, error) \
+                 SELECT id, name, '{to}', heartbeat_at, 'once more' FROM gone"
+            )
+        };
+        // As pg-boss fails a job: more of them than the budget has slots.
+        jobs.running(5, "5 seconds");
+        jobs.app(&moved("failed")).succeeds();
+        assert_eq!(jobs.count("failed"), 5, "{version}");
+        // Put back as running it is the same job with the same silence.
+        jobs.running(5, "12 minutes");
+        jobs.app(&moved("running")).succeeds();
+        jobs.app(REAPER).fails("PL301");
+        jobs.app(&moved("cancelled")).fails("PL301");
+        jobs.app(&moved("completed")).succeeds();
+    }
+}
+
+#[test]
 fn a_superuser_is_judged_like_everybody_and_can_always_open_the_guard() {
     let jobs = Jobs::guarded("18");
     jobs.running(2, "12 minutes");

@@ -39,7 +39,7 @@ const WEAKENED: [(&str, &str); 9] = [
         "CREATE OR REPLACE FUNCTION palisade.started() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
         "palisade.started is not the one",
     ),
-    ("ALTER TABLE backfill_jobs RENAME heartbeat_at TO beat", "a column was renamed"),
+    ("ALTER TABLE backfill_jobs RENAME heartbeat_at TO beat", "the table or a column was renamed"),
     ("DROP TABLE backfill_jobs", "the table is gone, or"),
 ];
 
