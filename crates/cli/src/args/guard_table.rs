@@ -20,8 +20,7 @@ pub(crate) enum GuardCommand {
     /// Let a guard refuse, or only record.
     #[command(subcommand)]
     Mode(ModeCommand),
-    /// Show every guard in front of PM2: what is in force, whether it is alive, what it does not stop. With `table`, those
-    /// of a database.
+    /// Show every guard in front of PM2, or with `table` those of a database.
     List(guard::ListArgs),
     /// Show what guards saw: findings, what passed, refusals.
     #[command(subcommand)]
