@@ -109,6 +109,9 @@ pub(crate) struct AdmitArgs {
     /// Ask no remote.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// The firewall's control socket, to register the job there [default: that of the daemon's firewall, if it has one].
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) control: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

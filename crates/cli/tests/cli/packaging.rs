@@ -267,3 +267,30 @@ fn the_hook_refuses_a_stale_job_and_registers_a_current_one() {
         host.env.events("job-judged").iter().map(|record| record["data"]["admitted"] == true).collect();
     assert_eq!(judged, [false, true, true]);
 }
+
+#[test]
+fn a_job_is_announced_to_the_firewall_where_it_has_a_control_socket() {
+    let host = Host::new();
+    let socket = PathBuf::from(host.env.path("control.sock"));
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let firewall = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream.try_clone().unwrap()), &mut line)
+            .unwrap();
+        std::io::Write::write_all(&mut stream, b"\"done\"\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    });
+    let socket = socket.display().to_string();
+    let words =
+        ["ci", "admit", "--offline", "--app", "shop", "--environment", "production", "--control", &socket];
+    let said = host.env.palisade_with(&words, &variables("forgejo")).ends(Exit::Done);
+    assert!(said.stdout.contains("registered: processes below pid"), "{}{}", said.stdout, said.stderr);
+    let asked = firewall.join().unwrap();
+    assert_eq!((&asked["pid"], &asked["scope"]["app"]), (&std::process::id().into(), &"shop".into()));
+    assert_eq!((&asked["run"]["run_id"], &asked["run"]["attempt"]), (&"91".into(), &"1".into()));
+    assert!(!host.env.state().join("registrations").exists());
+
+    let said = host.env.palisade_with(&words, &variables("forgejo")).ends(Exit::Done);
+    assert!(said.stderr.contains("was not registered"), "nobody listens any more: {}", said.stderr);
+}

@@ -144,3 +144,19 @@ fn an_app_that_keeps_the_variables_of_an_old_job_is_no_job() {
     });
     assert!(text.contains("exit 0") && !text.contains("PAL-7"), "{text}");
 }
+
+#[test]
+fn a_stale_job_in_a_container_with_the_socket_is_refused() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root, to make namespaces");
+    let bed = Bed::new("enforce");
+    require(&bed, 7);
+    let before = bed.running();
+    let script = "unshare --pid --fork --mount-proc node \"$PM2\" delete all; true";
+    for (run, epoch, is_stale) in [("50", Some("6"), true), ("51", None, true), ("52", Some("7"), false)] {
+        let ran = bed.script_with(&bed.nowhere(), script, &job(run, epoch));
+        let told = ran.text.contains("PAL-701") || ran.text.contains("PAL-702");
+        assert_eq!(told, is_stale, "{epoch:?}: {}", ran.text);
+        assert!(ran.text.contains("PAL-401"), "from another mount namespace no folder counts: {}", ran.text);
+        assert_eq!(bed.running(), before);
+    }
+}

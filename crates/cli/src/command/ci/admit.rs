@@ -1,13 +1,17 @@
 //! `palisade ci admit`: whether a job may begin, and the announcement of its processes.
 
+use std::path::PathBuf;
+
 use palisade_ci::admit::{self, Admission, Facts, Head, Minimums};
 use palisade_core::actor::ProcessRef;
 use palisade_core::record::{Event, JobJudged};
 use palisade_core::{Actor, Exit, Finding, Scope};
 use palisade_host::environment::Environment;
-use palisade_host::registration::{self, Registration, Run};
+use palisade_host::registration::{self, Announcement, Registration, Run};
 use palisade_host::{claims, clock, epochs, files, process, random};
 use palisade_pipeline::Writer;
+use palisade_pm2::guarded::Guarded;
+use palisade_pm2::locate::Location;
 use serde_json::json;
 
 use super::remote;
@@ -121,21 +125,39 @@ fn register(
         job: part(&claimed.job),
         attempt: part(&claimed.run_attempt),
     });
-    let registration = Registration {
-        process,
-        scope: scope.clone(),
-        uid: session.uid(),
-        run,
-        program: "palisade ci admit".to_owned(),
-        since: clock::now(),
+    let announced = match control(session, args) {
+        Some(socket) => registration::announce(&socket, &announcement(&scope, process, run)),
+        None => {
+            let program = PROGRAM.to_owned();
+            let (uid, since) = (session.uid(), clock::now());
+            let registration = Registration { process, scope: scope.clone(), uid, run, program, since };
+            registration::register(&session.state.registrations(), &registration)
+        }
     };
-    match registration::register(&session.state.registrations(), &registration) {
+    match announced {
         Ok(()) => Ok(Some((process, scope))),
         Err(error) => {
             notes.push(format!("registration: pid {} was not registered: {error}", process.pid));
             Ok(None)
         }
     }
+}
+
+/// Who registers, in records.
+const PROGRAM: &str = "palisade ci admit";
+
+fn announcement(scope: &Scope, process: ProcessRef, run: Option<Run>) -> Announcement {
+    let program = PROGRAM.to_owned();
+    Announcement { format: registration::FORMAT, scope: scope.clone(), pid: Some(process.pid), run, program }
+}
+
+/// Where the daemon's firewall takes requests to itself: another user's state folder cannot be written.
+fn control(session: &Session, args: &AdmitArgs) -> Option<PathBuf> {
+    let by_firewall = || {
+        let location = Location::find(None, &session.environment).ok()?;
+        Guarded::read(&location.home)?.control
+    };
+    args.control.clone().or_else(by_firewall)
 }
 
 /// The runner's process: the nearest parent that is not the shell of the hook or step itself.
