@@ -2,6 +2,7 @@
 
 pub(crate) mod bypass;
 pub(crate) mod ci;
+pub(crate) mod daemon;
 pub(crate) mod database;
 pub(crate) mod guard;
 pub(crate) mod guard_table;
@@ -125,6 +126,14 @@ pub(crate) enum Pm2Command {
     Runbook(RunbookArgs),
     /// Settle operations that were cut off before their outcome was recorded.
     Reconcile(Pm2Home),
+    /// End the daemon with all its apps; a person has to confirm.
+    Kill(daemon::KillArgs),
+    /// End the daemon and start it anew, with the pm2 that is installed now; every app comes back.
+    Update(daemon::UpdateArgs),
+    /// Save an app's processes for the next start, and lose nobody else's.
+    Save(daemon::SaveArgs),
+    /// Empty an app's own log files.
+    Flush(daemon::FlushArgs),
 }
 
 /// Which daemon.

@@ -85,7 +85,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
 async fn pm2(session: &Session, output: Output, command: &Pm2Command) -> Result<Exit, Failure> {
     use palisade_core::Operation;
 
-    use crate::command::{list, operate, reconcile, restore, runbook};
+    use crate::command::{lifecycle, list, operate, reconcile, restore, runbook, save};
     match command {
         Pm2Command::List(daemon) => list::list(session, output, daemon).await,
         Pm2Command::Delete(args) => operate::operate(session, output, Operation::Delete, args, false).await,
@@ -103,6 +103,10 @@ async fn pm2(session: &Session, output: Output, command: &Pm2Command) -> Result<
         Pm2Command::Snapshots => restore::snapshots(session, output),
         Pm2Command::Runbook(args) => runbook::runbook(session, output, args).await,
         Pm2Command::Reconcile(daemon) => reconcile::reconcile(session, output, daemon).await,
+        Pm2Command::Kill(args) => lifecycle::kill(session, output, args).await,
+        Pm2Command::Update(args) => lifecycle::update(session, output, args).await,
+        Pm2Command::Save(args) => save::save(session, output, args).await,
+        Pm2Command::Flush(args) => save::flush(session, output, args).await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`units`] writes the systemd units for the next start.
 
 pub mod act;
+pub mod daemon;
 pub mod found;
 pub mod places;
 pub mod plan;

@@ -7,6 +7,7 @@
 
 pub mod bundle;
 pub mod client;
+pub mod dump;
 pub mod guarded;
 pub mod list;
 pub mod locate;

@@ -5,6 +5,7 @@
 //! flattened ones are never looked at. `Redactor` is the one place where a value becomes something to show.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_core::ablation::{self, Check};
@@ -39,6 +40,27 @@ impl Listed {
     #[must_use]
     pub fn secret_configuration(&self) -> &RawValue {
         &self.raw
+    }
+}
+
+/// Where an entry's output goes, among all its settings.
+#[derive(Debug, Deserialize)]
+struct Logs {
+    #[serde(default)]
+    pm_out_log_path: Option<PathBuf>,
+    #[serde(default)]
+    pm_err_log_path: Option<PathBuf>,
+    #[serde(default)]
+    pm_log_path: Option<PathBuf>,
+}
+
+impl Listed {
+    /// The files that its output goes to: those that are named by absolute paths.
+    #[must_use]
+    pub fn log_files(&self) -> Vec<PathBuf> {
+        let Ok(logs) = serde_json::from_str::<Logs>(self.raw.get()) else { return Vec::new() };
+        let named = [logs.pm_out_log_path, logs.pm_err_log_path, logs.pm_log_path].into_iter().flatten();
+        named.filter(|path| path.is_absolute() && path.as_path() != Path::new("/dev/null")).collect()
     }
 }
 

@@ -208,6 +208,17 @@ impl Pm2 {
         Ok(daemon)
     }
 
+    /// The daemon's list with all its values, for what writes PM2's own files.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, is not the only one, or its answer is no list.
+    pub async fn listing(&self) -> Result<Listing, Fault> {
+        let search = self.search();
+        let Seen { daemon, listing, .. } = self.look_anew(None).await?;
+        self.only(&daemon, search).await?;
+        Ok(listing)
+    }
+
     fn salt() -> Result<Salt, Fault> {
         random::salt().map_err(fault::random)
     }

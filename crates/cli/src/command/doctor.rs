@@ -9,6 +9,7 @@ use palisade_core::text::escaped;
 use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::process;
 use palisade_pipeline::memory;
+use palisade_pm2::dump;
 use serde::Serialize;
 
 use crate::args::Pm2Home;
@@ -139,6 +140,7 @@ fn daemon_findings(session: &Session, report: &mut Report, snapshot: &Snapshot, 
         );
     }
     files(report, Path::new(&daemon.home), Path::new(&daemon.socket));
+    lacking(report, snapshot);
     let Some(policy) = policy else { return };
     let unclaimed: BTreeSet<&str> = snapshot
         .countable()
@@ -163,6 +165,29 @@ fn daemon_findings(session: &Session, report: &mut Report, snapshot: &Snapshot, 
                 "remove it from the policy if it is gone for good",
             );
         }
+    }
+}
+
+/// Somebody saved after a loss, or edited the file: the next start would not bring these back.
+fn lacking(report: &mut Report, snapshot: &Snapshot) {
+    let home = Path::new(&snapshot.daemon.home);
+    let running = snapshot.countable().map(|process| process.pin.name.as_str());
+    match dump::read(home) {
+        Ok(dump) if !dump.is_empty() => {
+            let lacking = dump::lacking(&dump, running);
+            if !lacking.is_empty() {
+                report.add(
+                    Level::Warning,
+                    format!(
+                        "dump.pm2 lacks {}, which a restart of the machine would lose",
+                        lacking.join(", ")
+                    ),
+                    "palisade pm2 save --app APP --environment ENVIRONMENT",
+                );
+            }
+        }
+        Ok(_) => {}
+        Err(error) => report.add(Level::Problem, error.to_string(), "restore dump.pm2.bak, or save again"),
     }
 }
 

@@ -16,6 +16,7 @@ mod guard;
 mod interrupted;
 mod journal;
 mod layer1;
+mod lifecycle;
 mod manners;
 mod modules;
 mod other_user;

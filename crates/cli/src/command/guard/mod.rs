@@ -17,6 +17,7 @@ use palisade_install::plan::Barred;
 use palisade_pipeline::announce::{Announced, announce};
 use palisade_pm2::Location;
 
+pub(crate) use self::parts::in_path;
 use crate::args::Pm2Home;
 use crate::args::guard_table::{
     GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
@@ -45,7 +46,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
 }
 
 /// The home that is meant, as PM2 finds it, without symbolic links.
-fn home(session: &Session, daemon: &Pm2Home) -> Result<PathBuf, Failure> {
+pub(crate) fn home(session: &Session, daemon: &Pm2Home) -> Result<PathBuf, Failure> {
     let location = Location::find(daemon.pm2_home.as_deref(), &session.environment).map_err(|error| {
         Failure::usage(error.to_string()).hint("name the daemon's home with --pm2-home FOLDER")
     })?;

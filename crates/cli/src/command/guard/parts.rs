@@ -34,7 +34,7 @@ pub(super) fn program(session: &Session, args: &PartsArgs) -> Result<Program, Fa
 }
 
 /// A program of that name in the caller's PATH.
-pub(super) fn in_path(session: &Session, name: &str) -> Option<PathBuf> {
+pub(crate) fn in_path(session: &Session, name: &str) -> Option<PathBuf> {
     let path = session.environment.text("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
