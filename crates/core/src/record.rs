@@ -174,6 +174,8 @@ pub enum Act {
     DaemonKill,
     /// The daemon is replaced by one of another version, its apps come back.
     DaemonUpdate,
+    /// The daemon did not run; a firewall started it and brought its apps back.
+    DaemonStart,
     /// The list is saved for the next start.
     Save,
     /// Log files are emptied.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use palisade_core::actor::Tree;
 use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::policy::Mode;
-use palisade_core::record::{Called, Gap, Ruling};
+use palisade_core::record::{Administered, Called, Gap, Ruling};
 use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Finding, Policy, Timestamp};
 use palisade_host::bypass::Folders;
@@ -118,6 +118,11 @@ impl Guard {
     /// Records that for a while nobody judged.
     pub(crate) async fn note_gap(&mut self, actor: Actor, gap: Gap) {
         self.blocking(move |log| log.note_gap(&actor, gap)).await;
+    }
+
+    /// Records that the holder started the daemon.
+    pub(crate) async fn note_start(&mut self, actor: Actor, done: Administered) {
+        self.blocking(move |log| log.note_start(&actor, done)).await;
     }
 
     /// Judges a call, and records it where that is due.

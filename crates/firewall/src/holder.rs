@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use palisade_core::bypass::Opened;
 use palisade_core::policy::Mode;
-use palisade_core::record::Gap;
+use palisade_core::record::{Administered, Gap};
 use palisade_host::bypass::Folders;
 use palisade_host::peer::Peer;
 use palisade_host::{Environment, clock};
@@ -42,6 +42,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(10);
 /// How often one question is put to a judge: one that ends judges is not asked for ever.
 const MOST_TRIES: u32 = 2;
+/// Most records that wait for a judge.
+const MOST_RECORDS: usize = 16;
 /// How long a judge may take to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,8 @@ pub(crate) enum ToHolder {
     Ask { connection: u64, client: Peer, question: Question, answer: oneshot::Sender<Answer> },
     /// A connection that asked has ended.
     Gone { connection: u64 },
+    /// The daemon was started, for the record.
+    Record(Administered),
 }
 
 /// Why a judge does not judge.
@@ -110,6 +114,8 @@ pub(crate) struct Holder {
     /// Why there is no judge.
     reason: String,
     gap: Option<Gap>,
+    /// What the next judge has to record.
+    records: Vec<Administered>,
     bypasses: Folders,
     guard: Opened,
 }
@@ -132,6 +138,7 @@ impl Holder {
             failures: 0,
             reason: "the firewall's judge is being started".to_owned(),
             gap: None,
+            records: Vec::new(),
             bypasses: Folders::of(&Environment::of_this_process(), rustix::process::geteuid().as_raw()),
             guard: Opened::pm2_home(&home.display().to_string()),
         }
@@ -177,7 +184,21 @@ impl Holder {
                     judge.pair.send(&ToJudge::Gone { connection });
                 }
             }
+            ToHolder::Record(done) => {
+                self.records.push(done);
+                self.hand_on_records();
+            }
         }
+    }
+
+    fn hand_on_records(&mut self) {
+        if let Seat::Taken(judge) = &mut self.seat
+            && judge.is_ready
+        {
+            self.records.drain(..).for_each(|done| judge.pair.send(&ToJudge::Record(done)));
+        }
+        // A daemon that dies again and again while no judge lasts is told of often enough by the system log.
+        self.records.truncate(MOST_RECORDS);
     }
 
     /// Puts the question of that number to the judge, if one is ready.
@@ -221,6 +242,7 @@ impl Holder {
         {
             judge.is_ready = true;
             self.end_gap();
+            self.hand_on_records();
             let owed: Vec<u64> = self.waiting.keys().copied().collect();
             owed.into_iter().for_each(|id| self.put(id));
         }

@@ -106,7 +106,9 @@ async fn converse(
                     Ok(ToJudge::Beat) => {}
                     // What there is no room for is answered by the holder.
                     Ok(asked) => drop(questions.try_send(asked)),
-                    Err(_) => return Ok(false),
+                    // A holder that lives and says what this version does not know replaces its judge.
+                    Err(PairError::Message | PairError::Version(_)) => return Ok(true),
+                    Err(PairError::Gone | PairError::Io(_)) => return Ok(false),
                 }
             }
             answer = said.recv() => match answer {
@@ -171,6 +173,11 @@ async fn answer_all(
             ToJudge::Gap(gap) => {
                 if let Ok(actor) = context::observe(&Environment::default()) {
                     guard.note_gap(actor, gap).await;
+                }
+            }
+            ToJudge::Record(done) => {
+                if let Ok(actor) = context::observe(&Environment::default()) {
+                    guard.note_start(actor, done).await;
                 }
             }
             ToJudge::Beat | ToJudge::End => {}

@@ -36,4 +36,5 @@ pub mod renewal;
 pub mod serve;
 pub mod session;
 mod stream;
+mod upbringing;
 mod view;

@@ -4,7 +4,7 @@
 //! the first message names [`PROTOCOL`], fields may be added, and a judge that does not know the number says so.
 
 use palisade_core::policy::Mode;
-use palisade_core::record::Gap;
+use palisade_core::record::{Administered, Gap};
 use palisade_host::peer::Peer;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub(crate) enum ToJudge {
     Gone { connection: u64 },
     /// While there was no judge.
     Gap(Gap),
+    /// The holder started the daemon.
+    Record(Administered),
     /// A sign of life.
     Beat,
     /// Write what is to be written, and end.

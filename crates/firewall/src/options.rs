@@ -10,6 +10,7 @@ pub const USAGE: &str = "\
 Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--control PATH] [--group]
                          [--app-socket PATH]...
                          [--isolation same-uid|separate-uid] [--take-over] [--detached]
+                         [--start-daemon PM2_SCRIPT]
 
 Listens on HOME/rpc.sock and HOME/pub.sock and judges each call before the daemon sees it.
 The daemon listens on the private sockets: whoever starts it sets PM2_DAEMON_RPC_PORT and
@@ -22,6 +23,9 @@ PM2_DAEMON_PUB_PORT to them.
   --app-socket PATH    one more command socket (mode 0770), for the app whose deployers name it in the policy;
                        may be given several times
   --take-over          take the places of a daemon that listens there and on its private sockets too
+  --start-daemon PM2_SCRIPT
+                       where nobody else does: start the daemon on its private sockets, and its apps from
+                       dump.pm2, now and whenever it has died. PM2_SCRIPT is the command pm2
   --detached           in a session of its own, so that the end of a login does not end it
   --group              let the sockets' group connect too (mode 0770; else 0700)
   --isolation WHICH    what HOME/.palisade-guard.json says of it; it changes nothing [same-uid]
@@ -51,6 +55,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Further command sockets, each for the apps whose deployers name it.
     pub app_sockets: Vec<PathBuf>,
+    /// With which `pm2` to start the daemon where none runs; nobody does, or somebody else, if left out.
+    pub start_daemon: Option<PathBuf>,
     /// Whether the group may connect.
     pub group: bool,
     /// Whether to take the places of a daemon that is reached on its private sockets as well.
@@ -113,6 +119,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let (mut home, mut rpc, mut publish, mut control) = (None, None, None, None);
     let (mut group, mut judge, mut handed, mut isolation) = (false, false, false, Isolation::default());
     let (mut take_over, mut detached, mut app_sockets) = (false, false, Vec::new());
+    let mut start_daemon = None;
     while let Some(arg) = args.next() {
         let mut path = |name| absolute(name, args.next());
         match arg.to_str() {
@@ -121,6 +128,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
             Some("--private-pub") => publish = Some(path("--private-pub")?),
             Some("--control") => control = Some(path("--control")?),
             Some("--app-socket") => app_sockets.push(path("--app-socket")?),
+            Some("--start-daemon") => start_daemon = Some(path("--start-daemon")?),
             Some("--group") => group = true,
             Some("--take-over") => take_over = true,
             Some("--detached") => detached = true,
@@ -143,6 +151,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
         private_pub,
         control,
         app_sockets,
+        start_daemon,
         group,
         take_over,
         detached,

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::activation::{self, ActivationError, notify, notify_reload};
 use crate::connection::{self, Shared};
 use crate::control;
-use crate::daemon;
+use crate::daemon::{self, Watch};
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
 use crate::listen::{ListenError, Place};
 use crate::options::Options;
@@ -32,6 +32,7 @@ use crate::pair::PairError;
 use crate::places::Places;
 use crate::publish::publish;
 use crate::renewal::Sockets;
+use crate::upbringing::Nursery;
 
 /// Most connections at once, on both sockets together; further ones are closed at once. Each takes two files, and
 /// a process may have 1024 by default.
@@ -154,7 +155,10 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         // Clients wait already: for an answer, not for a daemon or a policy.
         (Places::given(options, given)?, None)
     } else {
-        let offered = daemon::check(&location).await?;
+        let offered = match (daemon::check(&location).await, &options.start_daemon) {
+            (Err(Error::Daemon(_)), Some(_)) => None,
+            (checked, _) => checked?,
+        };
         rehearse(&program).await?;
         (Places::made(options)?, offered)
     };
@@ -170,10 +174,11 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     }
     let (offers, offered) = watch::channel(offered);
     let (drain, draining) = watch::channel(false);
+    let watch =
+        Watch { nursery: nursery(options, &location), location, offered: offers, holder: asks.clone() };
     let shared = shared(options, asks, offered, draining);
-    let private = options.private_rpc.clone();
     let mut watchers = JoinSet::new();
-    watchers.spawn(async move { daemon::watch(&private, offers).await });
+    watchers.spawn(daemon::watch(watch));
     let note = note(options);
     if let Err(error) = note.write(&options.home) {
         tell(&format!("`palisade` will not find the daemon's own socket: {error}"));
@@ -202,6 +207,7 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
             None
         }
     };
+    watchers.shutdown().await;
     drain.send_replace(true);
     drop(shared);
     drained(&mut tasks, &mut holders).await;
@@ -217,6 +223,11 @@ async fn rehearse(program: &Program) -> Result<(), Error> {
         let known = Exit::ALL.into_iter().find(|known| known.number() == exit);
         Error::Judge { exit: known.unwrap_or(Exit::Failure), text }
     })
+}
+
+fn nursery(options: &Options, location: &Location) -> Option<Nursery> {
+    let script = options.start_daemon.clone()?;
+    Some(Nursery { location: location.clone(), private_pub: options.private_pub.clone(), script })
 }
 
 fn shared(

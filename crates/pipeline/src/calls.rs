@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use palisade_core::policy::PolicyRef;
-use palisade_core::record::{Called, Event, Gap, Ruling};
+use palisade_core::record::{Administered, Called, Event, Gap, Ruling};
 use palisade_core::request::OperationId;
 use palisade_core::{Actor, Code, Ledger, Receipt, Record, Timestamp};
 use palisade_host::state::StateDirectory;
@@ -127,6 +127,12 @@ impl CallLog {
                 Recorded::SystemLog
             }
         }
+    }
+
+    /// Records that the firewall started the daemon.
+    pub fn note_start(&mut self, actor: &Actor, done: Administered) -> Recorded {
+        let line = format!("the daemon of {} was started: {}", done.home, done.details.join("; "));
+        self.write_or_log(actor, Event::Administered(done), &line)
     }
 
     /// Records that for a while nobody judged.

@@ -87,6 +87,7 @@ fn administered(done: &Administered) -> String {
         Act::GuardMode => "change of the guard's mode",
         Act::DaemonKill => "end of the daemon and its apps",
         Act::DaemonUpdate => "update of the daemon",
+        Act::DaemonStart => "start of the daemon",
         Act::Save => "save of the list",
         Act::Flush => "flush of logs",
     };

@@ -167,6 +167,11 @@ impl Bed {
         command.arg("--pm2-home").arg(self.pm2.home()).env_clear();
         command.env("HOME", self.folder.path()).env("XDG_CONFIG_HOME", self.folder.join("config"));
         command.env("XDG_STATE_HOME", self.folder.join("state")).stdin(Stdio::null()).stdout(Stdio::null());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "where it starts PM2, node is found by the caller's PATH"
+        )]
+        command.env("PATH", std::env::var_os("PATH").unwrap());
         command
     }
 

@@ -22,5 +22,6 @@ mod requests;
 mod session;
 mod stale;
 mod table;
+mod upbringing;
 mod values;
 mod variants;

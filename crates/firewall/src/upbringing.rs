@@ -1,0 +1,263 @@
+//! Starts the daemon where no supervisor does, alone and on its private sockets, and brings its apps back once.
+//!
+//! A daemon is started only where none runs: not beside one that answers, not beside one that is frozen, not beside
+//! two. Apps that a dead daemon left behind go first, as far as its dump brings them back: each would run twice.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use palisade_host::{Environment, files, process};
+use palisade_pm2::client::{Answer, Client};
+use palisade_pm2::locate::Location;
+use palisade_pm2::methods::Call;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long a command of PM2 may take: bringing a hundred apps back takes a while.
+const COMMAND_WITHIN: Duration = Duration::from_secs(120);
+/// How long the daemon may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long PM2 waits for an app to end, where the app says nothing else.
+const KILL_TIMEOUT_MS: u64 = 1600;
+/// Longest that is waited for apps to end.
+const MOST_KILL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest dump that is read.
+const MAX_DUMP_BYTES: u64 = 64 * 1024 * 1024;
+/// What the daemon inherits: enough to find node and to speak the host's language, and no caller's variables.
+const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
+/// Where node is looked for if nothing else is known.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// A supervisor's sockets lie at numbers from 3 on, and a daemon that inherits one keeps it open for ever. Files of a
+/// daemon's apps are not for this process's user alone.
+const PREPARE: &str = "umask 022; exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec \"$0\" \"$@\"";
+
+/// Where the daemon is started, and with what.
+#[derive(Debug, Clone)]
+pub(crate) struct Nursery {
+    pub(crate) location: Location,
+    pub(crate) private_pub: PathBuf,
+    pub(crate) script: PathBuf,
+}
+
+/// What was done, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Raised {
+    pub(crate) is_whole: bool,
+    pub(crate) details: Vec<String>,
+}
+
+/// Why no daemon was started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRaised {
+    #[error("a daemon of this home runs and does not answer ({0}); end it, and one is started")]
+    Runs(String),
+    #[error("cannot look for daemons of this home: {0}")]
+    Unlisted(String),
+    #[error("{} cannot be run", script.display())]
+    Command {
+        script: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} {what} failed: {how}", script.display())]
+    Failed { script: PathBuf, what: &'static str, how: String },
+}
+
+/// An app of the dump; the rest of it holds values, and is not kept.
+#[derive(Debug, Deserialize)]
+struct Dumped {
+    name: String,
+    #[serde(default)]
+    kill_timeout: Option<u64>,
+    #[serde(default)]
+    status: Option<String>,
+}
+
+impl Dumped {
+    /// Whether it was stopped on purpose, and comes back like that.
+    fn is_stopped(&self) -> bool {
+        self.status.as_deref() == Some("stopped")
+    }
+}
+
+/// An entry of the daemon's list; without a process its number is 0 or missing.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    name: String,
+    #[serde(default)]
+    pid: Option<u32>,
+}
+
+/// Starts the daemon, ends what an earlier one left behind, and brings the apps of the dump back.
+pub(crate) async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
+    let daemons = nursery.location.daemons().map_err(|error| NotRaised::Unlisted(error.to_string()))?;
+    if !daemons.is_empty() {
+        let pids: Vec<String> = daemons.iter().map(|daemon| format!("pid {}", daemon.pid)).collect();
+        return Err(NotRaised::Runs(pids.join(", ")));
+    }
+    let dump = read_dump(&nursery.location.home);
+    nursery.pm2("ping").await?;
+    let mut details = vec!["the daemon did not run and was started".to_owned()];
+    let home = nursery.location.home.clone();
+    let names: BTreeSet<String> = dump.iter().map(|app| app.name.clone()).collect();
+    let patience = dump.iter().map(|app| app.kill_timeout.unwrap_or(KILL_TIMEOUT_MS)).max();
+    let patience = Duration::from_millis(patience.unwrap_or(KILL_TIMEOUT_MS)).min(MOST_KILL_TIMEOUT);
+    let ended = tokio::task::spawn_blocking(move || end_orphans(&home, &names, patience)).await;
+    details.extend(ended.unwrap_or_default());
+    if dump.is_empty() {
+        details.push("dump.pm2 holds no app, so none was started".to_owned());
+        return Ok(Raised { is_whole: true, details });
+    }
+    let resurrected = nursery.pm2("resurrect").await;
+    let missing = missing(nursery, &dump).await;
+    if let Err(error) = &resurrected {
+        details.push(error.to_string());
+    }
+    details.push(format!("{} apps of dump.pm2 are back", dump.len() - missing.len()));
+    details.extend(missing.iter().map(|name| {
+        format!(
+            "{name} did not come back: `palisade pm2 snapshots` shows which snapshot has it, and `palisade pm2 restore` \
+             brings it back"
+        )
+    }));
+    Ok(Raised { is_whole: resurrected.is_ok() && missing.is_empty(), details })
+}
+
+impl Nursery {
+    /// Runs PM2's own command line, past the firewall, with nothing of whoever started this process.
+    async fn pm2(&self, what: &'static str) -> Result<(), NotRaised> {
+        let environment = Environment::of_this_process();
+        let inherited = INHERITED.iter().filter_map(|name| Some((*name, environment.get(name)?)));
+        let home = &self.location.home;
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(PREPARE).arg(&self.script).arg(what).env_clear().env("PATH", USUAL_PATH);
+        command.envs(inherited);
+        command.env("PM2_HOME", home).env("PM2_DAEMON_RPC_PORT", &self.location.socket);
+        command.env("PM2_DAEMON_PUB_PORT", &self.private_pub).current_dir(home);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let script = || self.script.clone();
+        let failed = |how: String| NotRaised::Failed { script: script(), what, how };
+        let mut child = command.spawn().map_err(|source| NotRaised::Command { script: script(), source })?;
+        let ended = timeout(COMMAND_WITHIN, child.wait()).await;
+        let status = ended.map_err(|_| failed("it does not end".to_owned()))?;
+        let status = status.map_err(|source| NotRaised::Command { script: script(), source })?;
+        if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+    }
+}
+
+/// The apps of the dump, none where there is no dump that can be read.
+fn read_dump(home: &Path) -> Vec<Dumped> {
+    let read = |name: &str| {
+        let bytes = files::read_bounded(&home.join(name), MAX_DUMP_BYTES).ok()?;
+        serde_json::from_slice::<Vec<Dumped>>(&bytes).ok()
+    };
+    read("dump.pm2").or_else(|| read("dump.pm2.bak")).unwrap_or_default()
+}
+
+/// Names of the dump of which fewer run than it says.
+async fn missing(nursery: &Nursery, dump: &[Dumped]) -> Vec<String> {
+    let mut running = listed(nursery).await;
+    let mut missing = Vec::new();
+    for app in dump {
+        let is_back = |listed: &Listed| {
+            listed.name == app.name && (app.is_stopped() || listed.pid.is_some_and(|pid| pid > 0))
+        };
+        match running.iter().position(is_back) {
+            Some(at) => drop(running.swap_remove(at)),
+            None => missing.push(app.name.clone()),
+        }
+    }
+    missing
+}
+
+async fn listed(nursery: &Nursery) -> Vec<Listed> {
+    let Ok(mut client) = Client::connect(&nursery.location.socket, ANSWER_WITHIN).await else {
+        return Vec::new();
+    };
+    match client.call(&Call::list(), ANSWER_WITHIN).await {
+        Answer::Done(reply) => reply.read().unwrap_or_default(),
+        Answer::Refused(_) | Answer::NoReply(_) | Answer::NotSent(_) => Vec::new(),
+    }
+}
+
+/// Ends the apps that a dead daemon of this home left behind and that its dump names, as a supervisor would: their
+/// signal first, the certain one after their time. Says what it did, and what it left.
+fn end_orphans(home: &Path, names: &BTreeSet<String>, patience: Duration) -> Vec<String> {
+    let (ours, others): (Vec<Orphan>, Vec<Orphan>) =
+        orphans(home).into_iter().partition(|orphan| names.contains(&orphan.name));
+    let mut details: Vec<String> = others
+        .iter()
+        .map(|orphan| {
+            format!(
+                "{} (pid {}) runs on without its daemon; dump.pm2 does not name it",
+                orphan.name, orphan.pid
+            )
+        })
+        .collect();
+    for orphan in &ours {
+        // It may have ended by itself.
+        pidfd_send_signal(&orphan.pidfd, orphan.signal).unwrap_or_default();
+    }
+    for orphan in &ours {
+        let within = Timespec::try_from(patience).ok();
+        let polled = poll(&mut [PollFd::new(&orphan.pidfd, PollFlags::IN)], within.as_ref());
+        let how = if polled == Ok(1) {
+            "ended"
+        } else {
+            pidfd_send_signal(&orphan.pidfd, Signal::KILL).unwrap_or_default();
+            "killed"
+        };
+        details.push(format!("{} (pid {}) of the dead daemon was {how}", orphan.name, orphan.pid));
+    }
+    details
+}
+
+struct Orphan {
+    name: String,
+    pid: u32,
+    pidfd: OwnedFd,
+    signal: Signal,
+}
+
+/// Apps of this home whose daemon is gone. Their own children carry their variables too, and are theirs to end.
+fn orphans(home: &Path) -> Vec<Orphan> {
+    let uid = rustix::process::geteuid().as_raw();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let carrying: Vec<(u32, u32, Environment)> = pids
+        .filter(|pid| process::credentials(*pid).is_ok_and(|credentials| credentials.uid == uid))
+        .filter_map(|pid| {
+            let variables = process::environment(pid);
+            let of_home = variables.absolute_path("PM2_HOME").as_deref() == Some(home);
+            (of_home && variables.get("pm_id").is_some()).then_some(())?;
+            Some((pid, process::stat(pid).ok()?.parent, variables))
+        })
+        .collect();
+    let is_child = |parent: u32| carrying.iter().any(|(pid, _, _)| *pid == parent);
+    let tops = carrying.iter().filter(|(_, parent, _)| !is_child(*parent));
+    tops.filter_map(|(pid, _, variables)| {
+        let name = variables.text("name")?;
+        let pidfd = pidfd_open(Pid::from_raw(i32::try_from(*pid).ok()?)?, PidfdFlags::empty()).ok()?;
+        // The number may have been given away between the look and the descriptor.
+        (process::environment(*pid) == *variables).then_some(())?;
+        Some(Orphan { name, pid: *pid, pidfd, signal: signal_of(variables) })
+    })
+    .collect()
+}
+
+fn signal_of(variables: &Environment) -> Signal {
+    match variables.text("PM2_KILL_SIGNAL").as_deref() {
+        Some("SIGTERM") => Signal::TERM,
+        Some("SIGQUIT") => Signal::QUIT,
+        Some("SIGHUP") => Signal::HUP,
+        Some("SIGKILL") => Signal::KILL,
+        Some(_) | None => Signal::INT,
+    }
+}
