@@ -19,7 +19,7 @@ const KEYWORDS: [&str; 15] = [
 ];
 
 /// Programs that call what follows, with those of their options that take a value.
-const WRAPPERS: [(&str, &[&str]); 18] = [
+const WRAPPERS: [(&str, &[&str]); 19] = [
     ("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T", "--user", "--group"]),
     ("doas", &["-u", "-C"]),
     ("env", &["-u", "-C", "--unset", "--chdir"]),
@@ -38,6 +38,7 @@ const WRAPPERS: [(&str, &[&str]); 18] = [
     ("dotenv", &["-e"]),
     ("cross-env", &[]),
     ("unbuffer", &[]),
+    ("sshpass", &["-p", "-f", "-d", "-P"]),
 ];
 
 /// The call behind a command; `None` if it only assigns.

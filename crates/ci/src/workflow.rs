@@ -171,7 +171,7 @@ impl Workflow {
             Job {
                 id: key.text().unwrap_or_default().to_owned(),
                 line: key.start.line,
-                scripts: steps.iter().filter_map(|step| step_script(step, &folder, &shell)).collect(),
+                scripts: steps.iter().flat_map(|step| step_scripts(step, &folder, &shell)).collect(),
                 uses,
                 variables,
                 is_serial: serial || is_set(node.get("concurrency")),
@@ -230,12 +230,24 @@ fn included(node: &Node) -> Option<Uses> {
     uses(format!("{project}@{reference}"))
 }
 
-fn step_script(step: &Node, folder: &Option<String>, shell: &Option<String>) -> Option<Script> {
+/// Inputs of actions that run what they are given, on this machine or over ssh. Letter case does not count.
+const SCRIPT_INPUTS: [&str; 7] =
+    ["script", "script_before", "script_after", "run", "command", "commands", "post_deploy_command"];
+
+fn step_scripts(step: &Node, folder: &Option<String>, shell: &Option<String>) -> Vec<Script> {
     let text = |key: &str| step.get(key).and_then(Node::text).map(str::to_owned);
-    let mut script = script_of(step.get("run")?)?;
-    script.folder = text("working-directory").or_else(|| folder.clone());
-    script.shell = text("shell").or_else(|| shell.clone());
-    Some(script)
+    if let Some(mut script) = step.get("run").and_then(script_of) {
+        script.folder = text("working-directory").or_else(|| folder.clone());
+        script.shell = text("shell").or_else(|| shell.clone());
+        return vec![script];
+    }
+    let is_javascript = text("uses").is_some_and(|uses| uses.contains("/github-script@"));
+    let inputs = step.get("with").map(Node::entries).unwrap_or_default();
+    let is_script = |name: &Node| {
+        name.text().is_some_and(|name| SCRIPT_INPUTS.contains(&name.to_ascii_lowercase().as_str()))
+    };
+    let given = inputs.iter().filter(|(name, _)| is_script(name)).filter_map(|(_, value)| script_of(value));
+    given.map(|script| Script { shell: is_javascript.then(|| "node".to_owned()), ..script }).collect()
 }
 
 fn script_of(node: &Node) -> Option<Script> {
