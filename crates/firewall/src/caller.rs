@@ -1,5 +1,6 @@
 //! Who is at the other end, as far as the kernel tells.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use palisade_core::Actor;
@@ -63,6 +64,14 @@ impl Caller {
         Some(Self { actor, chain, job, line: line_of(process.pid) })
     }
 
+    /// The caller as evidence may see it: without the claims of a job that once started this app of `daemon`.
+    pub(crate) fn evident(&self, daemon: ProcessRef) -> Cow<'_, Actor> {
+        if Job::of(&self.actor.claimed).is_none() || self.job(daemon).is_some() {
+            return Cow::Borrowed(&self.actor);
+        }
+        Cow::Owned(Actor { claimed: Claimed::default(), ..self.actor.clone() })
+    }
+
     /// The CI job, unless its variables are only those that an app of `daemon` has kept of its own start.
     pub(crate) fn job(&self, daemon: ProcessRef) -> Option<&Job> {
         let at = self.chain.iter().position(|link| link.process == daemon);
@@ -106,7 +115,8 @@ fn line_of(pid: u32) -> Option<CommandLine> {
 
 /// The variables of the nearest parent that runs in a CI job.
 fn variables_of_job(actor: &Actor) -> Option<Environment> {
-    let parents = actor.observed.ancestors.iter();
+    // A daemon keeps the variables of whoever started it.
+    let parents = actor.observed.ancestors.iter().take_while(|parent| !parent.command.starts_with("PM2 v"));
     let mut variables = parents.map(|parent| process::environment(parent.process.pid));
     variables.find(|variables| claims::forge_of(variables).is_some())
 }

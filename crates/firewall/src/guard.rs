@@ -193,9 +193,10 @@ impl Guard {
     ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
         let (seen, folders) = self.view.look(&self.policy).await?;
         let (leases, registrations) = (leases(&self.state), registrations(&self.state));
+        let evident = caller.evident(seen.daemon.process);
         let standing = weigh(Surroundings {
             chain: &caller.chain,
-            actor: &caller.actor,
+            actor: &evident,
             socket,
             daemon: seen.daemon.process,
             leases: &leases,

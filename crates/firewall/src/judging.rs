@@ -13,7 +13,7 @@ use std::time::Duration;
 use palisade_host::environment::Environment;
 use palisade_host::peer::Peer;
 use palisade_host::state::Locations;
-use palisade_host::{context, files};
+use palisade_host::{context, files, registration};
 use palisade_pipeline::calls::CallLog;
 use palisade_pm2::locate::{Location, Origin};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -206,6 +206,9 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let (file, host) = PolicyFile::open(locations.policy_path(&environment, uid)?)?;
     let state = locations.state(&environment, uid)?;
     files::private_folder(state.root())?;
+    // What is left of processes that have ended counts for nothing; a folder that cannot be tidied is no reason not to
+    // judge.
+    drop(registration::prune(&state.registrations()));
     let window = host.policy().limits.window;
     let log = CallLog::open(state.clone(), host.reference().clone(), window)?;
     let socket = options.private_rpc.clone();

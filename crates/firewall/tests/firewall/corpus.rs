@@ -173,12 +173,12 @@ fn deployments_by_runners_meet_no_refusal() {
 /// The canonical third, on the other releases.
 #[test]
 fn deployments_on_pm2_6_meet_no_refusal() {
-    all_meet_no_refusal("6.0.14", &[SHELLS, FORGES].concat());
+    all_meet_no_refusal("6.0.14", &[SHELLS, &FORGES[..1]].concat());
 }
 
 #[test]
 fn deployments_on_pm2_5_meet_no_refusal() {
-    all_meet_no_refusal("5.4.3", &[SHELLS, FORGES].concat());
+    all_meet_no_refusal("5.4.3", &[SHELLS, &FORGES[..1]].concat());
 }
 
 #[test]
@@ -252,4 +252,48 @@ fn a_deployment_by_the_user_that_the_policy_names_meets_no_refusal_and_reaches_n
     let ran = bed.pm2_in(&bed.folder.join("srv/stock"), &["delete", "stock-alert"]);
     assert!(ran.text.contains("PAL-431"), "{}", ran.text);
     assert_eq!(bed.running(), before);
+}
+
+#[test]
+fn an_app_that_keeps_the_variables_of_its_job_is_not_taken_for_that_job() {
+    let bed = Bed::with("7.0.4", &policy(), host);
+    let pm2 = bed.pm2.bin().join("pm2").display().to_string();
+    let said = bed.folder.join("said").display().to_string();
+    let script = format!(
+        "unset PM2_DAEMON_RPC_PORT PM2_DAEMON_PUB_PORT; {pm2} restart blog >{said} 2>&1; echo exit $? >>{said}; \
+         exec sleep 100000"
+    );
+    let home = bed.pm2.home().display().to_string();
+    let env = json!({
+        "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "octo/blog", "GITHUB_REF_NAME": "main",
+        "GITHUB_RUN_ID": "1", "GITHUB_JOB": "deploy", "GITHUB_RUN_ATTEMPT": "1", "PM2_HOME": home,
+    });
+    let hook = json!({ "name": "shop-hook", "script": "/bin/sh", "args": ["-c", script], "interpreter": "none",
+                       "cwd": "/tmp", "env": env });
+    let file = bed.folder.write("hook.json", &json!({ "apps": [hook] }).to_string());
+    bed.directly(&["start", file.to_str().unwrap()]);
+    let text = palisade_testkit::eventually("the app's call ends", || {
+        let text = std::fs::read_to_string(&said).unwrap_or_default();
+        text.contains("exit ").then_some(text)
+    });
+    assert!(text.contains("PAL-401") && text.contains("exit 1"), "{text}");
+}
+
+#[test]
+fn a_program_that_goes_from_folder_to_folder_on_one_connection_is_judged_by_where_it_is() {
+    let bed = Bed::with("7.0.4", &policy(), host);
+    let folder = bed.folder.path().canonicalize().unwrap().display().to_string();
+    let module = installed("7.0.4").unwrap().join("node_modules/pm2").display().to_string();
+    let script = format!(
+        "const pm2 = require('{module}');\nconst at = (folder, name) => new Promise(done => {{\n  \
+         process.chdir(folder);\n  pm2.restart(name, failed => {{ console.log(folder, name, failed ? 'refused' : \
+         'done'); done(); }});\n}});\npm2.connect(async () => {{\n  await at('{folder}/srv/blog', 'blog');\n  await \
+         at('{folder}/srv/blog', 'shop-api');\n  await at('{folder}/srv/shop', 'shop-api');\n  await at('/tmp', \
+         'blog');\n  await at('{folder}/srv/blog', 'blog');\n  process.exit(0);\n}});\n"
+    );
+    bed.folder.write("opt/walk.js", &script);
+    let ran = bed.script_in(Path::new("/tmp"), &format!("node {folder}/opt/walk.js"));
+    let told: Vec<&str> = ran.text.lines().filter(|line| line.starts_with('/')).collect();
+    let ends: Vec<&str> = told.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(ends, ["done", "refused", "done", "refused", "done"], "{}", ran.text);
 }
