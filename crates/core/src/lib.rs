@@ -26,6 +26,7 @@ pub mod policy;
 pub mod process;
 pub mod record;
 pub mod redact;
+pub mod replay;
 pub mod request;
 pub mod rules;
 pub mod snapshot;

@@ -93,3 +93,12 @@ pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub(crate) parts: PartsArgs,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+    /// Only what was recorded within this time.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub(crate) since: std::time::Duration,
+}

@@ -65,6 +65,9 @@ pub(crate) enum ListCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
+    /// A PM2 daemon: which calls would be refused, what would allow them, and which app is safe to enforce.
+    #[command(name = "pm2")]
+    Pm2(guard::ReportArgs),
     /// Tables of jobs in PostgreSQL.
     Table(ReportTable),
 }

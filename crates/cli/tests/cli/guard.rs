@@ -204,3 +204,23 @@ fn palisades_own_commands_work_beside_the_firewall() {
         .ends(Exit::Done);
     env.assert_untouched_but(&["projectium-site"]);
 }
+
+#[test]
+fn the_report_tells_what_would_be_refused_and_what_is_safe_to_enforce() {
+    let host = Guarded::installed();
+    let env = &host.0;
+    let empty = env.palisade(&["guard", "report", "pm2"]).ends(Exit::Done);
+    assert!(empty.stdout.contains("no call was recorded yet"), "{}", empty.stdout);
+    // A deployment under its lease, and a deletion by nobody known.
+    let pm2 = env.pm2.bin().join("pm2").display().to_string();
+    let deploy = ["deploy", "--app", "flyer-crawler", "--environment", "test", "--", &pm2, "delete"];
+    env.palisade(&[&deploy[..], &["flyer-crawler-api-test"]].concat()).ends(Exit::Done);
+    assert_eq!(env.pm2.pm2(&["delete", "projectium-site"]).exit, Some(0), "observe refuses nothing");
+
+    let said = env.palisade(&["guard", "report", "pm2"]).ends(Exit::Done);
+    assert!(said.stdout.contains("flyer-crawler/test: safe to enforce"), "{}", said.stdout);
+    assert!(said.stdout.contains("projectium-site/production: not yet"), "{}", said.stdout);
+    assert!(said.stdout.contains("PAL-401") && said.stdout.contains("to allow: "), "{}", said.stdout);
+    let document = env.palisade(&["guard", "report", "pm2", "--json"]).ends(Exit::Done).json();
+    assert!(document["replay"]["calls"].as_u64().unwrap() >= 2, "{document}");
+}

@@ -4,6 +4,7 @@
 mod canonical;
 mod epochs;
 mod planning;
+mod replay;
 mod rules;
 mod support;
 mod verification;

@@ -5,6 +5,7 @@ mod list;
 mod mode;
 mod parts;
 mod remove;
+mod report;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
             None => list::list(&session()?, output, &args.daemon),
             Some(ListCommand::Table(database)) => guard_table::list(output, database).await,
         },
+        GuardCommand::Report(ReportCommand::Pm2(args)) => report::report(&session()?, output, args).await,
         GuardCommand::Report(ReportCommand::Table(args)) => guard_table::show_report(output, args).await,
         GuardCommand::Verify(VerifyCommand::Table(database)) => guard_table::check(output, database).await,
     }
