@@ -14,7 +14,7 @@ use palisade_pm2::client::dial;
 use palisade_pm2::methods::{Method, TABLE};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::asked::Kind;
@@ -30,6 +30,8 @@ use crate::stream::{OUTGOING, Over, Read, Ready, daemon_ready, draining, read, t
 const IN_FLIGHT: usize = 64;
 /// How long a frame may take from its first byte to its last, and a client that has hung up to be served.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may say nothing while others wait for a place.
+const IDLE: Duration = Duration::from_secs(2);
 /// How long the daemon may take to take a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) holder: mpsc::Sender<ToHolder>,
     pub(crate) offered: watch::Receiver<Offered>,
     pub(crate) total: Arc<AtomicUsize>,
+    /// Told while more clients wait than there is room for.
+    pub(crate) pressed: Arc<Notify>,
     /// Turns true when the firewall ends.
     pub(crate) drain: watch::Receiver<bool>,
 }
@@ -66,6 +70,8 @@ struct Connection {
     held: Option<Held>,
     /// The client sends nothing more, or is not read any more.
     ended: bool,
+    /// Others wait for its place; it may have it while it is in use.
+    is_unwanted: bool,
     /// By when a frame has to be whole, or a client that has ended to be served.
     deadline: Option<Instant>,
 }
@@ -86,6 +92,7 @@ pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: S
         to_daemon: Vec::new(),
         held: None,
         ended: false,
+        is_unwanted: false,
         deadline: None,
     };
     let (from_client, to_client) = client.into_split();
@@ -102,7 +109,7 @@ impl Connection {
         self.work().await?;
         self.look_at_time_and_memory()?;
         let mut drain = self.shared.drain.clone();
-        let deadline = self.deadline;
+        let (deadline, pressed) = (self.deadline, Arc::clone(&self.shared.pressed));
         tokio::select! {
             ready = from_client.readable(), if self.reads_client() => {
                 ready.map_err(|_| Over)?;
@@ -118,6 +125,10 @@ impl Connection {
             }
             answer = answered(self.held.as_mut()) => self.take_answer(answer).await,
             () = time(deadline), if deadline.is_some() => Err(Over),
+            () = pressed.notified() => {
+                self.is_unwanted = true;
+                Ok(())
+            }
             () = draining(&mut drain), if !self.ended => {
                 self.ended = true;
                 Ok(())
@@ -234,6 +245,9 @@ impl Connection {
     }
 
     fn read_client(&mut self, from: &OwnedReadHalf) -> Result<(), Over> {
+        if self.is_unwanted {
+            (self.is_unwanted, self.deadline) = (false, None);
+        }
         match read(from, |bytes| self.session.client_sent(bytes)) {
             Read::Some => Ok(()),
             Read::End => {
@@ -284,10 +298,15 @@ impl Connection {
             return Err(Over);
         }
         let is_pressed = self.ended || (self.session.is_half_asked() && self.held.is_none());
-        match (is_pressed, self.deadline) {
-            (true, None) => self.deadline = Some(Instant::now() + PATIENCE),
-            (false, Some(_)) => self.deadline = None,
-            (true, Some(_)) | (false, None) => {}
+        let limit = match (is_pressed, self.is_unwanted && is_served) {
+            (true, _) => Some(PATIENCE),
+            (false, true) => Some(IDLE),
+            (false, false) => None,
+        };
+        match (limit, self.deadline) {
+            (Some(limit), None) => self.deadline = Some(Instant::now() + limit),
+            (None, Some(_)) => self.deadline = None,
+            (Some(_), Some(_)) | (None, None) => {}
         }
         let held = self.held.as_ref().and_then(|held| held.asking.as_ref());
         let asking = held.map_or(0, |asking| asking.size);

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::activation::{self, ActivationError, notify, notify_reload};
 use crate::connection::{self, Shared};
@@ -34,7 +33,9 @@ use crate::publish::publish;
 use crate::renewal::Sockets;
 use crate::upbringing::Nursery;
 
-/// Most connections at once, on both sockets together; further ones are closed at once. Each takes two files, and
+/// How long to wait before silent clients are told again that others wait.
+const PRESS_AGAIN: Duration = Duration::from_secs(1);
+/// Most connections at once, on all sockets together; further ones wait for a place. Each takes two files, and
 /// a process may have 1024 by default.
 const CONNECTIONS: usize = 400;
 /// How long connections may go on after SIGTERM.
@@ -237,7 +238,7 @@ fn shared(
     drain: watch::Receiver<bool>,
 ) -> Shared {
     let private_rpc = Arc::new(options.private_rpc.clone());
-    Shared { private_rpc, holder, offered, total: Arc::new(AtomicUsize::new(0)), drain }
+    Shared { private_rpc, holder, offered, total: Arc::default(), pressed: Arc::default(), drain }
 }
 
 fn note(options: &Options) -> Guarded {
@@ -285,12 +286,18 @@ async fn accept(
 ) -> Stop {
     let mut stop = std::pin::pin!(stop);
     for number in 0.. {
+        // Further ones wait in the kernel's queue, for a place that somebody silent gives up.
+        let has_room = tasks.len() < CONNECTIONS;
+        if !has_room {
+            shared.pressed.notify_waiters();
+        }
         tokio::select! {
             stop = &mut stop => return stop,
-            Ok((client, _)) = places.rpc.listener.accept() => call(tasks, client, number, &places.rpc, shared),
-            Ok((client, app)) = accept_any(&places.apps) => call(tasks, client, number, app, shared),
-            Ok((client, _)) = accept_if_any(places.control.as_ref()) => control(tasks, client, number, shared),
-            Ok((client, _)) = places.bus.listener.accept() => subscribe(tasks, client, shared, options),
+            () = sleep(PRESS_AGAIN), if !has_room => {}
+            Ok((client, _)) = places.rpc.listener.accept(), if has_room => call(tasks, client, number, &places.rpc, shared),
+            Ok((client, app)) = accept_any(&places.apps), if has_room => call(tasks, client, number, app, shared),
+            Ok((client, _)) = accept_if_any(places.control.as_ref()), if has_room => control(tasks, client, number, shared),
+            Ok((client, _)) = places.bus.listener.accept(), if has_room => subscribe(tasks, client, shared, options),
             Some(_) = tasks.join_next() => {}
         }
     }

@@ -16,6 +16,7 @@ mod evidence;
 mod holder;
 mod hostile;
 mod lines;
+mod matrix;
 mod namespaces;
 mod observe;
 mod requests;
