@@ -108,7 +108,7 @@ fn refuse(
 }
 
 /// Whether a bypass opens the guards of all PM2 daemons: a deployment is not about one of them.
-fn is_bypassed() -> bool {
+pub(crate) fn is_bypassed() -> bool {
     let uid = rustix::process::geteuid().as_raw();
     Folders::of(&Environment::of_this_process(), uid).opening(&Opened::Pm2).is_some()
 }

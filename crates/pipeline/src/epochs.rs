@@ -3,7 +3,7 @@
 use palisade_core::actor::ProcessRef;
 use palisade_core::epoch::{self, Epoch, Minimum, Subject};
 use palisade_core::policy::PolicyRef;
-use palisade_core::record::{EpochRaised, Event};
+use palisade_core::record::{EpochRaised, Event, JobJudged};
 use palisade_core::{Actor, Finding, Receipt};
 use palisade_host::state::StateDirectory;
 use palisade_host::{claims, clock, epochs, random};
@@ -26,6 +26,27 @@ pub fn objection(state: &StateDirectory, job: &epoch::Job) -> Option<Finding> {
         Ok(ratchet) => ratchet.objection(job),
         Err(error) => Some(epoch::unreadable(job, &format!("{}; {}", chain(&error), error.fix()))),
     }
+}
+
+/// The ground against a job that asks for an administrator's act, such as ending the daemon; it is recorded where the
+/// journal can take it. A bypass of all PM2 guards lets it pass.
+#[must_use]
+pub fn bars(state: &StateDirectory, policy: Option<&PolicyRef>, actor: &Actor) -> Option<Finding> {
+    let finding = grounds(state, actor, None).pop().filter(|_| !crate::deployment::is_bypassed())?;
+    if let Some(policy) = policy {
+        let judged = JobJudged { admitted: false, findings: vec![finding.clone()] };
+        // The refusal stands whether or not it can be written down.
+        let _unwritten = write(state, policy, actor.clone(), Event::JobJudged(judged)).err();
+    }
+    Some(finding)
+}
+
+fn write(state: &StateDirectory, policy: &PolicyRef, actor: Actor, event: Event) -> Result<Receipt, Error> {
+    let memory = Memory::read(&state.journal(), clock::now(), std::time::Duration::ZERO)?;
+    crate::run::check_revision(policy, &memory)?;
+    let mut writer = Writer::open(state, random::operation_id()?, actor, policy.clone())?;
+    writer.note_policy(memory.policy())?;
+    Ok(writer.append(event)?)
 }
 
 /// The error and what lies beneath it, in one sentence.
@@ -67,11 +88,7 @@ pub fn raise(
     if known.is_some_and(|(epoch, file)| epoch == to && (subject.file.is_none() || file == subject.file)) {
         return Ok(Raised { from, receipt: None });
     }
-    let memory = Memory::read(&state.journal(), clock::now(), std::time::Duration::ZERO)?;
-    crate::run::check_revision(policy, &memory)?;
-    let mut writer = Writer::open(state, random::operation_id()?, actor, policy.clone())?;
-    writer.note_policy(memory.policy())?;
-    let receipt = writer.append(Event::EpochRaised(EpochRaised { subject, from, to }))?;
+    let receipt = write(state, policy, actor, Event::EpochRaised(EpochRaised { subject, from, to }))?;
     locked.write(ratchet)?;
     Ok(Raised { from, receipt: Some(receipt) })
 }

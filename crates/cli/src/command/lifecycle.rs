@@ -106,6 +106,7 @@ pub(crate) async fn update(session: &Session, output: Output, args: &UpdateArgs)
 
 /// Looks, asks for the confirmation, takes the lease, and keeps snapshot and values.
 async fn prepare(session: &Session, args: &KillArgs, word: &str) -> Result<Prepared, Failure> {
+    super::ci::no_stale_job(session)?;
     let home = guard::home(session, &args.daemon)?;
     let named = Pm2Home { pm2_home: Some(home.clone()) };
     let (mut pm2, mut before) = super::list::look(session, &named).await?;

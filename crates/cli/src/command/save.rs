@@ -71,6 +71,7 @@ async fn look(
     scope: &crate::args::ScopeArgs,
     daemon: &Pm2Home,
 ) -> Result<(PathBuf, Scope, Policy, Listing), Failure> {
+    super::ci::no_stale_job(session)?;
     let scope = session.scope(scope)?;
     let policy = session.policy()?.into_policy();
     if !policy.apps.iter().any(|app| app.scope == scope) {

@@ -131,3 +131,18 @@ fn epochs_that_are_gone_stop_a_job_and_a_raise_with_the_fix() {
         "{doctor:?}"
     );
 }
+
+#[test]
+fn a_stale_job_asks_for_no_administrators_act() {
+    let env = TestEnv::new();
+    raise(&env, "7");
+    let home = format!("--confirm={}", env.pm2.home().display());
+    let save = crawler(&["pm2", "save"]);
+    for words in [vec!["pm2", "kill", &home], save, vec!["guard", "mode", "pm2", "observe"]] {
+        let said = env.palisade_with(&words, &job("6")).ends(Exit::Refused);
+        assert!(said.stderr.contains("PAL-701"), "{words:?}: {}", said.stderr);
+    }
+    env.assert_untouched_but(&[]);
+    assert_eq!(env.events("job-judged").len(), 3);
+    assert_eq!(env.events("administered").len(), 0);
+}

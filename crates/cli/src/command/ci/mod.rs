@@ -10,6 +10,7 @@ mod raise;
 mod remote;
 
 use palisade_core::Exit;
+use palisade_pipeline::epochs;
 
 use crate::args::ci::{CiCommand, EpochCommand};
 use crate::failure::Failure;
@@ -25,5 +26,17 @@ pub(crate) async fn run(session: &Session, output: Output, command: &CiCommand) 
         CiCommand::Epoch(EpochCommand::Check(args)) => epoch::check(session, output, args),
         CiCommand::Epoch(EpochCommand::Raise(args)) => raise::raise(session, output, args),
         CiCommand::Epoch(EpochCommand::List) => raise::list(session, output),
+    }
+}
+
+/// Before an administrator's act: a stale job may not ask for it.
+pub(crate) fn no_stale_job(session: &Session) -> Result<(), Failure> {
+    let host = session.host_policy().ok();
+    let barred = epochs::bars(&session.state, host.as_ref().map(|host| host.reference()), &session.actor()?);
+    match barred {
+        None => Ok(()),
+        Some(finding) => {
+            Err(Failure::new(Exit::Refused, finding.message).code(finding.code).hint(finding.fix))
+        }
     }
 }

@@ -30,12 +30,17 @@ use crate::session::Session;
 
 pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit, Failure> {
     let session = Session::open;
+    let acting = || {
+        let session = Session::open()?;
+        super::ci::no_stale_job(&session)?;
+        Ok::<Session, Failure>(session)
+    };
     match command {
-        GuardCommand::Install(InstallCommand::Pm2(args)) => install::install(&session()?, output, args).await,
+        GuardCommand::Install(InstallCommand::Pm2(args)) => install::install(&acting()?, output, args).await,
         GuardCommand::Install(InstallCommand::Table(args)) => guard_table::install(output, args).await,
-        GuardCommand::Remove(RemoveCommand::Pm2(args)) => remove::remove(&session()?, output, args).await,
+        GuardCommand::Remove(RemoveCommand::Pm2(args)) => remove::remove(&acting()?, output, args).await,
         GuardCommand::Remove(RemoveCommand::Table(args)) => guard_table::remove(output, args).await,
-        GuardCommand::Mode(ModeCommand::Pm2(args)) => mode::mode(&session()?, output, args),
+        GuardCommand::Mode(ModeCommand::Pm2(args)) => mode::mode(&acting()?, output, args),
         GuardCommand::Mode(ModeCommand::Table(args)) => guard_table::mode(output, args).await,
         GuardCommand::List(args) => match &args.kind {
             None => list::list(&session()?, output, &args.daemon),
