@@ -191,10 +191,15 @@ fn caller_of(callers: &mut BTreeMap<u64, Arc<Caller>>, connection: u64, client: 
     if let Some(caller) = callers.get(&connection).filter(|caller| caller.is_current()) {
         return Arc::clone(caller);
     }
+    let now = Caller::of(client);
+    // One that has ended meanwhile is still the one who asked.
+    if let Some(caller) = callers.get(&connection).filter(|_| now.chain.is_empty()) {
+        return Arc::clone(caller);
+    }
     if callers.len() >= MOST_CALLERS {
         callers.pop_first();
     }
-    let caller = Arc::new(Caller::of(client));
+    let caller = Arc::new(now);
     callers.insert(connection, Arc::clone(&caller));
     caller
 }
