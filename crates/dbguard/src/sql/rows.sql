@@ -61,22 +61,37 @@ BEGIN
       runs := became = ANY ({running});
     END IF;
   END;
-  IF ran AND runs THEN
-    IF TG_OP = 'DELETE' THEN
-      PERFORM palisade.moved({id}, key, was);
+  BEGIN
+    IF ran AND runs THEN
+      IF TG_OP = 'DELETE' THEN
+        PERFORM palisade.moved({id}, key, was);
+      END IF;
+      IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
+        OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
+        PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
+      END IF;
+    ELSIF ran THEN
+      -- Enough to give the job back, where it is not done.
+      IF TG_OP = 'UPDATE' AND became <> ALL ({done}) THEN
+        content := palisade.content(NEW);
+      END IF;
+      PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content);
+    ELSIF runs THEN
+      PERFORM palisade.enter({id}, became_key, was, became, became_beat);
     END IF;
-    IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
-      OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
-      PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
+  EXCEPTION WHEN OTHERS THEN
+    -- A refusal is meant, and a conflict of transactions is the app's to repeat. Anything else is the guard's own trouble,
+    -- which stops nothing but an exit that cannot be judged.
+    IF SQLSTATE LIKE 'PL3__' OR SQLSTATE LIKE '40___' THEN
+      RAISE;
     END IF;
-  ELSIF ran THEN
-    -- Enough to give the job back, where it is not done.
-    IF TG_OP = 'UPDATE' AND became <> ALL ({done}) THEN
-      content := palisade.content(NEW);
+    RAISE LOG 'palisade: the guard of % could not do its work: % (%)', TG_RELID::regclass, SQLERRM, SQLSTATE;
+    IF ran AND runs IS NOT TRUE AND coalesce(became, TG_OP) <> ALL ({done}) AND palisade.enforces({id}) THEN
+      RAISE EXCEPTION USING ERRCODE = 'PL307',
+        MESSAGE = format('Palisade: %s -> %s refused: the guard of %s cannot judge', was, coalesce(became, TG_OP),
+          TG_RELID::regclass),
+        HINT = 'What it means and how to go on: palisade explain PAL-307';
     END IF;
-    PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content);
-  ELSIF runs THEN
-    PERFORM palisade.enter({id}, became_key, was, became, became_beat);
-  END IF;
+  END;
   RETURN NULL;
 END $palisade$;

@@ -166,7 +166,7 @@ CREATE FUNCTION palisade.leave(
   rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean,
   reason_was text, content text
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   moment timestamptz := clock_timestamp();
@@ -221,7 +221,7 @@ END $palisade$;
 
 -- A job enters a running state.
 CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
 BEGIN
@@ -241,7 +241,7 @@ END $palisade$;
 CREATE FUNCTION palisade.stay(
   rule integer, key text, became_key text, state text, beat timestamptz, became_beat timestamptz
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   high timestamptz;
@@ -299,6 +299,15 @@ BEGIN
     PERFORM palisade.finding(g, 'truncate', NULL, NULL, NULL, NULL, NULL, NULL, 303,
       format('TRUNCATE would take %s running jobs', running));
   END IF;
+END $palisade$;
+
+-- Whether a guard refuses; one whose rules cannot be read does.
+CREATE FUNCTION palisade.enforces(rule integer) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+BEGIN
+  RETURN coalesce((SELECT r.mode <> 'observe' FROM palisade.guard r WHERE r.id = rule), true);
+EXCEPTION WHEN OTHERS THEN
+  RETURN true;
 END $palisade$;
 
 -- The names that the guarded columns have now, after whatever was renamed since; NULL for one that is gone.

@@ -39,6 +39,42 @@ fn a_changed_type_breaks_neither_the_migration_nor_a_session_that_is_open() {
 }
 
 #[test]
+fn a_guard_that_is_broken_or_locked_stops_no_worker_and_still_no_reaper() {
+    let jobs = Jobs::guarded("18");
+    let goes_on = |worker: &str| {
+        let timed = format!("SET statement_timeout = '5s'; {worker}");
+        jobs.app(&timed).succeeds();
+    };
+    let lock = "BEGIN; LOCK TABLE palisade.history IN ACCESS EXCLUSIVE MODE";
+    for broken in
+        [lock, "ALTER TABLE palisade.history RENAME TO elsewhere", "DROP TABLE palisade.guard CASCADE"]
+    {
+        jobs.running(4, "12 minutes");
+        let mut admin = jobs.server.session("postgres", "jobs");
+        assert_eq!(admin.ask(broken).1, "00000");
+        goes_on("UPDATE backfill_jobs SET heartbeat_at = now() WHERE name = 'd'");
+        goes_on("UPDATE backfill_jobs SET status = 'completed' WHERE name = 'a'");
+        goes_on("INSERT INTO backfill_jobs (name, status, heartbeat_at) VALUES ('new', 'running', now())");
+        jobs.app(REAPER).fails("PL307");
+        assert_eq!((jobs.count("running"), jobs.count("completed")), (4, 1), "{broken}");
+        drop(admin);
+        if broken.starts_with("ALTER") {
+            jobs.admin("ALTER TABLE palisade.elsewhere RENAME TO history");
+        }
+    }
+}
+
+#[test]
+fn a_broken_guard_in_observe_stops_nothing() {
+    let jobs = Jobs::with("15", |rules| rules.mode = palisade_dbguard::Mode::Observe);
+    jobs.running(4, "12 minutes");
+    jobs.admin("ALTER TABLE palisade.history RENAME TO elsewhere");
+    jobs.app(REAPER).succeeds();
+    assert_eq!(jobs.count("cancelled"), 4);
+    assert!(jobs.server.log().contains("could not do its work"), "{}", jobs.server.log());
+}
+
+#[test]
 fn a_dropped_beat_refuses_only_what_needs_it_and_a_dropped_state_nothing() {
     let jobs = Jobs::guarded("15");
     jobs.running(4, "12 minutes");
