@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use palisade_host::{Environment, files, process};
+use palisade_core::Scope;
+use palisade_host::lease::{Acquired, Applicant, acquire};
+use palisade_host::{Environment, Locations, files, process};
 use palisade_pm2::client::{Answer, Client};
 use palisade_pm2::locate::Location;
 use palisade_pm2::methods::Call;
@@ -60,6 +62,8 @@ pub(crate) enum NotRaised {
     Runs(String),
     #[error("cannot look for daemons of this home: {0}")]
     Unlisted(String),
+    #[error("no daemon is started while {0} is at work on it")]
+    Administered(String),
     #[error("{} cannot be run", script.display())]
     Command {
         script: PathBuf,
@@ -97,6 +101,8 @@ struct Listed {
 
 /// Starts the daemon, ends what an earlier one left behind, and brings the apps of the dump back.
 pub(crate) async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
+    // Held until the apps are back.
+    let _lease = lease_of_daemon()?;
     let daemons = nursery.location.daemons().map_err(|error| NotRaised::Unlisted(error.to_string()))?;
     if !daemons.is_empty() {
         let pids: Vec<String> = daemons.iter().map(|daemon| format!("pid {}", daemon.pid)).collect();
@@ -128,6 +134,21 @@ pub(crate) async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
         )
     }));
     Ok(Raised { is_whole: resurrected.is_ok() && missing.is_empty(), details })
+}
+
+/// The lease under which `palisade pm2 kill`, `update` and `restore` work: a daemon that one of them has just ended, or
+/// is about to start, is not started here as well. Where no lease can be had for want of a disk, there is none.
+fn lease_of_daemon() -> Result<Option<Acquired>, NotRaised> {
+    let uid = rustix::process::geteuid().as_raw();
+    let Ok(state) = Locations::default().state(&Environment::of_this_process(), uid) else { return Ok(None) };
+    let folders = files::private_folder(state.root()).and_then(|()| files::private_folder(&state.leases()));
+    let applicant = Applicant { program: "palisade-firewall".to_owned(), run: None };
+    match folders.ok().and_then(|()| acquire(&state.leases(), &Scope::of_restores(), &applicant).ok()) {
+        Some(Acquired::Busy(holder)) => Err(NotRaised::Administered(holder.to_string())),
+        // A command that started this process is at work.
+        Some(Acquired::Joined(_)) => Err(NotRaised::Administered("who started this firewall".to_owned())),
+        held @ (Some(Acquired::Held(_)) | None) => Ok(held),
+    }
 }
 
 impl Nursery {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use palisade_core::Record;
 use palisade_core::record::{Act, Administered, Event, Phase};
+use palisade_core::{Record, Scope};
+use palisade_host::lease::{Acquired, Applicant, acquire};
 use palisade_journal::Reader;
 use palisade_testkit::{eventually, installed, process};
 use serde_json::{Value, json};
@@ -92,4 +93,26 @@ fn a_frozen_daemon_is_never_joined_by_a_second_one() {
     assert!(answer["error"].as_str().unwrap().contains("PAL-"), "{answer}");
     assert_eq!((bed.pm2.daemon_pid(), bed.running().len()), (daemon, 8));
     assert_eq!(starts(&bed), []);
+}
+
+#[test]
+fn no_daemon_is_started_while_an_administrator_is_at_work_on_it() {
+    let mut bed = Bed::without_firewall("observe");
+    bed.directly(&["save"]);
+    raising(&mut bed);
+    let leases = bed.folder.join("state/palisade/leases");
+    palisade_host::files::private_folder(&leases).unwrap();
+    let applicant = Applicant { program: "palisade pm2 update".to_owned(), run: None };
+    let Acquired::Held(lease) = acquire(&leases, &Scope::of_restores(), &applicant).unwrap() else {
+        panic!()
+    };
+    bed.pm2.kill_daemon();
+    // The holder has looked for it several times by the end of these.
+    for _ in 0..5 {
+        assert!(bed.pm2_in(&bed.nowhere(), &["list"]).text.contains("PAL-005"));
+        assert_eq!(bed.pm2.daemons(), [0; 0]);
+    }
+    drop(lease);
+    let done = eventually("the start is on record", || starts(&bed).pop());
+    assert_eq!((done.phase, bed.pm2.daemons().len(), bed.running().len()), (Phase::Done, 1, 8), "{done:?}");
 }
