@@ -125,8 +125,12 @@ fn the_stale_reaper_with_productions_credentials_is_refused_in_every_form_on_18(
 }
 
 #[test]
-fn the_stale_reaper_is_refused_in_every_form_through_a_transaction_pooler() {
+fn the_stale_reaper_is_refused_in_every_form_through_a_transaction_pooler_on_15() {
     refused_in_every_form(&Jobs::guarded("15").through_a_pooler());
+}
+
+#[test]
+fn the_stale_reaper_is_refused_in_every_form_through_a_transaction_pooler_on_18() {
     refused_in_every_form(&Jobs::guarded("18").through_a_pooler());
 }
 
