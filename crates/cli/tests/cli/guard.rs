@@ -16,6 +16,12 @@ pub(crate) fn firewall() -> PathBuf {
     path
 }
 
+/// A command about the guard of this host's daemon: other tests have theirs on the same machine.
+pub(crate) fn of_this_home(env: &TestEnv, words: &[&str]) -> Said {
+    let home = env.pm2.home().display().to_string();
+    env.palisade(&[words, &["--pm2-home", &home]].concat())
+}
+
 /// A host that ends its firewalls.
 pub(crate) struct Guarded(pub(crate) TestEnv);
 
@@ -40,7 +46,7 @@ impl Guarded {
     }
 
     fn list(&self) -> serde_json::Value {
-        self.0.palisade(&["guard", "list", "--json"]).json()["guards"][0].clone()
+        of_this_home(&self.0, &["guard", "list", "--json"]).json()["guards"][0].clone()
     }
 }
 
@@ -138,12 +144,12 @@ fn a_firewall_that_is_gone_is_found_and_mended_without_a_second_daemon() {
         host.firewalls().into_iter().for_each(process::kill);
         host.firewalls().is_empty().then_some(())
     });
-    let said = env.palisade(&["guard", "list"]).ends(Exit::Failure);
+    let said = of_this_home(env, &["guard", "list"]).ends(Exit::Failure);
     assert!(said.stdout.contains("NOT guarded") && said.stdout.contains("fix: palisade guard install pm2"));
     install(env);
     assert_eq!(host.list()["guarded"], true);
     assert_eq!(Fleet::of(&env.pm2), before);
-    env.palisade(&["guard", "list"]).ends(Exit::Done);
+    of_this_home(env, &["guard", "list"]).ends(Exit::Done);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use palisade_testkit::{Fleet, process};
 use serde_json::Value;
 
 use crate::env::{CRAWLER, TestEnv, crawler};
-use crate::guard::Guarded;
+use crate::guard::{Guarded, of_this_home};
 use crate::said::Said;
 
 fn confirmed(env: &TestEnv, words: &[&str]) -> Said {
@@ -56,7 +56,7 @@ fn an_update_behind_a_guard_brings_every_app_back_on_the_private_sockets() {
     let after = Fleet::of(&env.pm2);
     assert_eq!(after.names(), before.names());
     assert!(after.daemons.len() == 1 && after.daemons != before.daemons, "{after:?}");
-    let list = env.palisade(&["guard", "list", "--json"]).ends(Exit::Done).json();
+    let list = of_this_home(env, &["guard", "list", "--json"]).ends(Exit::Done).json();
     assert_eq!(list["guards"][0]["private"], true);
     assert_eq!(list["guards"][0]["guarded"], true);
     // An unmodified client goes through the firewall to the new daemon.

@@ -41,9 +41,14 @@ impl Guard {
 }
 
 pub(super) fn list(session: &Session, output: Output, daemon: &Pm2Home) -> Result<Exit, Failure> {
-    let named = super::home(session, daemon).ok().filter(|home| home.is_dir());
-    let homes = found::homes(named.as_deref())
-        .map_err(|error| Failure::new(Exit::Failure, error.to_string()).caused_by(&error))?;
+    let homes = match &daemon.pm2_home {
+        Some(_) => [super::home(session, daemon)?].into(),
+        None => {
+            let usual = super::home(session, daemon).ok().filter(|home| home.is_dir());
+            found::homes(usual.as_deref())
+                .map_err(|error| Failure::new(Exit::Failure, error.to_string()).caused_by(&error))?
+        }
+    };
     let mut guards = Vec::new();
     for home in &homes {
         let found = Found::at(home)?;
