@@ -65,7 +65,7 @@ pub(crate) enum ListCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
-    /// A PM2 daemon: which calls would be refused, what would allow them, and which app is safe to enforce.
+    /// A PM2 daemon: what would be refused, and which app is safe to enforce.
     #[command(name = "pm2")]
     Pm2(guard::ReportArgs),
     /// Tables of jobs in PostgreSQL.
