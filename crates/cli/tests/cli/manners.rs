@@ -101,7 +101,9 @@ fn quiet_leaves_the_data_and_says_nothing_else() {
 fn listed_in(help: &str) -> Vec<String> {
     let Some(commands) = help.split("Commands:\n").nth(1) else { return Vec::new() };
     let entries = commands.lines().take_while(|line| !line.is_empty());
-    let names = entries.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    // A line that goes on from the one above begins further to the right.
+    let entries = entries.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let names = entries.filter_map(|rest| rest.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
