@@ -133,8 +133,9 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         if let Some(mut firewall) = self.firewall.take() {
-            // It is our own child, and the scratch folders go anyway.
-            firewall.kill().and_then(|()| firewall.wait()).map(drop).unwrap_or_default();
+            // A holder that is killed is replaced by its judge: it has to end by itself.
+            palisade_testkit::process::terminate(firewall.id());
+            firewall.wait().map(drop).unwrap_or_default();
         }
     }
 }
