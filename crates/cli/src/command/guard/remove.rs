@@ -1,5 +1,7 @@
 //! `palisade guard remove`: the way back.
 
+use std::path::PathBuf;
+
 use palisade_core::Exit;
 use palisade_core::record::{Act, Phase};
 use palisade_host::files;
@@ -80,18 +82,32 @@ pub(super) async fn remove(session: &Session, output: Output, args: &RemoveArgs)
         "restarted": touched,
         "units": removed,
     }))?;
+    tell(output, &after, told.is_empty(), is_verified, &removed)?;
+    Ok(if is_verified { Exit::Done } else { Exit::VerificationFailed })
+}
+
+/// What came of it, for a person.
+fn tell(
+    output: Output,
+    after: &Found,
+    was_away: bool,
+    is_verified: bool,
+    removed: &[PathBuf],
+) -> Result<(), Failure> {
     let word = if is_verified { styled(GOOD, "not guarded:") } else { styled(BAD, "not verified:") };
-    let before = if steps.is_empty() {
+    let how = if was_away {
         ", as before"
-    } else {
+    } else if is_verified {
         "; the daemon serves its own sockets, no app was restarted"
+    } else {
+        "; look at `palisade guard list`"
     };
-    output.data(format_args!("{word} PM2 at {}{before}", home.display()))?;
-    for file in &removed {
+    output.data(format_args!("{word} PM2 at {}{how}", after.places.home.display()))?;
+    for file in removed {
         output.data(format_args!("  removed: {}", file.display()))?;
     }
     if after.started_private {
         output.data("  PM2_DAEMON_RPC_PORT and PM2_DAEMON_PUB_PORT are for a guarded start: unset them for the next one")?;
     }
-    Ok(if is_verified { Exit::Done } else { Exit::VerificationFailed })
+    Ok(())
 }
