@@ -41,7 +41,7 @@ pub use code::Code;
 pub use epoch::Epoch;
 pub use exit::Exit;
 pub use ledger::Ledger;
-pub use name::{AppName, EnvironmentName, Scope};
+pub use name::{AppName, EnvironmentName, QueueName, Scope};
 pub use outcome::{Outcome, TargetOutcome};
 pub use pattern::Pattern;
 pub use plan::Plan;

@@ -92,6 +92,11 @@ name!(
     EnvironmentName,
     "environment"
 );
+name!(
+    /// Name of a queue of jobs: `mail`, `backfill`.
+    QueueName,
+    "queue"
+);
 
 /// What one app owns in one environment on a resource; written `app/environment`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,0 +1,109 @@
+//! A job, from outside.
+
+use std::time::Duration;
+
+use palisade_core::{AppName, EnvironmentName, QueueName, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::claim::Checkpoint;
+use crate::id::{JobId, Token};
+use crate::state::State;
+
+/// What somebody wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Into which queue.
+    pub queue: QueueName,
+    /// Handed to the handler as it is; at most 1 MiB as text.
+    pub payload: Value,
+    /// Smaller runs first; 0 unless somebody says otherwise.
+    pub priority: i16,
+    /// When it may run.
+    pub start: Start,
+    /// While a job with this key lives in the queue, a second one is not made; the answer names the first.
+    pub unique: Option<String>,
+    /// For ever: a second request with this key makes no job, whatever became of the first.
+    pub idempotency: Option<String>,
+    /// How often it may be tried, from 1.
+    pub max_attempts: u16,
+    /// Who enqueues.
+    pub by: Note,
+}
+
+/// When a job may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// So long from now, by the store's clock.
+    In(Duration),
+    /// From this moment on, by the store's clock.
+    At(Timestamp),
+}
+
+/// Who does something, as far as the doer says: a claim, written down beside what the store itself observes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// Its environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
+    /// Its version, as it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Host name.
+    pub host: String,
+    /// Process id on that host.
+    pub pid: u32,
+    /// Id of the machine, hashed for this use; the host name where there is none.
+    pub machine_id: String,
+}
+
+/// What became of a request to enqueue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Enqueued {
+    /// The job.
+    pub id: JobId,
+    /// Whether it is new; else it is the one that already bears the key.
+    pub new: bool,
+}
+
+/// A job as the store has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Where it stands.
+    pub state: State,
+    /// What the handler gets.
+    pub payload: Value,
+    /// Smaller runs first.
+    pub priority: i16,
+    /// When it was enqueued, by the store's clock.
+    pub enqueued_at: Timestamp,
+    /// Not before this moment, by the store's clock.
+    pub run_at: Timestamp,
+    /// Attempts that began and count.
+    pub attempts: u16,
+    /// How often it may be tried.
+    pub max_attempts: u16,
+    /// The claim in force, while it runs.
+    pub token: Option<Token>,
+    /// The worker that runs it.
+    pub worker: Option<String>,
+    /// Somebody asked for its end, and its handler was or will be told.
+    pub cancel_requested: bool,
+    /// How far it says it is, in units of its own.
+    pub progress: Option<i64>,
+    /// Its last checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// Why it is where it is: the last error, the reason of a cancel or a hold.
+    pub reason: Option<String>,
+    /// Who enqueued it.
+    pub by: Note,
+}

@@ -1,0 +1,155 @@
+//! The rules of a queue. They live in the store, not in its clients.
+
+use serde::{Deserialize, Serialize};
+
+use palisade_core::QueueName;
+
+use crate::claim::Terms;
+use crate::retry::Backoff;
+
+/// A queue and its rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: QueueName,
+    /// Grows with each change of the rules.
+    pub revision: u64,
+    /// Nothing is claimed from a paused queue; what runs goes on.
+    pub paused: bool,
+    /// At most so many jobs run at once over all workers; no limit where there is none.
+    pub concurrency: Option<u32>,
+    /// What a claim made now is held to.
+    pub terms: Terms,
+    /// Between a reap and the next claim of that job, in milliseconds: time for the silent worker to stop by itself.
+    pub handover_delay_ms: u64,
+    /// What becomes of a job whose worker fell silent.
+    pub on_silence: OnSilence,
+    /// Without progress for so long a job counts as stuck, in milliseconds: alerted or held, never reaped.
+    pub progress_deadline_ms: Option<u64>,
+    /// How long a failed job waits.
+    pub backoff: Backoff,
+    /// Jobs that ended are kept so long, in milliseconds.
+    pub retention_ms: u64,
+}
+
+/// What becomes of a job whose worker fell silent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSilence {
+    /// Given out again, from its last good checkpoint.
+    #[default]
+    Requeue,
+    /// Kept for a person.
+    Hold,
+    /// Ended.
+    Cancel,
+}
+
+/// A rule that values of a queue break together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    /// The threshold is too close to the beat.
+    #[error("reap-after {reap_after_ms} ms is below three beats of {beat_every_ms} ms: a worker that misses two beats would lose its jobs; set it to at least {} ms", .beat_every_ms * 3)]
+    Threshold {
+        /// What was asked for.
+        reap_after_ms: u64,
+        /// The beat of the queue.
+        beat_every_ms: u64,
+    },
+    /// A worker would stop too late.
+    #[error("self-fence {self_fence_ms} ms is not below 0.6 of reap-after {reap_after_ms} ms: a worker could go on after its job was given away; set it to at most {} ms", .reap_after_ms * 6 / 10 - 1)]
+    Fence {
+        /// What was asked for.
+        self_fence_ms: u64,
+        /// The threshold of the queue.
+        reap_after_ms: u64,
+    },
+    /// What ended would be forgotten before its worker is judged.
+    #[error(
+        "retention {retention_ms} ms is not above reap-after {reap_after_ms} ms: the history of a job would end before its judge does"
+    )]
+    Retention {
+        /// What was asked for.
+        retention_ms: u64,
+        /// The threshold of the queue.
+        reap_after_ms: u64,
+    },
+    /// A value that is out of its range.
+    #[error("{what} {value}: {rule}")]
+    Range {
+        /// Which value.
+        what: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// What it has to be.
+        rule: &'static str,
+    },
+}
+
+impl Queue {
+    /// The rules of a queue that nobody has set: a beat each 20 s, 60 minutes of silence.
+    #[must_use]
+    pub const fn new(name: QueueName) -> Self {
+        Self {
+            name,
+            revision: 1,
+            paused: false,
+            concurrency: None,
+            terms: Terms { beat_every_ms: 20_000, reap_after_ms: 3_600_000, self_fence_ms: 2_100_000 },
+            handover_delay_ms: 10_000,
+            on_silence: OnSilence::Requeue,
+            progress_deadline_ms: None,
+            backoff: Backoff::DEFAULT,
+            retention_ms: 30 * 24 * 3_600_000,
+        }
+    }
+
+    /// Whether the values fit together.
+    ///
+    /// # Errors
+    /// The first rule that they break.
+    pub const fn check(&self) -> Result<(), Unsound> {
+        let Terms { beat_every_ms, reap_after_ms, self_fence_ms } = self.terms;
+        if beat_every_ms < 500 {
+            return Err(Unsound::Range { what: "beat-every", value: beat_every_ms, rule: "at least 500 ms" });
+        }
+        if reap_after_ms < 3 * beat_every_ms || reap_after_ms < 3_000 {
+            return Err(Unsound::Threshold { reap_after_ms, beat_every_ms });
+        }
+        if self_fence_ms * 10 >= reap_after_ms * 6 {
+            return Err(Unsound::Fence { self_fence_ms, reap_after_ms });
+        }
+        if self.retention_ms <= reap_after_ms {
+            return Err(Unsound::Retention { retention_ms: self.retention_ms, reap_after_ms });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        Queue::new(QueueName::new("backfill").unwrap())
+    }
+
+    #[test]
+    fn the_rules_that_nobody_set_are_sound() {
+        assert_eq!(queue().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_threshold_below_three_beats_is_refused() {
+        let mut unsound = queue();
+        unsound.terms = Terms { beat_every_ms: 20_000, reap_after_ms: 59_999, self_fence_ms: 20_000 };
+        assert!(matches!(unsound.check(), Err(Unsound::Threshold { .. })));
+    }
+
+    #[test]
+    fn a_worker_has_to_stop_before_its_job_can_be_given_away() {
+        let mut unsound = queue();
+        unsound.terms.self_fence_ms = unsound.terms.reap_after_ms * 6 / 10;
+        assert!(matches!(unsound.check(), Err(Unsound::Fence { .. })));
+    }
+}

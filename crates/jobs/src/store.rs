@@ -1,0 +1,224 @@
+//! What a store has to do. One suite says so of every store.
+
+use std::future::Future;
+
+use palisade_core::{QueueName, Timestamp};
+
+use crate::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Evidence, Finish};
+use crate::event::Event;
+use crate::id::{Incarnation, JobId, Token};
+use crate::job::{Enqueued, Job, NewJob, Note};
+use crate::queue::Queue;
+use crate::state::State;
+use crate::worker::Worker;
+
+/// Where jobs live.
+///
+/// Every method is one transaction. Time is the store's clock, never a client's. A write of a worker names its
+/// claim's token and answers [`Ending::Spent`], having written nothing but the refusal, once that token is spent.
+pub trait JobStore: Send + Sync {
+    /// Makes jobs, all or none. The answers are in the order of the requests.
+    fn enqueue(&self, jobs: &[NewJob]) -> impl Future<Output = Result<Vec<Enqueued>, Error>> + Send;
+
+    /// Makes a worker known. Its incarnation must be new.
+    fn register(&self, worker: &Worker) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A worker ends in order: what it still holds is given back, uncharged. From here on its death is proven.
+    fn goodbye(&self, incarnation: &Incarnation) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Gives out the first jobs of a queue, each with a token of its own.
+    fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
+
+    /// Takes a sign of life, and says what the worker has to know.
+    fn beat(&self, beat: &Beat) -> impl Future<Output = Result<BeatAnswer, Error>> + Send;
+
+    /// Writes the row of a checkpoint whose bytes are stored.
+    fn checkpoint(
+        &self,
+        job: JobId,
+        token: Token,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<Ending, Error>> + Send;
+
+    /// Ends attempts, each by its own token. The answers are in the order of the requests.
+    fn finish(&self, ends: &[Finish]) -> impl Future<Output = Result<Vec<Ending>, Error>> + Send;
+
+    /// Makes ready what is due: scheduled, retrying and handed over jobs, and the ticks of schedules. Answers how
+    /// many, and when the next is due.
+    fn promote(&self) -> impl Future<Output = Result<Promoted, Error>> + Send;
+
+    /// Does by hand what `deed` says to each of `jobs`. The answers are in the order of the requests.
+    fn intervene(
+        &self,
+        deed: &Deed,
+        jobs: &[JobId],
+        by: &Note,
+    ) -> impl Future<Output = Result<Vec<Intervened>, Error>> + Send;
+
+    /// One job.
+    fn job(&self, id: JobId) -> impl Future<Output = Result<Option<Job>, Error>> + Send;
+
+    /// Jobs, oldest first.
+    fn jobs(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Job>, Error>> + Send;
+
+    /// What happened to a job, in order.
+    fn events(&self, job: JobId) -> impl Future<Output = Result<Vec<Event>, Error>> + Send;
+
+    /// The queues that somebody set or used.
+    fn queues(&self) -> impl Future<Output = Result<Vec<Queue>, Error>> + Send;
+
+    /// Replaces the rules of a queue, if its revision is still the one of `queue`; answers the new revision.
+    fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// What a reaper can see now: the store's clock and every worker that holds a claim.
+    fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send;
+
+    /// Takes jobs from a silent worker, each only if its token and the worker's beat are still the ones named, and
+    /// only under the reaper's own term.
+    fn reap(&self, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send;
+}
+
+/// What `promote` did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Promoted {
+    /// So many jobs became ready.
+    pub jobs: u64,
+    /// When the next one is due, by the store's clock.
+    pub next: Option<Timestamp>,
+    /// The store's clock.
+    pub now: Option<Timestamp>,
+}
+
+/// What a person can do to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// End it: at once where no worker has it, else its handler is told.
+    Cancel {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Keep it from running until it is released.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Give a held job back to its queue.
+    Release,
+    /// Let a job that was cancelled go on from its last checkpoint.
+    Resume,
+    /// Let a dead job run again, with its attempts counted anew.
+    Retry,
+}
+
+/// What became of one job under a [`Deed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intervened {
+    /// Done; it stands there now.
+    Done(State),
+    /// Nothing to do: it stood there already.
+    Already(State),
+    /// Not possible from where it stands.
+    Unfit(State),
+    /// There is no such job.
+    Missing,
+}
+
+/// Which jobs. Nothing chosen is an error of the caller, never "all".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this queue.
+    pub queue: Option<QueueName>,
+    /// In one of these states.
+    pub states: Vec<State>,
+    /// After this one.
+    pub after: Option<JobId>,
+    /// At most so many.
+    pub most: u32,
+}
+
+/// What a reaper sees in one look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    /// The store's clock.
+    pub now: Timestamp,
+    /// Which history of the store this is: it changes when the store is restored or another server takes over.
+    pub timeline: String,
+    /// Every worker that holds a claim.
+    pub workers: Vec<Seen>,
+}
+
+/// A worker as the store has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Who.
+    pub worker: Worker,
+    /// Its last beat.
+    pub beat: u64,
+    /// Whether it said goodbye.
+    pub gone: bool,
+    /// What it holds.
+    pub claims: Vec<(JobId, Token, crate::claim::Terms)>,
+}
+
+/// One job to take from a silent worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reap {
+    /// The job.
+    pub job: JobId,
+    /// The claim to end.
+    pub token: Token,
+    /// Its worker.
+    pub incarnation: Incarnation,
+    /// On what ground; holds the beat that must still be the last, and the term that must still be in force.
+    pub evidence: Evidence,
+    /// One line for people, ending in the machine id.
+    pub reason: String,
+    /// Who takes it.
+    pub by: Note,
+}
+
+/// What became of one [`Reap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    /// Taken; it stands there now.
+    Taken(State),
+    /// It beat, ended or changed hands since: nothing was written.
+    Refuted,
+    /// The reaper's term is over: nothing was written.
+    TermOver,
+}
+
+/// Why a store did not do it. Nothing was written, unless [`Error::Unknown`] says that this is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be reached.
+    #[error("{store}: {problem}")]
+    Unreachable {
+        /// Which store, without secrets.
+        store: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The connection ended before the answer: it may or may not be written. Look before doing it again.
+    #[error("{store}: the answer was lost, so it is not known whether this was written: {problem}")]
+    Unknown {
+        /// Which store, without secrets.
+        store: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The store refused what was asked.
+    #[error("{0}")]
+    Refused(String),
+    /// The store is of a version that this client cannot serve.
+    #[error("{0}")]
+    Version(String),
+    /// What was asked cannot be.
+    #[error("{input}: {rule}")]
+    Invalid {
+        /// What was given.
+        input: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Runs jobs: claims, beats, self-fence, checkpoints, programs as handlers.
