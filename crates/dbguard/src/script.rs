@@ -92,8 +92,8 @@ impl Columns {
         let optional =
             |name: &Option<String>| name.as_ref().map(|name| table.column(name).cloned()).transpose();
         let (reason, mark) = (optional(&named.reason)?, optional(&named.mark)?);
-        if reason.is_some() != rules.reason.is_some() {
-            return Err(table.unfit("--reason and --reason-column belong together".to_owned()));
+        if reason.is_none() && rules.reason.is_some() {
+            return Err(table.unfit("--reason needs the --reason-column that it is about".to_owned()));
         }
         Ok(Self { status, beat, key, reason, mark })
     }

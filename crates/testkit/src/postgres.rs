@@ -57,6 +57,15 @@ impl Postgres {
         Self { version, scratch, port, settings, child }
     }
 
+    /// The folder with the programs of that version, installed if it is not there.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn programs(version: &str) -> PathBuf {
+        parts::server(version, "initdb").parent().expect("a program is in a folder").to_owned()
+    }
+
     /// The major version.
     #[must_use]
     pub fn version(&self) -> &'static str {

@@ -109,8 +109,8 @@ pub(crate) struct InstallTable {
     /// States into which a worker puts its own job while it beats; they need no budget.
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub(crate) own: Vec<String>,
-    /// The column that says why a job ended.
-    #[arg(long, value_name = "COLUMN", requires = "reason")]
+    /// The column that says why a job ended: it is recorded, and `db undo` brings the old reason back.
+    #[arg(long, value_name = "COLUMN")]
     pub(crate) reason_column: Option<String>,
     /// What the reason of somebody who may take a silent job looks like.
     #[arg(long, value_name = "REGEX", requires = "reason_column")]

@@ -111,8 +111,10 @@ fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
         many("--running", &proposal.running)
     };
     output.data("")?;
+    let reason =
+        proposal.reason.as_ref().map(|column| format!(" --reason-column {column}")).unwrap_or_default();
     output.data(format!(
-        "palisade guard install table {}{}{running}{}{}{}",
+        "palisade guard install table {}{}{running}{}{}{}{reason}",
         Shown(&found.shown()),
         one("--status", proposal.status.as_ref()),
         one("--heartbeat", proposal.heartbeat.as_ref()),

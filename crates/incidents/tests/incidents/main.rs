@@ -7,6 +7,7 @@
 mod cases;
 mod dead;
 mod good;
+mod reaper;
 mod restore;
 mod scenarios;
 mod site;

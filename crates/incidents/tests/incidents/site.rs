@@ -168,7 +168,7 @@ impl<'d> Site<'d> {
 }
 
 /// The built `palisade`, beside the tests in the target folder.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let binary = tests.parent().and_then(Path::parent).unwrap().join("palisade");
     assert!(
