@@ -55,7 +55,8 @@ pub struct Terms {
 /// A durable resume point. The bytes lie in an object store; the row is written after them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Grows by one with each checkpoint of a job, over all attempts.
+    /// Greater than that of every earlier checkpoint of the job, over all attempts; from 1, gaps may be. A store refuses
+    /// one that is not, and answers as before to one that it already has from the same claim.
     pub sequence: u64,
     /// Where the bytes lie: `environment/job/token/sequence`.
     pub key: String,
@@ -74,6 +75,9 @@ pub struct Beat {
     pub sequence: u64,
     /// What moved since the last beat: job, its token, progress in its own units.
     pub progress: Vec<(JobId, Token, i64)>,
+    /// What changed since the last beat in what is wrong with an attempt that goes on all the same, in one line:
+    /// a checkpoint that cannot be stored, beats that were missed. `None` once it is over.
+    pub trouble: Vec<(JobId, Token, Option<String>)>,
 }
 
 /// What the store says to a beat.

@@ -102,6 +102,8 @@ pub struct Job {
     pub progress: Option<i64>,
     /// Its last checkpoint.
     pub checkpoint: Option<Checkpoint>,
+    /// What is wrong with the attempt that runs, as its worker last said; gone once the attempt ends.
+    pub trouble: Option<String>,
     /// Why it is where it is: the last error, the reason of a cancel or a hold.
     pub reason: Option<String>,
     /// Who enqueued it.
