@@ -11,6 +11,7 @@ pub mod event;
 pub mod id;
 pub mod job;
 pub mod queue;
+pub mod reaper;
 pub mod retry;
 pub mod state;
 pub mod store;
