@@ -113,6 +113,27 @@ codes! {
     /// A guard is not what was installed.
     GuardDamaged = 316, "a guard is missing, disabled or changed";
 
+    /// An app is connected that no expectation names.
+    UnexpectedApp = 345, "an app is connected that is not expected";
+    /// A client gave itself no name.
+    NamelessApp = 346, "a client gave itself no name";
+    /// An app's name says that it belongs to another environment.
+    ForeignApp = 347, "an app of another environment is connected";
+    /// Role or address are not those of the claimed app.
+    ClaimContradicted = 348, "role or address contradict the name that a client claims";
+    /// A build is older than required.
+    OldBuild = 349, "an old build of an app is connected";
+    /// Several apps write one guarded table.
+    SeveralWriters = 350, "several apps write one guarded table";
+    /// The schema was changed by somebody who is not expected to.
+    UnexpectedDdl = 351, "the schema was changed by somebody who is not expected to";
+    /// The log of a server cannot be read.
+    LogUnreadable = 352, "the server's log cannot be read";
+    /// An app is seen for the first time.
+    FirstSeen = 353, "an app is seen for the first time";
+    /// A role that was retired is still used.
+    RetiredRole = 354, "a retired role is still used";
+
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";
     /// Two kinds of evidence name two apps.

@@ -151,6 +151,18 @@ impl Postgres {
         }
     }
 
+    /// A file of the data folder, such as one that the server's own log collector writes; nothing if it is not there.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_default()
+    }
+
+    /// Where a file of the data folder is.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join("data").join(name)
+    }
+
     /// What the server has logged so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -8,7 +8,7 @@ const PREFIX: &str = "palisade-";
 
 /// Every library that a binary at the top may use.
 const LIBRARIES: &[&str] = &[
-    "core", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "install", "postgres",
+    "core", "audit", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "install", "postgres",
     "dbguard", "lease", "jobs", "store", "worker", "scan", "server",
 ];
 
@@ -16,6 +16,7 @@ const LIBRARIES: &[&str] = &[
 const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("ci", &["core"]),
+    ("audit", &["core"]),
     ("journal", &["core"]),
     ("host", &["core"]),
     ("config", &["core"]),
@@ -24,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("install", &["core", "host", "pm2"]),
     ("firewall", &["core", "config", "host", "journal", "pipeline", "pm2"]),
     ("postgres", &["core"]),
-    ("dbguard", &["core", "pipeline", "postgres"]),
+    ("dbguard", &["core", "audit", "pipeline", "postgres"]),
     ("lease", &["core"]),
     ("jobs", &["core", "lease"]),
     ("store", &["core", "lease", "jobs", "postgres"]),
