@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{Incarnation, JobId, Token};
+use crate::store::Error;
 
 /// What a worker asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,25 @@ pub struct Checkpoint {
     pub sha256: String,
     /// How many bytes.
     pub bytes: u64,
+}
+
+impl Checkpoint {
+    /// Whether it may be stored after `last`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it does not go on from there: a late or doubled write of an older one.
+    pub fn follows(&self, last: &Self) -> Result<(), Error> {
+        if self.sequence > last.sequence {
+            return Ok(());
+        }
+        Err(Error::Invalid {
+            input: format!("checkpoint {}", self.sequence),
+            rule: format!(
+                "checkpoint {} of this job is stored already: a checkpoint never goes back",
+                last.sequence
+            ),
+        })
+    }
 }
 
 /// One beat of a worker, for all that it runs.
@@ -125,8 +145,22 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// Its word, as the history of a job names it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Fail { .. } => "fail",
+            Self::Cancelled => "cancelled",
+            Self::Drain => "drain",
+            Self::Hold { .. } => "hold",
+        }
+    }
+}
+
 /// What became of a worker's write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// Written.

@@ -70,7 +70,9 @@ pub enum EventKind {
     },
     /// A person gave it back to its queue.
     Released,
-    /// A person made it run again after its end.
+    /// A person let it go on after it was cancelled.
+    Resumed,
+    /// A person made it run again after its last attempt had failed.
     Retried,
     /// It was taken from a silent worker.
     Reaped {

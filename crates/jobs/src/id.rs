@@ -29,6 +29,12 @@ impl Incarnation {
         Self(format!("{bits:032x}"))
     }
 
+    /// As a store keeps it.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// As 32 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

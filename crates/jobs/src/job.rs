@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::claim::Checkpoint;
 use crate::id::{JobId, Token};
 use crate::state::State;
+use crate::store::Error;
 
 /// What somebody wants done.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +28,59 @@ pub struct NewJob {
     pub idempotency: Option<String>,
     /// How often it may be tried, from 1.
     pub max_attempts: u16,
+    /// A longer silence than the queue's threshold may pass before it is taken from its worker; a shorter one is
+    /// ignored.
+    pub reap_after: Option<Duration>,
     /// Who enqueues.
     pub by: Note,
+}
+
+/// The longest payload as JSON text, in bytes.
+pub const PAYLOAD_MOST: usize = 1024 * 1024;
+
+/// The longest key, in bytes.
+pub const KEY_MOST: usize = 255;
+
+impl NewJob {
+    /// A job for `queue` with nothing special about it: at once, priority 0, 20 attempts.
+    #[must_use]
+    pub const fn new(queue: QueueName, payload: Value, by: Note) -> Self {
+        Self {
+            queue,
+            payload,
+            priority: 0,
+            start: Start::Now,
+            unique: None,
+            idempotency: None,
+            max_attempts: 20,
+            reap_after: None,
+            by,
+        }
+    }
+
+    /// Whether a store can take it; gives its payload as text.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], which names what is wrong and the rule.
+    pub fn check(&self) -> Result<String, Error> {
+        let invalid = |input: String, rule: &str| Error::Invalid { input, rule: rule.to_owned() };
+        if self.max_attempts == 0 {
+            return Err(invalid("max-attempts 0".to_owned(), "a job is tried at least once"));
+        }
+        for (name, key) in [("unique key", &self.unique), ("idempotency key", &self.idempotency)] {
+            let Some(key) = key else { continue };
+            if key.is_empty() || key.len() > KEY_MOST || key.chars().any(char::is_control) {
+                let rule = "a key has 1 to 255 bytes and no control characters";
+                return Err(invalid(format!("{name} {:?}", key.chars().take(40).collect::<String>()), rule));
+            }
+        }
+        let payload = self.payload.to_string();
+        if payload.len() > PAYLOAD_MOST {
+            let rule = "at most 1 MiB as JSON; put the bytes into a file or an object store and their place into the payload";
+            return Err(invalid(format!("a payload of {} bytes", payload.len()), rule));
+        }
+        Ok(payload)
+    }
 }
 
 /// When a job may run.

@@ -7,12 +7,15 @@
 //! Nothing here does IO or reads a clock. [`JobStore`] is the wall between the rules and the databases.
 
 pub mod claim;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod event;
 pub mod id;
 pub mod job;
 pub mod queue;
 pub mod reaper;
 pub mod retry;
+pub mod rules;
 pub mod state;
 pub mod store;
 pub mod worker;

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 ///                ^        |-> retrying -> ready       (failed, attempts left)
 ///                |        |-> handover -> ready       (reaped: its worker is given time to notice)
 ///                |        '-> ready                   (drained: no attempt is charged)
-///                '-- held (from any live state, by a person or where resuming would be wrong)
+///                '-- held (by a person while it waits, by its worker where resuming would be wrong,
+///                          by the reaper where no attempt is left)
+/// cancelled -> ready (resumed)     dead -> ready (retried)     held -> ready or scheduled (released)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,9 +83,8 @@ impl State {
             (Self::Running, _) => true,
             // By hand: a retry of what ended, a release of what is held.
             (Self::Succeeded, _) => false,
-            (Self::Cancelled | Self::Dead | Self::Held, to) => {
-                matches!(to, Self::Ready | Self::Cancelled | Self::Held)
-            }
+            (Self::Held, to) => matches!(to, Self::Ready | Self::Scheduled | Self::Cancelled),
+            (Self::Cancelled | Self::Dead, to) => matches!(to, Self::Ready),
             (Self::Scheduled | Self::Retrying | Self::Handover, to) => {
                 matches!(to, Self::Ready | Self::Held | Self::Cancelled)
             }

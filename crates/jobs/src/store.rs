@@ -20,19 +20,22 @@ pub trait JobStore: Send + Sync {
     /// Makes jobs, all or none. The answers are in the order of the requests.
     fn enqueue(&self, jobs: &[NewJob]) -> impl Future<Output = Result<Vec<Enqueued>, Error>> + Send;
 
-    /// Makes a worker known. Its incarnation must be new.
+    /// Makes a worker known. Its incarnation must be new: a repeat of the same registration is taken as one.
     fn register(&self, worker: &Worker) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// A worker ends in order: what it still holds is given back, uncharged. From here on its death is proven.
     fn goodbye(&self, incarnation: &Incarnation) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Gives out the first jobs of a queue, each with a token of its own.
+    /// Gives out the first jobs of a queue, each with a token of its own: smaller priority first, then the longer due.
+    /// A worker that never registered or said goodbye gets [`Error::Stranger`].
     fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
 
-    /// Takes a sign of life, and says what the worker has to know.
+    /// Takes a sign of life, and says what the worker has to know. A beat that came before counts once.
+    /// A worker that never registered or said goodbye gets [`Error::Stranger`] and has to drop everything.
     fn beat(&self, beat: &Beat) -> impl Future<Output = Result<BeatAnswer, Error>> + Send;
 
-    /// Writes the row of a checkpoint whose bytes are stored.
+    /// Writes the row of a checkpoint whose bytes are stored. Its sequence has to be above the last one of the job;
+    /// the very same checkpoint again is taken as one. The last three are kept.
     fn checkpoint(
         &self,
         job: JobId,
@@ -70,6 +73,9 @@ pub trait JobStore: Send + Sync {
     /// Replaces the rules of a queue, if its revision is still the one of `queue`; answers the new revision.
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send;
 
+    /// Forgets jobs that ended longer ago than their queue's retention, at most `most` in one go.
+    fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send;
+
     /// What a reaper can see now: the store's clock and every worker that holds a claim.
     fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send;
 
@@ -88,6 +94,18 @@ pub struct Promoted {
     /// The store's clock.
     pub now: Option<Timestamp>,
 }
+
+/// What `prune` did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// So many jobs were forgotten.
+    pub jobs: u64,
+    /// There are more.
+    pub more: bool,
+}
+
+/// The name of the lease whose holder may reap.
+pub const REAPER: &str = "reaper";
 
 /// What a person can do to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +137,8 @@ pub enum Intervened {
     Already(State),
     /// Not possible from where it stands.
     Unfit(State),
+    /// Not possible while that job bears its unique key.
+    KeyTaken(JobId),
     /// There is no such job.
     Missing,
 }
@@ -213,6 +233,22 @@ pub enum Error {
     /// The store is of a version that this client cannot serve.
     #[error("{0}")]
     Version(String),
+    /// The worker is not known here, or said goodbye: whatever it runs is no longer its own.
+    #[error(
+        "worker {0} is not registered here, or said goodbye: drop its jobs, and register a new incarnation"
+    )]
+    Stranger(Incarnation),
+    /// Somebody else changed the rules of the queue first.
+    #[error("queue {queue} is at revision {revision} by now: read it again, and change that")]
+    QueueChanged {
+        /// The queue.
+        queue: QueueName,
+        /// Its revision.
+        revision: u64,
+    },
+    /// Rules of a queue that do not fit together.
+    #[error(transparent)]
+    Unsound(#[from] crate::queue::Unsound),
     /// What was asked cannot be.
     #[error("{input}: {rule}")]
     Invalid {

@@ -1,0 +1,121 @@
+//! Making jobs, once.
+
+use serde_json::json;
+
+use super::stage::{Play, Stage, new_job, ok};
+use crate::claim::{Ending, Order};
+use crate::job::{NewJob, Start};
+use crate::store::Deed;
+use crate::{Error, EventKind, JobStore as _, State};
+
+/// The life of a job where nothing goes wrong.
+pub async fn a_job_is_made_claimed_and_done<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "plain");
+    let id = play.make(new_job(&play.queue)).await;
+    assert_eq!(play.state(id).await, State::Ready);
+    let worker = play.worker("w").await;
+    let claims = play.claim(&worker, 5).await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].job, claims[0].attempt), (id, 1));
+    let running = play.job(id).await;
+    assert_eq!((running.state, running.token), (State::Running, Some(claims[0].token)));
+    assert_eq!(running.worker.as_deref(), Some("w"));
+    assert_eq!(play.finish(&claims[0], Order::Complete).await, Ending::Applied);
+    let done = play.job(id).await;
+    assert_eq!((done.state, done.token, done.attempts), (State::Succeeded, None, 1));
+    assert!(play.claim(&worker, 5).await.is_empty());
+}
+
+/// One that cannot be keeps the others away too.
+pub async fn jobs_made_in_one_call_are_all_made_or_none<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "together");
+    let good = new_job(&play.queue);
+    let bad = NewJob { max_attempts: 0, ..good.clone() };
+    let refused = play.store().enqueue(&[good.clone(), bad]).await;
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    let worker = play.worker("w").await;
+    assert!(play.claim(&worker, 5).await.is_empty());
+    assert_eq!(play.jobs(1_000).await.len(), 1_000);
+    assert_eq!(play.claim(&worker, 2_000).await.len(), 1_000);
+}
+
+/// Zero characters, quotes and deep numbers included.
+pub async fn a_payload_comes_back_as_it_was<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "payload");
+    let payload = json!({"a": [1, -2.5, null, true], "q": "' \" \\ \u{0} \u{1f600} \n", "n": 9_007_199_254_740_993_i64});
+    let id = play.make(NewJob { payload: payload.clone(), ..new_job(&play.queue) }).await;
+    assert_eq!(play.job(id).await.payload, payload);
+    let worker = play.worker("w").await;
+    assert_eq!(play.claim(&worker, 1).await[0].payload, payload);
+}
+
+/// A second one is made only after the first has ended.
+pub async fn a_unique_key_makes_one_job_while_that_lives<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "unique");
+    let job = NewJob { unique: Some("user 7".to_owned()), ..new_job(&play.queue) };
+    let made = ok(play.store().enqueue(&[job.clone(), job.clone()]).await);
+    assert!(made[0].new && !made[1].new && made[0].id == made[1].id, "{made:?}");
+    let worker = play.worker("w").await;
+    let claim = play.claim(&worker, 5).await.remove(0);
+    assert_eq!(play.make(job.clone()).await, made[0].id);
+    play.finish(&claim, Order::Complete).await;
+    assert_ne!(play.make(job).await, made[0].id);
+}
+
+/// Whatever became of the first one.
+pub async fn an_idempotency_key_makes_one_job_for_ever<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "idempotent");
+    let job = NewJob { idempotency: Some("request 9".to_owned()), ..new_job(&play.queue) };
+    let first = play.make(job.clone()).await;
+    play.deed(Deed::Cancel { reason: None }, first).await;
+    let again = ok(play.store().enqueue(&[job]).await);
+    assert_eq!((again[0].id, again[0].new), (first, false));
+}
+
+/// The same key elsewhere is another key.
+pub async fn keys_belong_to_their_queue<S: Stage>(stage: &S) {
+    let (one, two) = (Play::new(stage, "here"), Play::new(stage, "there"));
+    let keyed = |play: &Play<'_, S>| NewJob {
+        unique: Some("k".to_owned()),
+        idempotency: Some("k".to_owned()),
+        ..new_job(&play.queue)
+    };
+    assert_ne!(one.make(keyed(&one)).await, two.make(keyed(&two)).await);
+}
+
+/// Within one call and over many.
+pub async fn many_callers_with_one_key_make_one_job<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "many");
+    let unique = NewJob { unique: Some("one".to_owned()), ..new_job(&play.queue) };
+    let both = NewJob { idempotency: Some("one".to_owned()), ..unique.clone() };
+    let first = play.make(both.clone()).await;
+    for _ in 0..10 {
+        let made = ok(play.store().enqueue(&vec![unique.clone(); 50]).await);
+        assert!(made.iter().all(|made| made.id == first && !made.new));
+        let made = ok(play.store().enqueue(&vec![both.clone(); 50]).await);
+        assert!(made.iter().all(|made| made.id == first && !made.new));
+    }
+    let worker = play.worker("w").await;
+    assert_eq!(play.claim(&worker, 100).await.len(), 1);
+}
+
+/// Each refusal names what was given.
+pub async fn what_cannot_be_enqueued_is_refused<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "refused");
+    let job = new_job(&play.queue);
+    let long = "x".repeat(256);
+    for (bad, word) in [
+        (NewJob { unique: Some(String::new()), ..job.clone() }, "unique key"),
+        (NewJob { unique: Some(long), ..job.clone() }, "unique key"),
+        (NewJob { idempotency: Some("a\0b".to_owned()), ..job.clone() }, "idempotency key"),
+        (NewJob { payload: json!("x".repeat(1024 * 1024)), ..job.clone() }, "payload"),
+        (NewJob { max_attempts: 0, ..job.clone() }, "max-attempts"),
+    ] {
+        let refused = play.store().enqueue(&[bad]).await.expect_err("it cannot be enqueued");
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    let late = NewJob { start: Start::In(std::time::Duration::from_secs(3_600)), ..job };
+    let id = play.make(late).await;
+    assert_eq!(play.kinds(id).await, [EventKind::Enqueued]);
+    assert_eq!(play.state(id).await, State::Scheduled);
+}

@@ -1,0 +1,101 @@
+//! The rules of queues, lists and retention.
+
+use super::stage::{Play, Stage, by, new_job, ok};
+use crate::claim::Order;
+use crate::store::{Deed, Filter};
+use crate::{Error, JobStore as _, Queue, State};
+
+/// What runs goes on.
+pub async fn a_paused_queue_gives_out_nothing<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "paused");
+    play.jobs(2).await;
+    let worker = play.worker("w").await;
+    let claim = play.claim(&worker, 1).await.remove(0);
+    let mut queue = play.rules(|queue| queue.paused = true).await;
+    assert!(play.claim(&worker, 1).await.is_empty());
+    assert_eq!(play.finish(&claim, Order::Complete).await, crate::Ending::Applied);
+    queue.paused = false;
+    ok(play.store().set_queue(&queue, &by()).await);
+    assert_eq!(play.claim(&worker, 1).await.len(), 1);
+}
+
+/// Over all workers.
+pub async fn a_queue_runs_no_more_than_its_concurrency<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "limited");
+    play.rules(|queue| queue.concurrency = Some(3)).await;
+    play.jobs(10).await;
+    let (one, two) = (play.worker("one").await, play.worker("two").await);
+    let mut claims = play.claim(&one, 2).await;
+    claims.extend(play.claim(&two, 5).await);
+    assert_eq!(claims.len(), 3);
+    assert!(play.claim(&one, 5).await.is_empty());
+    play.finish(&claims[0], Order::Complete).await;
+    assert_eq!(play.claim(&one, 5).await.len(), 1);
+}
+
+/// So that nobody undoes what another person has just set.
+pub async fn rules_of_a_queue_change_only_from_the_revision_that_was_read<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "revision");
+    let first = Queue::new(play.queue.clone());
+    let second = play.rules(|queue| queue.concurrency = Some(7)).await;
+    assert_eq!(second.revision, 2);
+    let refused = play.store().set_queue(&first, &by()).await;
+    assert!(matches!(refused, Err(Error::QueueChanged { revision: 2, .. })), "{refused:?}");
+    assert_eq!(ok(play.store().set_queue(&second, &by()).await), 3);
+    let stored = ok(play.store().queues().await).into_iter().find(|queue| queue.name == play.queue);
+    assert_eq!(stored, Some(Queue { revision: 3, ..second }));
+}
+
+/// Whatever the client checked.
+pub async fn unsound_rules_are_refused<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "unsound");
+    let mut queue = Queue::new(play.queue.clone());
+    queue.terms.reap_after_ms = 30_000;
+    let refused = play.store().set_queue(&queue, &by()).await;
+    assert!(matches!(refused, Err(Error::Unsound(_))), "{refused:?}");
+    assert!(ok(play.store().queues().await).iter().all(|queue| queue.name != play.queue));
+}
+
+/// In slices, and never what still lives.
+pub async fn what_ended_is_forgotten_after_its_retention_only<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "retention");
+    play.rules(|queue| queue.retention_ms = 60_000).await;
+    let ids = play.jobs(5).await;
+    for id in &ids[..4] {
+        play.deed(Deed::Cancel { reason: None }, *id).await;
+    }
+    for id in &ids[..3] {
+        stage.age(*id, 120_000).await;
+    }
+    let mut forgotten = 0;
+    for _ in 0..5 {
+        forgotten += ok(play.store().prune(2).await).jobs;
+    }
+    assert!(forgotten >= 3, "{forgotten}");
+    for (at, id) in ids.iter().enumerate() {
+        assert_eq!(ok(play.store().job(*id).await).is_some(), at >= 3, "{at}");
+    }
+}
+
+/// Oldest first.
+pub async fn jobs_are_listed_by_queue_and_state_page_by_page<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "listed");
+    let ids = play.jobs(5).await;
+    play.make(new_job(&super::stage::queue("elsewhere"))).await;
+    play.deed(Deed::Cancel { reason: None }, ids[1]).await;
+    let worker = play.worker("w").await;
+    play.claim(&worker, 1).await;
+    let all = Filter { queue: Some(play.queue.clone()), most: 100, ..Filter::default() };
+    let store = play.store();
+    let list = |filter: Filter| async move {
+        let found = ok(store.jobs(&filter).await);
+        found.iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(all.clone()).await, ids);
+    let waiting = Filter { states: vec![State::Ready], ..all.clone() };
+    assert_eq!(list(waiting).await, &ids[2..]);
+    let other = Filter { states: vec![State::Running, State::Cancelled], ..all.clone() };
+    assert_eq!(list(other).await, &ids[..2]);
+    let page = Filter { after: Some(ids[1]), most: 2, ..all };
+    assert_eq!(list(page).await, &ids[2..4]);
+}

@@ -1,0 +1,68 @@
+//! What a reaper sees, and what it takes.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use palisade_jobs::Error;
+use palisade_jobs::id::{JobId, Token};
+use palisade_jobs::rules;
+use palisade_jobs::store::{REAPER, Reap, Reaped, Seen, Sight};
+
+use super::attempt::settle;
+use super::engine::Store;
+use super::rows::{moment, ms, parsed, terms, unsigned};
+
+pub(super) fn observe(store: &Store<'_>) -> Result<Sight, Error> {
+    const WORKERS: &str = "SELECT incarnation, worker, beat, gone FROM worker \
+        WHERE incarnation IN (SELECT incarnation FROM job WHERE state = 'running')";
+    const HELD: &str = "SELECT id, token, beat_every_ms, reap_after_ms, self_fence_ms FROM job \
+        WHERE incarnation = ?1 AND state = 'running' ORDER BY id";
+    let seen = |row: &Row<'_>| {
+        Ok(Seen {
+            worker: parsed(row, "worker")?,
+            beat: unsigned(row.get("beat")?),
+            gone: row.get("gone")?,
+            claims: Vec::new(),
+        })
+    };
+    let held = |row: &Row<'_>| Ok((JobId(row.get("id")?), Token(row.get("token")?), terms(row)?));
+    let mut workers: Vec<Seen> =
+        store.try_to(|sql| sql.prepare_cached(WORKERS)?.query_map([], seen)?.collect())?;
+    for seen in &mut workers {
+        let who = [seen.worker.incarnation.as_str()];
+        seen.claims = store.try_to(|sql| sql.prepare_cached(HELD)?.query_map(who, held)?.collect())?;
+    }
+    const ID: &str = "SELECT value FROM meta WHERE name = 'id'";
+    let timeline = store.try_to(|sql| sql.prepare_cached(ID)?.query_row([], |row| row.get(0)))?;
+    Ok(Sight { now: moment(store.now), timeline, workers })
+}
+
+pub(super) fn reap(store: &Store<'_>, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+    reaps.iter().map(|reap| one(store, reap)).collect()
+}
+
+fn one(store: &Store<'_>, reap: &Reap) -> Result<Reaped, Error> {
+    const TERM: &str = "SELECT 1 FROM lease WHERE name = ?1 AND term = ?2 AND expires_at > ?3";
+    const BEAT: &str = "SELECT beat FROM worker WHERE incarnation = ?1";
+    let term = params![REAPER, ms(reap.evidence.term), store.now];
+    if !store.try_to(|sql| sql.prepare_cached(TERM)?.exists(term))? {
+        return Ok(Reaped::TermOver);
+    }
+    let who = reap.incarnation.as_str();
+    let beat: Option<i64> =
+        store.try_to(|sql| sql.prepare_cached(BEAT)?.query_row([who], |row| row.get(0)).optional())?;
+    let Some(held) = store.held(reap.job, reap.token)? else { return Ok(Reaped::Refuted) };
+    if held.incarnation != reap.incarnation || beat != Some(ms(reap.evidence.last_beat)) {
+        return Ok(Reaped::Refuted);
+    }
+    let queue = store.queue(&held.queue)?;
+    let delay = Duration::from_millis(queue.handover_delay_ms);
+    let outcome = rules::silenced(queue.on_silence, &held.running, &reap.evidence, &reap.reason, delay);
+    settle(store, reap.job, &held.running, &outcome)?;
+    const TAKEN: &str =
+        "INSERT INTO taken (incarnation, token, job) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    store.try_to(|sql| sql.prepare_cached(TAKEN)?.execute(params![who, reap.token.0, reap.job.0]))?;
+    store.note(reap.job, Some(reap.token), &outcome.event, Some(&reap.by))?;
+    Ok(Reaped::Taken(outcome.state))
+}
