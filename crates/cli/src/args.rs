@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod database;
 pub(crate) mod guard;
 pub(crate) mod guard_table;
+pub(crate) mod notify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     Off(bypass::OffArgs),
     /// End a bypass before its time.
     On(bypass::OnArgs),
+    /// Try whether notices of refusals arrive, and look which ones wait.
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Explain a code, such as PAL-101.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.

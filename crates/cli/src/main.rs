@@ -67,6 +67,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         Command::Guard(args) => block_on(command::guard::guard(output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
+        Command::Notify(args) => command::notify::notify(&Session::open()?, output, args)?,
         Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,
         Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,
         Command::Deploy(args) => {

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use palisade_core::Policy;
+use palisade_core::notice::Receivers;
 use palisade_core::policy::{App, Environment, Limits, PolicyRef};
 use toml::Spanned;
 
+use crate::notify::WrittenNotify;
 use crate::origin::{self, Key, Origin, Origins, Row};
 use crate::ownership;
 use crate::place::Place;
@@ -83,8 +85,9 @@ struct Assembly<'t> {
 impl Assembly<'_> {
     fn host(mut self, written: Written) -> HostPolicy {
         let limits = self.limits(written.limits);
+        let notify = self.notify(written.notify);
         let mut policy =
-            Policy { revision: 0, environments: [].into(), apps: vec![], protected: vec![], limits };
+            Policy { revision: 0, environments: [].into(), apps: vec![], protected: vec![], limits, notify };
         if let Some(revision) = written.revision {
             policy.revision = self.take(Key::Revision, revision);
         }
@@ -136,6 +139,19 @@ impl Assembly<'_> {
                 .map_or(defaults.share_per_mille, |value| self.take(Key::Share, value)),
             budget: written.budget.map(|value| self.take(Key::Budget, value)),
             window: written.window.map_or(defaults.window, |value| self.take(Key::Window, value)),
+        }
+    }
+
+    fn notify(&mut self, written: WrittenNotify) -> Receivers {
+        let defaults = Receivers::default();
+        Receivers {
+            command: written.command.map_or(defaults.command, |value| self.take(Key::NotifyCommand, value)),
+            webhook: written.webhook.map(|value| self.take(Key::NotifyWebhook, value)),
+            webhook_file: written.webhook_file.map(|value| self.take(Key::NotifyWebhookFile, value)),
+            signing_key_file: written.signing_key_file.map(|value| self.take(Key::NotifyKeyFile, value)),
+            ca_file: written.ca_file.map(|value| self.take(Key::NotifyCaFile, value)),
+            about: written.about.map_or(defaults.about, |value| self.take(Key::NotifyAbout, value)),
+            window: written.window.map_or(defaults.window, |value| self.take(Key::NotifyWindow, value)),
         }
     }
 

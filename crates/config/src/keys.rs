@@ -19,6 +19,7 @@ pub(crate) const TOP: &[Spec] = &[
     spec("app", "[[app]]"),
     spec("protected", "protected = [\"pm2-logrotate\"]"),
     spec("limits", "[limits]"),
+    spec("notify", "[notify]"),
 ];
 
 /// `[environments.NAME]`.
@@ -56,4 +57,15 @@ pub(crate) const LIMITS: &[Spec] = &[
     spec("share", "share = 0.8"),
     spec("budget", "budget = 5"),
     spec("window", "window = \"10m\""),
+];
+
+/// `[notify]`.
+pub(crate) const NOTIFY: &[Spec] = &[
+    spec("command", "command = [\"/usr/local/bin/tell-us\"]"),
+    spec("webhook", "webhook = \"https://alerts.example.org/palisade\""),
+    spec("webhook_file", "webhook_file = \"/etc/palisade/webhook\""),
+    spec("signing_key_file", "signing_key_file = \"/etc/palisade/webhook.key\""),
+    spec("ca_file", "ca_file = \"/etc/palisade/ca.pem\""),
+    spec("about", "about = [\"refused\", \"bypass\", \"gap\", \"fault\"]"),
+    spec("window", "window = \"1m\""),
 ];

@@ -20,6 +20,7 @@ mod keys;
 mod merge;
 mod mode;
 mod narrow;
+mod notify;
 mod origin;
 mod ownership;
 mod place;

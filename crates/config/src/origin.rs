@@ -41,6 +41,20 @@ pub enum Key {
     Namespace(Scope),
     /// One entry of an app's `deployers`, from 0.
     Deployer(Scope, usize),
+    /// `notify.command`.
+    NotifyCommand,
+    /// `notify.webhook`.
+    NotifyWebhook,
+    /// `notify.webhook_file`.
+    NotifyWebhookFile,
+    /// `notify.signing_key_file`.
+    NotifyKeyFile,
+    /// `notify.ca_file`.
+    NotifyCaFile,
+    /// `notify.about`.
+    NotifyAbout,
+    /// `notify.window`.
+    NotifyWindow,
 }
 
 impl fmt::Display for Key {
@@ -60,6 +74,13 @@ impl fmt::Display for Key {
             Self::Folder(scope, _) => write!(f, "app.{scope}.folder"),
             Self::Namespace(scope) => write!(f, "app.{scope}.namespace"),
             Self::Deployer(scope, _) => write!(f, "app.{scope}.deployers"),
+            Self::NotifyCommand => f.write_str("notify.command"),
+            Self::NotifyWebhook => f.write_str("notify.webhook"),
+            Self::NotifyWebhookFile => f.write_str("notify.webhook_file"),
+            Self::NotifyKeyFile => f.write_str("notify.signing_key_file"),
+            Self::NotifyCaFile => f.write_str("notify.ca_file"),
+            Self::NotifyAbout => f.write_str("notify.about"),
+            Self::NotifyWindow => f.write_str("notify.window"),
         }
     }
 }
@@ -167,6 +188,7 @@ pub(crate) fn rows(policy: &Policy, origins: &Origins) -> Vec<Row> {
     let protected =
         policy.protected.iter().map(|pattern| (Key::Protected(pattern.clone()), pattern.to_string()));
     rows.extend(list_rows("protected".to_owned(), protected.collect(), "process names", NONE, origins));
+    rows.extend(crate::notify::rows(&policy.notify, origins));
     for app in &policy.apps {
         rows.extend(app_rows(app, policy, origins));
     }

@@ -38,6 +38,7 @@ pub fn schema() -> Value {
             },
             "protected": patterns("Names that no operation may take down, whoever asks.", 0),
             "limits": limits(),
+            "notify": crate::notify::schema(),
         },
     })
 }

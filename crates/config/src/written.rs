@@ -15,6 +15,7 @@ use toml::de::DeTable;
 
 use crate::deployers;
 use crate::keys;
+use crate::notify::{self, WrittenNotify};
 use crate::problem::Problem;
 use crate::section::Section;
 
@@ -35,6 +36,7 @@ pub(crate) struct Written {
     pub(crate) apps: Vec<WrittenApp>,
     pub(crate) protected: Vec<Spanned<Pattern>>,
     pub(crate) limits: WrittenLimits,
+    pub(crate) notify: WrittenNotify,
 }
 
 /// `[environments.NAME]`.
@@ -96,6 +98,7 @@ impl Written {
             apps: read_apps(&top, kind, found),
             protected: top.texts("protected", found).map(|list| patterns(&list, found)).unwrap_or_default(),
             limits: top.table("limits", found).map(|table| read_limits(&table, found)).unwrap_or_default(),
+            notify: notify::read(&top, kind, found),
         }
     }
 }
@@ -211,7 +214,7 @@ fn share(value: &Spanned<f64>, found: &mut Vec<Problem>) -> Option<Spanned<u16>>
     Some(Spanned::new(value.span(), per_mille?))
 }
 
-fn window(text: &Spanned<&str>, found: &mut Vec<Problem>) -> Option<Spanned<Duration>> {
+pub(crate) fn window(text: &Spanned<&str>, found: &mut Vec<Problem>) -> Option<Spanned<Duration>> {
     let parsed = humantime::parse_duration(text.get_ref());
     let (message, label) = match parsed {
         Ok(window) if !window.is_zero() => return Some(Spanned::new(text.span(), window)),
@@ -256,7 +259,7 @@ fn operations(list: &Spanned<Vec<Spanned<&str>>>, found: &mut Vec<Problem>) -> V
 pub(crate) const OPERATIONS: [Operation; 5] =
     [Operation::Delete, Operation::Stop, Operation::Restart, Operation::Reload, Operation::Restore];
 
-fn one_of<T: Copy>(
+pub(crate) fn one_of<T: Copy>(
     text: &Spanned<&str>,
     what: &str,
     known: &[(&str, T)],

@@ -155,6 +155,16 @@ codes! {
     CrossesNamespace = 432, "a process would cross a namespace that is bound to an app";
     /// A request over the control socket that is not carried out.
     NotRegistered = 433, "a process tree was not registered";
+    /// A notice did not reach its receiver.
+    NoticeUndelivered = 441, "a notice did not reach its receiver";
+    /// A person tries whether notices arrive.
+    NoticeTest = 442, "a test of whether notices arrive";
+    /// A guard was opened by a bypass.
+    GuardOpened = 443, "a guard was opened by a bypass";
+    /// For a while nobody judged.
+    GuardGap = 444, "for a while nobody judged calls";
+    /// Nobody is named who would be told.
+    NobodyToTell = 445, "the policy names nobody who would be told";
     /// A workflow is older than the epoch that is required.
     StaleWorkflow = 701, "the workflow is an older version than is required";
     /// A workflow carries no epoch where one is required.

@@ -19,6 +19,7 @@ pub mod epoch;
 pub mod exit;
 pub mod ledger;
 pub mod name;
+pub mod notice;
 pub mod outcome;
 pub mod pattern;
 pub mod plan;

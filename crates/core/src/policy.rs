@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical;
 use crate::deployer::{Deployer, Folder, Namespace};
 use crate::name::{AppName, EnvironmentName, Scope};
+use crate::notice::Receivers;
 use crate::pattern::Pattern;
 use crate::request::Operation;
 
@@ -27,6 +28,9 @@ pub struct Policy {
     pub protected: Vec<Pattern>,
     /// How far one operation, and one caller in a window, may reach.
     pub limits: Limits,
+    /// Who is told.
+    #[serde(default, skip_serializing_if = "Receivers::is_default")]
+    pub notify: Receivers,
 }
 
 /// One environment.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::bypass::{Bypass, BypassId};
+use crate::code::Code;
 use crate::epoch::{Epoch, Subject};
 use crate::name::Scope;
 use crate::outcome::{Outcome, TargetOutcome};
@@ -80,6 +81,8 @@ pub enum Event {
     JobJudged(JobJudged),
     /// For a while a firewall could not judge.
     Gap(Gap),
+    /// Somebody who should have been told was not.
+    NoticeUndelivered(NoticeUndelivered),
 }
 
 /// Another policy came into force.
@@ -331,5 +334,22 @@ pub struct Gap {
     /// Changes that were refused unjudged.
     pub refused: u64,
     /// What was the matter, in one sentence.
+    pub reason: String,
+}
+
+/// A receiver of notices that did not take one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeUndelivered {
+    /// Which one: `command`, or the webhook's host.
+    pub receiver: String,
+    /// The code of the notice.
+    pub code: Code,
+    /// On which resource.
+    pub resource: String,
+    /// How many tries there were.
+    pub tries: u32,
+    /// Whether there will be none after them.
+    pub given_up: bool,
+    /// What came of the last one.
     pub reason: String,
 }

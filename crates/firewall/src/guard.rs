@@ -4,9 +4,11 @@
 //! somebody's deletion or behind a slow disk.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use palisade_core::actor::Tree;
 use palisade_core::bypass::{Bypass, Opened};
+use palisade_core::notice;
 use palisade_core::policy::Mode;
 use palisade_core::record::{Administered, Called, Gap, Ruling};
 use palisade_core::text::Shown;
@@ -15,6 +17,7 @@ use palisade_host::bypass::Folders;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, context, lease, random, registration};
+use palisade_notify::Teller;
 use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{epochs, system_log};
@@ -27,10 +30,13 @@ use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
 use crate::policy_file::{Look, PolicyFile};
+use crate::telling;
 use crate::view::View;
 
 /// Trees of which a refusal is remembered besides the journal.
 const MOST_TREES: usize = 4096;
+/// How long the last notices may take to be kept.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// The guard's state.
 #[derive(Debug)]
@@ -45,6 +51,7 @@ pub(crate) struct Guard {
     log: Option<CallLog>,
     refused: BTreeMap<Tree, (Timestamp, String)>,
     bypasses: Folders,
+    teller: Teller,
 }
 
 impl Guard {
@@ -57,7 +64,8 @@ impl Guard {
         let uid = rustix::process::geteuid().as_raw();
         let bypasses = Folders::of(&Environment::of_this_process(), uid);
         let (log, refused) = (Some(log), BTreeMap::new());
-        Self { policy, file, held_back: None, state, view, log, refused, bypasses }
+        let teller = Teller::start(state.root().to_owned(), telling::failed);
+        Self { policy, file, held_back: None, state, view, log, refused, bypasses, teller }
     }
 
     /// Puts the policy on disk in force if it is another one, and says so. One that cannot be used, or whose revision
@@ -105,6 +113,15 @@ impl Guard {
     /// Writes what was counted: for the end of the process.
     pub(crate) async fn end(mut self) {
         self.blocking(|log| log.flush().is_ok()).await;
+        self.teller.end(TELL_WITHIN);
+    }
+
+    /// Tells others of a call; waits for nothing.
+    fn tell(&self, called: &Called, actor: &Actor, recorded: &Recorded) {
+        if let Some(kind) = telling::kind_of(called.ruling) {
+            let notice = || telling::of_call(kind, called, actor, recorded);
+            self.teller.tell(&self.policy.notify, kind, notice);
+        }
     }
 
     /// Does what a line over the control socket asks for.
@@ -117,6 +134,8 @@ impl Guard {
 
     /// Records that for a while nobody judged.
     pub(crate) async fn note_gap(&mut self, actor: Actor, gap: Gap) {
+        let home = self.view.home().to_string();
+        self.teller.tell(&self.policy.notify, notice::Kind::Gap, || telling::of_gap(&home, &gap));
         self.blocking(move |log| log.note_gap(&actor, gap)).await;
     }
 
@@ -152,7 +171,7 @@ impl Guard {
             self.remember(&actor.tree, method, &judgement);
         }
         let recorded = match is_worth_a_record {
-            true => self.blocking(move |log| log.record(&actor, called)).await.unwrap_or(Recorded::SystemLog),
+            true => self.record(actor, called).await,
             false => return self.pass(kind),
         };
         match (judgement.ruling, judgement.mode, &recorded) {
@@ -167,6 +186,15 @@ impl Guard {
             }
             (Ruling::Passed | Ruling::Observed | Ruling::Bypassed, _, _) => self.pass(kind),
         }
+    }
+
+    /// Records a call, and tells others of it where the policy wants that.
+    async fn record(&mut self, actor: Actor, called: Called) -> Recorded {
+        let (who, what) = (actor.clone(), called.clone());
+        let recorded = self.blocking(move |log| log.record(&actor, called)).await;
+        let recorded = recorded.unwrap_or(Recorded::SystemLog);
+        self.tell(&what, &who, &recorded);
+        recorded
     }
 
     /// The bypass that opens this guard now. Looked for only where something would be refused.
@@ -277,8 +305,7 @@ impl Guard {
             findings: vec![bad_call(why)],
             bypass: None,
         };
-        let actor = caller.actor.clone();
-        self.blocking(move |log| log.record(&actor, called)).await;
+        self.record(caller.actor.clone(), called).await;
         Answer::Pass
     }
 

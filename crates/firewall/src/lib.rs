@@ -36,5 +36,6 @@ pub mod renewal;
 pub mod serve;
 pub mod session;
 mod stream;
+mod telling;
 mod upbringing;
 mod view;

@@ -43,6 +43,11 @@ impl View {
         Self { location, client: None, seen: None, folders: Folders::new(homes) }
     }
 
+    /// The daemon's home.
+    pub(crate) fn home(&self) -> std::path::Display<'_> {
+        self.location.home.display()
+    }
+
     /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.
     pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), String> {
         if self.seen.as_ref().is_none_or(|seen| seen.at.elapsed() > FRESH_FOR) {

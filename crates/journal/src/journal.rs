@@ -315,6 +315,7 @@ fn spends_reserve(event: &Event) -> bool {
         | Event::DeploymentRefused(_)
         | Event::JobJudged(_)
         | Event::Called(_)
-        | Event::Gap(_) => false,
+        | Event::Gap(_)
+        | Event::NoticeUndelivered(_) => false,
     }
 }

@@ -136,7 +136,8 @@ pub fn unsettled(
             | Event::DeploymentRefused(_)
             | Event::JobJudged(_)
             | Event::Called(_)
-            | Event::Gap(_) => {}
+            | Event::Gap(_)
+            | Event::NoticeUndelivered(_) => {}
         }
     }
     let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);

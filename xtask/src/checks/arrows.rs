@@ -9,7 +9,7 @@ const PREFIX: &str = "palisade-";
 /// Every library that a binary at the top may use.
 const LIBRARIES: &[&str] = &[
     "core", "audit", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "install", "postgres",
-    "dbguard", "lease", "jobs", "store", "worker", "scan", "server",
+    "dbguard", "lease", "jobs", "notify", "store", "webhook", "worker", "scan", "server",
 ];
 
 /// Crates, without their prefix, and what each may depend on. Crates that do not exist yet are listed too.
@@ -23,13 +23,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pipeline", &["core", "journal", "host"]),
     ("pm2", &["core", "host", "pipeline"]),
     ("install", &["core", "host", "pm2"]),
-    ("firewall", &["core", "config", "host", "journal", "pipeline", "pm2"]),
+    ("notify", &["core", "host"]),
+    ("webhook", &["core"]),
+    ("firewall", &["core", "config", "host", "journal", "notify", "pipeline", "pm2"]),
     ("postgres", &["core"]),
-    ("dbguard", &["core", "audit", "pipeline", "postgres"]),
+    ("dbguard", &["core", "audit", "notify", "pipeline", "postgres"]),
     ("lease", &["core"]),
     ("jobs", &["core", "lease"]),
     ("store", &["core", "lease", "jobs", "postgres"]),
-    ("worker", &["core", "host", "jobs"]),
+    ("worker", &["core", "host", "jobs", "notify"]),
     ("scan", &["core"]),
     ("server", LIBRARIES),
     ("cli", LIBRARIES),

@@ -1,6 +1,7 @@
 //! `palisade off` and `palisade on`: the recorded, expiring opening of guards.
 
 use palisade_core::bypass::{Bypass, BypassId, Moment, Opened};
+use palisade_core::notice::{Kind, Notice};
 use palisade_core::record::{BypassEnded, Event};
 use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Exit};
@@ -40,7 +41,10 @@ pub(crate) fn off(output: Output, args: &OffArgs) -> Result<Exit, Failure> {
         begun.reason,
         begun.actor
     );
+    let notice = Notice::new(Kind::Bypass, Code::GuardOpened, begun.opened.to_string(), &line);
+    let notice = notice.by(actor.tree.as_str()).with("bypass", begun.id.to_string()).with("uid", uid);
     let announced = record(actor, Event::BypassBegan(begun.clone()), &line);
+    tell(output, notice);
     output.document(&json!({
         "result": "off",
         "bypass": begun,
@@ -150,6 +154,13 @@ fn opened(args: &OpenedArgs) -> Result<Opened, Failure> {
             Err(Failure::usage(format!("--pm2-home is {}, which is not an absolute path", home.display())))
         }
     }
+}
+
+/// Alerts once, where the policy can be read and names somebody.
+fn tell(output: Output, notice: Notice) {
+    let Ok(session) = Session::open() else { return };
+    let Ok(host) = session.host_policy() else { return };
+    super::notify::tell(&session, output, &host.policy().notify, notice);
 }
 
 /// In the journal where that can be written, and in the system log in any case.

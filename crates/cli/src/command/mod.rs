@@ -12,6 +12,7 @@ pub(crate) mod journal;
 pub(crate) mod lease;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
+pub(crate) mod notify;
 pub(crate) mod operate;
 pub(crate) mod policy;
 pub(crate) mod reconcile;

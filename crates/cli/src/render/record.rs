@@ -76,6 +76,15 @@ fn what(event: &Event) -> String {
             "no judge from {} to {}: {} changes passed, {} refused ({})",
             gap.from, gap.to, gap.passed, gap.refused, gap.reason
         ),
+        Event::NoticeUndelivered(lost) => format!(
+            "notice {} of {} did not reach {}, {} tries{}: {}",
+            lost.code,
+            lost.resource,
+            lost.receiver,
+            lost.tries,
+            if lost.given_up { ", GIVEN UP" } else { "" },
+            lost.reason
+        ),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
 }

@@ -19,6 +19,7 @@ mod layer1;
 mod lifecycle;
 mod manners;
 mod modules;
+mod notify;
 mod other_user;
 mod packaging;
 mod pages;

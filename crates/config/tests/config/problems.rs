@@ -58,7 +58,7 @@ error[PAL-002]: unknown key `firewall`
 9 | [firewall]
   |  ^^^^^^^^ not a key of this file
   |
-  = help: the keys here are: revision, environments, app, protected, limits
+  = help: the keys here are: revision, environments, app, protected, limits, notify
 "#,
     );
 }

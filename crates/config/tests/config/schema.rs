@@ -28,6 +28,7 @@ fn each_accepted_key_is_in_the_schema_and_no_other() {
     for (path, text) in [
         ("/properties", "zzzzzz = 1"),
         ("/properties/limits/properties", "[limits]\nzzzzzz = 1"),
+        ("/properties/notify/properties", "[notify]\nzzzzzz = 1"),
         ("/properties/environments/additionalProperties/properties", "[environments.a]\nzzzzzz = 1"),
         ("/properties/app/items/properties", "[[app]]\nzzzzzz = 1"),
         (

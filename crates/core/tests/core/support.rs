@@ -61,6 +61,7 @@ pub(crate) fn policy() -> Policy {
         ],
         protected: Vec::new(),
         limits: Limits::default(),
+        notify: Default::default(),
     }
 }
 

@@ -43,6 +43,7 @@ impl Scene {
             apps: vec![app("shop"), app("blog")],
             protected: Vec::new(),
             limits: Limits::default(),
+            notify: Default::default(),
         };
         Self {
             chain: (100..).zip(places).map(link).collect(),

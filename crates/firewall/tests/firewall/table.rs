@@ -51,6 +51,7 @@ fn policy(mode: Mode, of_blog: Option<Mode>) -> Policy {
         apps: vec![app("shop", None), app("blog", of_blog)],
         protected: vec![Pattern::new("shop-db").unwrap()],
         limits: Limits::default(),
+        notify: Default::default(),
     }
 }
 

@@ -45,6 +45,7 @@ impl Host {
             apps: vec![app("shop"), app("blog")],
             protected: Vec::new(),
             limits: Limits::default(),
+            notify: Default::default(),
         };
         Self { folder: tempfile::tempdir().unwrap(), policy }
     }

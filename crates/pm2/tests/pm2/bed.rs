@@ -164,6 +164,7 @@ pub(crate) fn arm(request: &Request, before: &Snapshot) -> Armed {
         apps: Vec::new(),
         protected: Vec::new(),
         limits: Limits::default(),
+        notify: Default::default(),
     };
     let plan = Plan::draw(request, before, &policy);
     match policy.judge(Mode::Observe, request, plan, &Ledger::default(), moment()).decision {

@@ -1,0 +1,13 @@
+//! `palisade notify`.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Hand one notice to each receiver of the policy now, and say what came of it.
+    Test,
+    /// List the notices that wait to be delivered.
+    List,
+    /// Deliver what waits, until nothing does: guards start this by themselves.
+    Deliver,
+}
