@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod guard;
 pub(crate) mod guard_table;
 pub(crate) mod notify;
+pub(crate) mod stamp;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -49,6 +49,22 @@ codes! {
     DaemonChanged = 7, "the daemon is not the one that was planned for";
     /// The daemon speaks a protocol that this version does not know.
     UnknownProtocol = 8, "the daemon's protocol is not known";
+    /// A database bears no stamp.
+    StampMissing = 9, "the database bears no stamp";
+    /// A database belongs to another environment.
+    StampOther = 10, "the database belongs to another environment";
+    /// A stamp came with a copy.
+    StampCopied = 11, "the stamp was made for another database: this is a copy";
+    /// A stamp was signed by nobody who counts.
+    StampUnsigned = 12, "the stamp is not signed by a key that counts here";
+    /// The beacon of a database is stale.
+    BeaconStale = 13, "the beacon of the database is stale";
+    /// A proof of identity does not count.
+    ProofRefused = 14, "a proof of identity does not count";
+    /// The key file of an app cannot be used.
+    AppKeyUnusable = 15, "the key file of an app cannot be used";
+    /// A database cannot be forked this way.
+    ForkBarred = 16, "the database cannot be forked this way";
 
     /// A target belongs to another scope.
     ForeignTarget = 101, "a target belongs to another app or environment";
@@ -112,6 +128,14 @@ codes! {
     GuardMissing = 315, "the table has no guard";
     /// A guard is not what was installed.
     GuardDamaged = 316, "a guard is missing, disabled or changed";
+    /// A guarded table asks for an identity.
+    IdentityRequired = 321, "the table asks for an identity, and the transaction has none";
+    /// The term of a lease is over.
+    TermOver = 322, "the term of the lease is over";
+    /// A build below the minimum epoch.
+    BuildBelowMinimum = 323, "the build is older than the minimum epoch of its app";
+    /// Somebody in quarantine.
+    Quarantined = 324, "an app, role or build in quarantine";
 
     /// An app is connected that no expectation names.
     UnexpectedApp = 345, "an app is connected that is not expected";

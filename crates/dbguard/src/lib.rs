@@ -12,6 +12,7 @@ pub mod quote;
 mod report;
 pub mod rules;
 pub mod script;
+pub mod stamp;
 pub mod story;
 pub mod table;
 pub mod undo;

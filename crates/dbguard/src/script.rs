@@ -8,7 +8,12 @@ use crate::quote;
 use crate::rules::{Mode, Rules};
 use crate::table::{Column, Table};
 
-pub(crate) const SCHEMA: &str = include_str!("sql/schema.sql");
+pub(crate) const SCHEMA: &str = concat!(
+    include_str!("sql/schema.sql"),
+    include_str!("sql/stamp.sql"),
+    include_str!("sql/identity.sql"),
+    include_str!("sql/grants.sql"),
+);
 const ROWS: &str = include_str!("sql/rows.sql");
 const TRUNCATE: &str = include_str!("sql/truncate.sql");
 
@@ -159,7 +164,7 @@ fn field(row: &str, column: &Column) -> String {
 pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Duration) -> String {
     let mut sql = begin(lock_timeout);
     if !table.schema_there {
-        sql.push_str(&schema(table));
+        sql.push_str(&schema(table.superuser));
     }
     sql.push_str(&become_owner(table));
     sql.push_str(&rules_row(table, columns, rules));
@@ -171,12 +176,13 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     sql
 }
 
-fn begin(lock_timeout: Duration) -> String {
+pub(crate) fn begin(lock_timeout: Duration) -> String {
     format!("BEGIN;\nSET LOCAL lock_timeout = '{}ms';\n\n", lock_timeout.as_millis())
 }
 
-fn schema(table: &Table) -> String {
-    if !table.superuser {
+/// Everything that is in the schema before the first guard.
+pub(crate) fn schema(superuser: bool) -> String {
+    if !superuser {
         return format!("{SCHEMA}\n");
     }
     let role = format!(
@@ -244,12 +250,13 @@ fn rules_row(table: &Table, columns: &Columns, rules: &Rules) -> String {
     )
 }
 
-/// The app may read what is kept about it: a dump by its own role would fail otherwise.
+/// The app may read what is kept about it, but for the verifier: a dump by its own role would fail otherwise.
 fn readable(table: &Table) -> String {
     let owner = quote::name(&table.owner);
     format!(
         "GRANT USAGE ON SCHEMA palisade TO {owner};\nGRANT SELECT ON ALL TABLES IN SCHEMA palisade TO {owner};\n\
-         GRANT SELECT ON ALL SEQUENCES IN SCHEMA palisade TO {owner};\n"
+         GRANT SELECT ON ALL SEQUENCES IN SCHEMA palisade TO {owner};\n{}",
+        if table.owned { String::new() } else { format!("REVOKE ALL ON palisade.secret FROM {owner};\n") }
     )
 }
 
@@ -333,7 +340,8 @@ fn triggers(table: &Table) -> String {
     sql
 }
 
-/// The whole SQL that takes a guard away, and with the last one everything of ours. One transaction.
+/// The whole SQL that takes a guard away, and with the last one everything of ours, unless the database is stamped.
+/// One transaction.
 #[must_use]
 pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Duration) -> String {
     let (id, name) = (table.id, table.qualified());
@@ -348,12 +356,20 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
             sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {OWNER};\n"));
         }
     }
-    if last && !keep_history {
-        if table.superuser {
-            sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", quote::name(&table.schema)));
-        }
+    if last && !keep_history && table.superuser {
+        sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", quote::name(&table.schema)));
+    }
+    if last && !keep_history && !table.stamped {
         sql.push_str("DROP SCHEMA palisade CASCADE;\n");
     } else {
+        if last && !keep_history && table.superuser {
+            let owner = quote::name(&table.owner);
+            sql.push_str(&format!(
+                "REVOKE ALL ON ALL TABLES IN SCHEMA palisade FROM {owner};\n\
+                 REVOKE ALL ON ALL SEQUENCES IN SCHEMA palisade FROM {owner};\n\
+                 REVOKE USAGE ON SCHEMA palisade FROM {owner};\n"
+            ));
+        }
         sql.push_str(&format!("DROP FUNCTION IF EXISTS palisade.rows_{id}(), palisade.truncate_{id}();\n"));
         sql.push_str(&format!("DELETE FROM palisade.guard WHERE id = {id};\n"));
         sql.push_str(&format!("DELETE FROM palisade.slot WHERE guard = {id};\n"));

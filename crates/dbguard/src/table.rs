@@ -33,6 +33,8 @@ pub struct Table {
     bare: String,
     /// Who owns it.
     pub owner: String,
+    /// Whether the connected role is that owner.
+    pub owned: bool,
     /// Its columns, in order.
     pub columns: Vec<Column>,
     /// Names of its partitions, qualified and quoted.
@@ -47,6 +49,8 @@ pub struct Table {
     pub guarded: bool,
     /// Whether the database has the schema of the guards.
     pub schema_there: bool,
+    /// Whether the database bears a stamp, which outlives its guards.
+    pub stamped: bool,
     /// Whether the connected role is a superuser, so that the guard gets an owner of its own.
     pub superuser: bool,
 }
@@ -56,7 +60,7 @@ const TABLE: &str = "SELECT c.oid::text, n.nspname::text, c.relname::text, c.rel
     EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = c.oid)::text, \
     (to_regnamespace('palisade') IS NOT NULL)::text, \
     (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)::text, \
-    format('%I.%I', n.nspname, c.relname) \
+    format('%I.%I', n.nspname, c.relname), (pg_get_userbyid(c.relowner) = current_user)::text \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.oid = to_regclass($1)";
 
@@ -104,12 +108,13 @@ impl Table {
         let partitions = session.ask("read its partitions", PARTITIONS, &[of]).await?;
         let partition_keys = session.ask("read its partition keys", PARTITION_KEYS, &[of]).await?;
         let schema_there = text(&row, 7) == "true";
-        let (id, guarded) = if schema_there { id(session, &oid).await? } else { (1, false) };
+        let (id, guarded, stamped) = if schema_there { id(session, &oid).await? } else { (1, false, false) };
         Ok(Self {
             schema: text(&row, 1),
             name: text(&row, 2),
             bare: text(&row, 9),
             owner: text(&row, 4),
+            owned: text(&row, 10) == "true",
             columns: columns.iter().map(column).collect(),
             partitions: partitions.iter().map(|row| text(row, 1)).collect(),
             partition_keys: partition_keys.iter().map(|row| text(row, 0)).collect(),
@@ -117,6 +122,7 @@ impl Table {
             id,
             guarded,
             schema_there,
+            stamped,
             superuser: text(&row, 8) == "true",
         })
     }
@@ -155,14 +161,16 @@ impl Table {
     }
 }
 
-/// The id of the guard of a table, or the next free one.
-async fn id(session: &Session, oid: &str) -> Result<(i32, bool), Error> {
+/// The id of the guard of a table, or the next free one; whether it is there; whether the database is stamped.
+async fn id(session: &Session, oid: &str) -> Result<(i32, bool, bool), Error> {
     const ID: &str = "SELECT (SELECT g.id FROM palisade.guard g WHERE g.relation = $1::oid)::text, \
-        (SELECT coalesce(max(g.id), 0) + 1 FROM palisade.guard g)::text";
+        (SELECT coalesce(max(g.id), 0) + 1 FROM palisade.guard g)::text, \
+        EXISTS (SELECT FROM palisade.stamp)::text";
     let rows = session.ask("look for its guard", ID, &[Some(oid)]).await?;
     let row = rows.first().cloned().unwrap_or_default();
     let there = row.first().cloned().flatten().and_then(|id| id.parse().ok());
-    Ok((there.unwrap_or_else(|| text(&row, 1).parse().unwrap_or(1)), there.is_some()))
+    let stamped = text(&row, 2) == "true";
+    Ok((there.unwrap_or_else(|| text(&row, 1).parse().unwrap_or(1)), there.is_some(), stamped))
 }
 
 fn column(row: &Row) -> Column {

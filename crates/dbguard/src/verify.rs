@@ -126,7 +126,11 @@ fn bodies(sql: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut rest = sql;
     while let Some(at) = rest.find(NAME) {
+        let made = rest[..at].ends_with("CREATE ") || rest[..at].ends_with("REPLACE ");
         rest = &rest[at + NAME.len()..];
+        if !made {
+            continue;
+        }
         let Some((name, _)) = rest.split_once('(') else { break };
         let mut parts = rest.splitn(3, QUOTE);
         let (Some(_), Some(body), Some(after)) = (parts.next(), parts.next(), parts.next()) else { break };

@@ -101,6 +101,12 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Signs a text that is no head: `NAME BASE64`. Its first line has to say what it is.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> String {
+        self.signer.sign_text(text)
+    }
+
     /// Appends one record and returns once it is durable.
     ///
     /// Records that other processes appended meanwhile are read first. If [`Journal::recovered`] says that an

@@ -46,11 +46,21 @@ impl Signer {
     }
 
     pub(crate) fn sign(&self, identity: &Identity, size: u64, root: Hash, end: Position) -> SignedHead {
-        let body = SignedHead::body(identity, size, &root, end);
+        let signature = self.signature(&SignedHead::body(identity, size, &root, end));
+        SignedHead { identity: identity.clone(), size, root, end, signature }
+    }
+
+    /// Key id, then Ed25519, over `text`.
+    fn signature(&self, text: &str) -> [u8; 68] {
         let mut signature = [0; 68];
         signature[..4].copy_from_slice(&key_id(self.verifier.name(), self.verifier.key()));
-        signature[4..].copy_from_slice(&self.key.sign(body.as_bytes()).to_bytes());
-        SignedHead { identity: identity.clone(), size, root, end, signature }
+        signature[4..].copy_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
+        signature
+    }
+
+    /// What a note carries behind its text: `NAME BASE64`.
+    pub(crate) fn sign_text(&self, text: &str) -> String {
+        format!("{} {}", self.verifier.name(), base64::encode(&self.signature(text)))
     }
 
     /// The key in `path`, or `None` where there is no file.

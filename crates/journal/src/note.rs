@@ -89,6 +89,14 @@ impl VerifierKey {
         &self.key
     }
 
+    /// Whether `signature`, in the form that [`crate::Journal::sign_text`] gives, was made by this key over `text`.
+    #[must_use]
+    pub fn has_signed(&self, text: &str, signature: &str) -> bool {
+        let Some((name, encoded)) = signature.split_once(' ') else { return false };
+        name == self.name
+            && base64::decode_array(encoded).is_some_and(|signature| self.signed(text, &signature))
+    }
+
     /// Whether `signature` (key id, then Ed25519) was made by this key over `text`.
     pub(crate) fn signed(&self, text: &str, signature: &[u8; 68]) -> bool {
         let (id, ed25519) = signature.split_first_chunk::<4>().expect("68 bytes have 4 in front");
@@ -238,6 +246,18 @@ mod tests {
         let (head, _) = head();
         assert!(!head.is_signed_by(&Signer::from_seed("palisade/here", [8; 32]).verifier()));
         assert!(!head.is_signed_by(&Signer::from_seed("palisade/else", [7; 32]).verifier()));
+    }
+
+    #[test]
+    fn a_text_is_signed_by_one_key_under_one_name() {
+        let signer = Signer::from_seed("palisade/here", [7; 32]);
+        let (text, signature) = ("palisade-stamp/1\n", signer.sign_text("palisade-stamp/1\n"));
+        assert!(signer.verifier().has_signed(text, &signature));
+        assert!(!signer.verifier().has_signed("palisade-stamp/2\n", &signature));
+        assert!(!Signer::from_seed("palisade/here", [8; 32]).verifier().has_signed(text, &signature));
+        for altered in ["", "palisade/here", &signature.replace("here", "else"), &format!("{signature}=")] {
+            assert!(!signer.verifier().has_signed(text, altered), "{altered}");
+        }
     }
 
     #[test]

@@ -23,4 +23,4 @@ mod writer;
 pub use error::Error;
 pub use resource::{Fault, FaultKind, Resource, Values};
 pub use run::{CarriedOut, Context, Progress, Report, run};
-pub use writer::Writer;
+pub use writer::{Writer, sign_text};

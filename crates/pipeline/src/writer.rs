@@ -8,7 +8,7 @@ use palisade_core::request::OperationId;
 use palisade_core::{Actor, Receipt, Record};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, files};
-use palisade_journal::{self as journal, Journal};
+use palisade_journal::{self as journal, Journal, VerifierKey};
 
 use crate::error::Error;
 
@@ -33,12 +33,7 @@ impl Writer {
         actor: Actor,
         policy: PolicyRef,
     ) -> Result<Self, Error> {
-        files::private_folder(state.root())?;
-        let folder = state.journal();
-        // A first journal is named after this host; later the host may change its name, the journal does not.
-        let origin = journal::signed_head(&folder)?
-            .map_or_else(|| format!("palisade/{}", actor.observed.host), |head| head.origin().to_owned());
-        let journal = Journal::open(&folder, &state.key(), &origin)?;
+        let journal = open(state, &actor)?;
         let mut writer = Self { journal, op, actor, policy, boot_id: clock::boot_id()? };
         writer.tell_of_torn_record()?;
         Ok(writer)
@@ -112,4 +107,23 @@ impl Writer {
             event,
         }
     }
+}
+
+/// Opens the journal of `state`, or makes one with its key.
+fn open(state: &StateDirectory, actor: &Actor) -> Result<Journal, Error> {
+    files::private_folder(state.root())?;
+    let folder = state.journal();
+    // A first journal is named after this host; later the host may change its name, the journal does not.
+    let origin = journal::signed_head(&folder)?
+        .map_or_else(|| format!("palisade/{}", actor.observed.host), |head| head.origin().to_owned());
+    Ok(Journal::open(&folder, &state.key(), &origin)?)
+}
+
+/// Signs a text with the journal's key: `NAME BASE64`, and the key that verifies it.
+///
+/// # Errors
+/// The journal is damaged or cannot be written.
+pub fn sign_text(state: &StateDirectory, actor: &Actor, text: &str) -> Result<(String, VerifierKey), Error> {
+    let journal = open(state, actor)?;
+    Ok((journal.sign_text(text), journal.verifier()))
 }

@@ -3,6 +3,8 @@
 use palisade_core::{Code, Exit};
 use tokio_postgres::error::SqlState;
 
+use crate::stamp::Standing;
+
 /// A connection or a statement that failed. No message holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -67,6 +69,36 @@ pub enum Error {
         /// Whom we meant.
         expected: String,
     },
+    /// An environment was asked for, and the database says none.
+    #[error("this database bears no stamp, and {expected} was expected")]
+    Unstamped {
+        /// Which environment was meant.
+        expected: String,
+    },
+    /// The database belongs to another environment.
+    #[error("this is a database of {stamped}, and {expected} was expected")]
+    Environment {
+        /// What its stamp says.
+        stamped: String,
+        /// Which environment was meant.
+        expected: String,
+    },
+    /// The stamp was made for another database.
+    #[error("this database bears the stamp of {environment} and is not it: {standing}")]
+    Copy {
+        /// What the stamp says.
+        environment: String,
+        /// How it is known.
+        standing: Standing,
+    },
+    /// Nobody who counts here signed the stamp.
+    #[error("the stamp of {environment} is not signed by a key of {keys}")]
+    Unsigned {
+        /// What the stamp says.
+        environment: String,
+        /// The file of keys that count.
+        keys: String,
+    },
 }
 
 impl Error {
@@ -103,6 +135,10 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Refused { .. } => Some(Code::Unreachable),
             Self::Mismatch { .. } => Some(Code::OtherDatabase),
+            Self::Unstamped { .. } => Some(Code::StampMissing),
+            Self::Environment { .. } => Some(Code::StampOther),
+            Self::Copy { .. } => Some(Code::StampCopied),
+            Self::Unsigned { .. } => Some(Code::StampUnsigned),
             Self::Url { .. } | Self::Roots { .. } | Self::Statement { .. } => None,
         }
     }
@@ -113,7 +149,11 @@ impl Error {
         match self {
             Self::Url { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Refused { .. } => Exit::Unreachable,
-            Self::Mismatch { .. } => Exit::Refused,
+            Self::Mismatch { .. }
+            | Self::Unstamped { .. }
+            | Self::Environment { .. }
+            | Self::Copy { .. }
+            | Self::Unsigned { .. } => Exit::Refused,
             Self::Roots { .. } | Self::Statement { .. } => Exit::Failure,
         }
     }
@@ -132,6 +172,19 @@ impl Error {
             }
             Self::Statement { .. } => "nothing of this statement was kept",
             Self::Mismatch { .. } => "look at the URL: it leads to another database; nothing was changed",
+            Self::Unstamped { .. } => {
+                "say which it is: palisade db stamp --environment NAME; nothing was changed"
+            }
+            Self::Environment { .. } => "look at the URL and at --environment; nothing was changed",
+            Self::Copy { standing: Standing::Promoted, .. } => {
+                "after a failover: palisade db stamp accept --environment NAME; else look at the URL; nothing was changed"
+            }
+            Self::Copy { .. } => {
+                "if the copy shall be one of its own: palisade db stamp accept --environment NAME; nothing was changed"
+            }
+            Self::Unsigned { .. } => {
+                "look who made it: palisade db stamp show; a signer that counts is a line of that file"
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::ability::{self, Ability};
 use crate::error::Error;
 use crate::session::{Row, Session};
+use crate::stamp::{self, Bound, Stamp};
 use crate::target::{Encryption, Target};
 
 /// A database, as it answers for itself.
@@ -25,7 +26,7 @@ pub struct Identity {
     /// How the connection is encrypted.
     pub encryption: &'static str,
     /// The environment stamp, if the database has one.
-    pub stamp: Option<String>,
+    pub stamp: Option<Stamp>,
     /// Tables that a guard of Palisade watches.
     pub guarded: Vec<String>,
     /// What Palisade can and cannot do here.
@@ -113,6 +114,17 @@ impl Identity {
             _ => Ok(()),
         }
     }
+
+    /// Ends with an error unless the database bears the stamp of this environment, as its own.
+    ///
+    /// # Errors
+    /// [`Error::Unstamped`], [`Error::Environment`] or [`Error::Copy`].
+    pub fn expect_environment(&self, expected: &str) -> Result<(), Error> {
+        match &self.stamp {
+            Some(stamp) => stamp.expect(&[expected]),
+            None => Err(Error::Unstamped { expected: expected.to_owned() }),
+        }
+    }
 }
 
 /// Asks a database who it is. It is only read.
@@ -131,6 +143,7 @@ pub async fn identify(target: &Target) -> Result<(Session, Identity), Error> {
     let guarded = guarded(&session).await?;
     let server = server(&facts, system, timeline, &provider_ids);
     let role = role(&facts);
+    let stamp = stamp::read(&session, &Bound::of(&server)).await?;
     let abilities = ability::abilities(&server, &role, between);
     let identity = Identity {
         id: id(&server),
@@ -143,7 +156,7 @@ pub async fn identify(target: &Target) -> Result<(Session, Identity), Error> {
             Encryption::Verified => "verified",
             Encryption::Unverified => "unverified",
         },
-        stamp: None,
+        stamp,
         guarded,
         abilities,
     };
@@ -171,8 +184,9 @@ const IDS: [&str; 5] =
     ["neon.project_id", "neon.branch_id", "neon.endpoint_id", "neon.timeline_id", "neon.tenant_id"];
 
 async fn guarded(session: &Session) -> Result<Vec<String>, Error> {
-    let there = session.rows("look for guards", "SELECT to_regclass('palisade.guard')").await?;
-    if there.first().and_then(|row| row.first()).is_none_or(Option::is_none) {
+    let there = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = 'palisade' AND c.relname = 'guard'";
+    if session.rows("look for guards", there).await?.is_empty() {
         return Ok(Vec::new());
     }
     let names = "SELECT relation FROM palisade.guard ORDER BY 1";

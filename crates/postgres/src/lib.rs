@@ -9,6 +9,7 @@ pub mod ability;
 mod error;
 pub mod identity;
 mod session;
+pub mod stamp;
 pub mod target;
 mod tls;
 
@@ -16,4 +17,5 @@ pub use ability::{Ability, Level};
 pub use error::Error;
 pub use identity::{Identity, identify};
 pub use session::{Row, Session};
+pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;

@@ -1,5 +1,6 @@
 //! Real PostgreSQL servers: 15 from Debian, 18 from npm, each on a copy of a data folder made once.
 
+mod copies;
 mod parts;
 
 use std::fs;
@@ -39,7 +40,20 @@ impl Postgres {
     /// As [`Self::start`].
     #[must_use]
     pub fn start_with(version: &'static str, settings: &[&str]) -> Self {
-        let template = parts::template(version);
+        Self::of(version, "", settings)
+    }
+
+    /// Starts a server of another cluster: its system identifier is not that of the others.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn elsewhere(version: &'static str) -> Self {
+        Self::of(version, "-elsewhere", &[])
+    }
+
+    fn of(version: &'static str, cluster: &str, settings: &[&str]) -> Self {
+        let template = parts::template(version, cluster);
         let scratch = Scratch::new();
         let data = scratch.join("data");
         let copied = Command::new("cp")

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use palisade_core::EnvironmentName;
+
+use super::stamp::StampArgs;
 
 /// Which database.
 #[derive(Debug, Clone, Args)]
@@ -14,12 +17,17 @@ pub(crate) struct DatabaseArgs {
     /// Go on only if this is the database with that id, as `palisade db identify` prints it.
     #[arg(long, value_name = "ID")]
     pub(crate) expect: Option<String>,
+    /// Go on only if the database bears the stamp of this environment, as its own.
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub(crate) environment: Option<EnvironmentName>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
     /// Say which database a URL leads to, and what Palisade can do there.
     Identify(IdentifyArgs),
+    /// Say which environment a database belongs to, in the database itself.
+    Stamp(StampArgs),
     /// Give back jobs that somebody took wrongly, from what a table's guard recorded.
     Undo(UndoArgs),
 }

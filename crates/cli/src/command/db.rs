@@ -5,13 +5,15 @@ use std::fs;
 use palisade_core::Exit;
 use palisade_core::text::Shown;
 use palisade_host::environment::Environment;
-use palisade_postgres::{Identity, Level, Session, Target, identify};
+use palisade_journal::VerifierKey;
+use palisade_postgres::{Identity, Level, Session, Stamp, Standing, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
-use crate::command::undo;
+use crate::command::{stamp, undo};
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 /// Where a URL is looked for when none is given.
 const DEFAULT: &str = "PALISADE_DATABASE_URL";
@@ -19,6 +21,7 @@ const DEFAULT: &str = "PALISADE_DATABASE_URL";
 pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Failure> {
     match command {
         DbCommand::Identify(args) => ask(output, args).await,
+        DbCommand::Stamp(args) => stamp::stamp(output, args).await,
         DbCommand::Undo(args) => undo::give_back(output, args).await,
     }
 }
@@ -37,11 +40,81 @@ pub(crate) async fn reach(
     url: Option<&str>,
     database: &DatabaseArgs,
 ) -> Result<(Session, Identity), Failure> {
+    let (session, identity) = reach_any(output, url, database).await?;
+    if let Some(environment) = &database.environment {
+        identity.expect_environment(environment.as_str())?;
+    }
+    Ok((session, identity))
+}
+
+/// As [`reach`], whatever environment the database says that it is of: for what says it.
+pub(crate) async fn reach_any(
+    output: Output,
+    url: Option<&str>,
+    database: &DatabaseArgs,
+) -> Result<(Session, Identity), Failure> {
     let target = target(output, url.or(database.database.as_deref()))?;
     output.progress(format!("asking {target} who it is"));
     let (session, identity) = identify(&target).await?;
     identity.expect(database.expect.as_deref())?;
     Ok((session, identity))
+}
+
+/// As [`reach`], for what writes: the stamp, where there is one, also has to be one of the environment that
+/// PALISADE_ENVIRONMENT names, or else of those that this host's policy knows, and signed by a key that counts here.
+pub(crate) async fn reach_to_write(
+    output: Output,
+    database: &DatabaseArgs,
+) -> Result<(Session, Identity), Failure> {
+    let (session, identity) = reach(output, None, database).await?;
+    if let Some(stamp) = &identity.stamp {
+        Surroundings::look()?.judge(output, database, stamp)?;
+    }
+    Ok((session, identity))
+}
+
+/// What this host holds against a stamp.
+struct Surroundings {
+    /// Which environments a database may be of; empty where nothing says so.
+    environments: Vec<String>,
+    /// The file of keys whose signature counts, and the keys; none where there is no such file.
+    keys: Option<(String, Vec<VerifierKey>)>,
+}
+
+impl Surroundings {
+    fn look() -> Result<Self, Failure> {
+        let session = Host::open()?;
+        let named = session.environment.text("PALISADE_ENVIRONMENT").filter(|name| !name.is_empty());
+        let environments = match named {
+            Some(name) => vec![name],
+            None if session.policy_path.exists() => {
+                let policy = session.host_policy()?;
+                policy.policy().environments.keys().map(ToString::to_string).collect()
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { environments, keys: stamp::keys_that_count(&session)? })
+    }
+
+    fn judge(&self, output: Output, database: &DatabaseArgs, stamp: &Stamp) -> Result<(), Failure> {
+        let environments: Vec<_> = self.environments.iter().map(String::as_str).collect();
+        if !environments.is_empty() {
+            stamp.expect(&environments)?;
+        } else if database.environment.is_none() && stamp.standing != Standing::Own {
+            output.talk(format!(
+                "look: this database bears the stamp of {} and is not it: {}",
+                Shown(&stamp.environment),
+                stamp.standing
+            ));
+        }
+        if let Some((file, keys)) = &self.keys
+            && !keys.iter().any(|key| stamp::signed_by(stamp, key))
+        {
+            let environment = stamp.environment.clone();
+            return Err(palisade_postgres::Error::Unsigned { environment, keys: file.clone() }.into());
+        }
+        Ok(())
+    }
 }
 
 fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
@@ -99,7 +172,7 @@ fn show(output: Output, identity: &Identity) -> Result<(), Failure> {
         _ => "none",
     };
     facts.push(("encryption", encryption.to_owned()));
-    facts.push(("stamp", identity.stamp.clone().unwrap_or_else(|| "none".to_owned())));
+    facts.push(("stamp", identity.stamp.as_ref().map_or_else(|| "none".to_owned(), stamp::line)));
     let guarded = identity.guarded.iter().map(|name| Shown(name).to_string()).collect::<Vec<_>>().join(", ");
     facts.push(("guarded", if guarded.is_empty() { "no table".to_owned() } else { guarded }));
     for (name, value) in facts {

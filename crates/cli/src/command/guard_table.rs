@@ -13,13 +13,16 @@ use serde_json::json;
 
 use crate::args::database::DatabaseArgs;
 use crate::args::guard_table::{InstallTable, ModeTable, RemoveTable, ReportTable};
-use crate::command::db::reach;
+use crate::command::db::{reach, reach_to_write};
 use crate::failure::Failure;
 use crate::output::{BAD, GOOD, Output, STRONG, styled};
 use crate::render::table;
 
 pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
-    let (session, identity) = reach(output, None, &args.database).await?;
+    let (session, identity) = match args.inspect || args.dry_run {
+        true => reach(output, None, &args.database).await?,
+        false => reach_to_write(output, &args.database).await?,
+    };
     let found = Table::find(&session, &args.table).await?;
     let (Some(status), Some(beat), false) = (&args.status, &args.heartbeat, args.inspect) else {
         return propose(output, &found);
@@ -128,7 +131,7 @@ fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
 }
 
 pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
-    let (session, _) = reach(output, None, &args.database).await?;
+    let (session, _) = reach_to_write(output, &args.database).await?;
     let guards = installed(&session).await?;
     let found = Table::find(&session, &args.table).await?;
     if !found.guarded {
@@ -142,7 +145,7 @@ pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, F
         return Ok(Exit::Done);
     }
     let attempts = run(&session, &found.shown(), "remove the guard", &sql, patience).await?;
-    if found.superuser && guards.len() == 1 && !args.keep_history {
+    if found.superuser && guards.len() == 1 && !args.keep_history && !found.stamped {
         // Other databases of this server may still need the role; then the server keeps it.
         drop(session.run("drop the guards' role", script::DROP_OWNER).await);
     }
@@ -152,7 +155,7 @@ pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, F
 }
 
 pub(crate) async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
-    let (session, _) = reach(output, None, &args.database).await?;
+    let (session, _) = reach_to_write(output, &args.database).await?;
     let found = Table::find(&session, &args.table).await?;
     if !found.guarded {
         return Err(palisade_dbguard::Error::Unguarded { table: args.table.clone() }.into());

@@ -19,4 +19,5 @@ pub(crate) mod reconcile;
 pub(crate) mod restore;
 pub(crate) mod runbook;
 pub(crate) mod save;
+pub(crate) mod stamp;
 pub(crate) mod undo;

@@ -9,7 +9,7 @@ use palisade_postgres::Session;
 use serde_json::json;
 
 use crate::args::database::{RowArgs, UndoArgs};
-use crate::command::db::reach;
+use crate::command::db::{reach, reach_to_write};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, STRONG, styled};
 use crate::render::table;
@@ -105,7 +105,10 @@ fn tell(output: Output, guard: &Installed, args: &RowArgs, exit: &Event) -> Resu
 }
 
 pub(crate) async fn give_back(output: Output, args: &UndoArgs) -> Result<Exit, Failure> {
-    let (session, _) = reach(output, None, &args.database).await?;
+    let (session, _) = match args.dry_run {
+        true => reach(output, None, &args.database).await?,
+        false => reach_to_write(output, &args.database).await?,
+    };
     let (found, guard) = guard_of(&session, &args.table).await?;
     let wanted =
         Wanted { since: args.since, app: args.by.clone(), transaction: args.op.clone(), to: args.to.clone() };

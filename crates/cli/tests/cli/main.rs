@@ -26,4 +26,5 @@ mod pages;
 mod said;
 mod secrets;
 mod setting_up;
+mod stamps;
 mod undo;

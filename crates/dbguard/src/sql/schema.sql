@@ -23,6 +23,8 @@ CREATE TABLE palisade.guard (
   budget integer NOT NULL,
   budget_window interval NOT NULL,
   always boolean NOT NULL,
+  identity_required boolean NOT NULL DEFAULT false,
+  lease text,
   installed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   installed_by text NOT NULL DEFAULT session_user
 );
@@ -57,7 +59,11 @@ CREATE TABLE palisade.history (
   address inet DEFAULT inet_client_addr(),
   backend integer DEFAULT pg_backend_pid(),
   xid xid8 DEFAULT pg_current_xact_id(),
-  statement text
+  statement text,
+  identity text,
+  lease text,
+  term bigint,
+  epoch bigint
 );
 CREATE INDEX history_key ON palisade.history (guard, key, at);
 CREATE INDEX history_finding ON palisade.history (guard, at) WHERE code IS NOT NULL;
@@ -126,22 +132,37 @@ SET bytea_output = 'hex' AS $palisade$
   SELECT md5(to_jsonb(whole)::text);
 $palisade$;
 
+-- Who acts in this transaction: what it proved, what it only claims, and what follows from both.
+CREATE TYPE palisade.identity AS (
+  app text,
+  environment text,
+  lease text,
+  term bigint,
+  epoch bigint,
+  known boolean,
+  proven boolean,
+  minimum bigint,
+  quarantine integer
+);
+
 CREATE FUNCTION palisade.record(
   g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
-  ground text, code integer, reason_was text DEFAULT NULL, content text DEFAULT NULL
+  ground text, code integer, reason_was text DEFAULT NULL, content text DEFAULT NULL,
+  me palisade.identity DEFAULT NULL
 ) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
   INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, reason_was, content,
-    statement)
+    statement, identity, lease, term, epoch)
   VALUES (g.id, event, key, was, became, left(reason, 1000), beat, age, ground, code, reason_was, content,
-    CASE WHEN ground IS DISTINCT FROM 'done' AND event <> 'entry' THEN palisade.shape() END);
+    CASE WHEN ground IS DISTINCT FROM 'done' AND event <> 'entry' THEN palisade.shape() END,
+    (me).app || '/' || (me).environment, (me).lease, (me).term, (me).epoch);
 $palisade$;
 
 -- What breaks a rule: refused in enforce, recorded in observe. The error undoes the app's statement; the line in the
 -- server's log and the step of the sequence stay.
 CREATE FUNCTION palisade.finding(
   g palisade.guard, event text, key text, was text, became text, reason text, beat timestamptz, age interval,
-  code integer, said text, reason_was text DEFAULT NULL, content text DEFAULT NULL
+  code integer, said text, reason_was text DEFAULT NULL, content text DEFAULT NULL, me palisade.identity DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
@@ -149,9 +170,10 @@ DECLARE
     current_setting('application_name'), coalesce(host(inet_client_addr()), 'a local socket'), pg_backend_pid());
   what text := format('Palisade: %s in %s (job %s)', said, g.relation, coalesce(key, 'unknown'));
 BEGIN
-  IF g.mode = 'observe' THEN
+  -- A quarantine is a person's word, and holds in every mode.
+  IF g.mode = 'observe' AND code <> 324 THEN
     RAISE LOG 'palisade: PAL-% would be refused: %; %', code, what, who;
-    PERFORM palisade.record(g, event, key, was, became, reason, beat, age, 'observed', code, reason_was, content);
+    PERFORM palisade.record(g, event, key, was, became, reason, beat, age, 'observed', code, reason_was, content, me);
     RETURN;
   END IF;
   PERFORM nextval('palisade.refused');
@@ -175,11 +197,13 @@ DECLARE
   ground text;
   code integer;
   said text;
+  me palisade.identity;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   IF NOT FOUND THEN
     RETURN;
   END IF;
+  me := palisade.me();
   -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
   SELECT max(CASE h.event WHEN 'entry' THEN h.at ELSE h.beat END) INTO sign FROM palisade.history h
   WHERE h.guard = rule AND h.key = leave.key AND h.event IN ('entry', 'set-back') AND NOT EXISTS (
@@ -187,10 +211,19 @@ BEGIN
     WHERE m.guard = rule AND m.key = leave.key AND m.event = 'moved' AND m.xid = h.xid);
   sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
   age := moment - sign;
-  IF became = ANY (g.done) THEN
+  IF me.quarantine IS NOT NULL THEN
+    code := 324;
+  ELSIF became = ANY (g.done) THEN
     ground := 'done';
   ELSIF NOT readable THEN
     code := 307;
+  -- An old build finishes what it holds, and does nothing else.
+  ELSIF me.epoch < me.minimum AND NOT coalesce(age < g.quiet_after AND became = ANY (g.own), false) THEN
+    code := 323;
+  ELSIF g.identity_required AND NOT palisade.satisfies(me) THEN
+    code := 321;
+  ELSIF me.proven AND me.term IS NOT NULL AND (g.lease IS NULL OR g.lease = me.lease) THEN
+    ground := 'identity';
   ELSIF age < g.quiet_after AND became = ANY (g.own) THEN
     ground := 'own';
   ELSIF age < g.quiet_after THEN
@@ -208,15 +241,16 @@ BEGIN
     code := 302;
   END IF;
   IF code IS NULL THEN
-    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL, reason_was, content);
+    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL, reason_was, content, me);
     RETURN;
   END IF;
   said := format('%s -> %s refused: ', was, became) || CASE code
     WHEN 301 THEN format('its last heartbeat is %s old, and the rule is %s',
       coalesce(to_char(age, 'FMHH24"h" MI"m" SS"s"'), 'of unknown age,'), g.min_age)
     WHEN 302 THEN format('the budget of %s running jobs within %s is spent', g.budget, g.budget_window)
-    ELSE 'the guard cannot read a column that it needs' END;
-  PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content);
+    WHEN 307 THEN 'the guard cannot read a column that it needs'
+    ELSE palisade.barred(code, me) END;
+  PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content, me);
 END $palisade$;
 
 -- A job enters a running state.
@@ -224,16 +258,25 @@ CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, be
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
+  me palisade.identity;
+  code integer;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  IF beat > clock_timestamp() + g.clock_skew THEN
-    PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, 305,
-      format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew));
+  me := palisade.me();
+  code := CASE
+    WHEN me.quarantine IS NOT NULL THEN 324
+    WHEN me.epoch < me.minimum THEN 323
+    WHEN g.identity_required AND NOT palisade.satisfies(me) THEN 321
+    WHEN beat > clock_timestamp() + g.clock_skew THEN 305 END;
+  IF code IS NULL THEN
+    PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL, me => me);
   ELSE
-    PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL);
+    PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, code,
+      CASE code WHEN 305 THEN format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew)
+      ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became) || palisade.barred(code, me) END, me => me);
   END IF;
 END $palisade$;
 
@@ -338,5 +381,3 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
   readable := false;
 END $palisade$;
-
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA palisade FROM PUBLIC;

@@ -13,4 +13,5 @@ mod partitions;
 mod production;
 mod schema_changes;
 mod seen;
+mod stamps;
 mod verified;

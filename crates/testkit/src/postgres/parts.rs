@@ -93,10 +93,11 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
-/// The data folder that servers of that version are copies of; made once.
-pub(super) fn template(version: &str) -> PathBuf {
+/// The data folder that servers of that version are copies of; made once. Servers of two clusters have different
+/// system identifiers.
+pub(super) fn template(version: &str, cluster: &str) -> PathBuf {
     let initdb = server(version, "initdb");
-    let folder = cache().join(format!("data-{version}"));
+    let folder = cache().join(format!("data-{version}{cluster}"));
     let complete = folder.join("data/.complete");
     fs::create_dir_all(&folder).expect("the files of a test can be written");
     let lock = File::create(folder.with_extension("lock")).expect("the files of a test can be written");

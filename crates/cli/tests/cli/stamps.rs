@@ -1,0 +1,73 @@
+//! `palisade db stamp`, on a real server.
+
+use std::process::Command;
+
+use palisade_core::Exit;
+use palisade_testkit::{Postgres, Scratch};
+
+use crate::said::Said;
+
+/// Runs the binary against that database, in a home of its own.
+pub(crate) fn palisade(home: &Scratch, url: &str, words: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    command.args(words).env_clear().env("HOME", home.path()).env("PALISADE_DATABASE_URL", url);
+    Said::from(command.output().unwrap())
+}
+
+#[test]
+fn a_stamp_is_made_shown_and_accepted_and_no_other_environment_gets_in() {
+    let (home, server) = (Scratch::new(), Postgres::start("18"));
+    server.sql("postgres", "CREATE DATABASE jobs");
+    server.sql("jobs", "CREATE TABLE j (id int PRIMARY KEY, status text, beat timestamptz)");
+    let url = server.admin("jobs");
+    let run = |words: &[&str]| palisade(&home, &url, words);
+    let guard =
+        ["guard", "install", "table", "j", "--status", "status", "--running", "r", "--heartbeat", "beat"];
+    let said = run(&[&guard[..], &["--environment", "test"]].concat()).ends(Exit::Refused);
+    assert!(said.stderr.contains("PAL-009"), "{}", said.stderr);
+    run(&["db", "stamp"]).ends(Exit::Usage);
+    let made = run(&["db", "stamp", "--environment", "production", "--json"]).ends(Exit::Done).json();
+    let key = made["key"].as_str().unwrap().to_owned();
+    let shown = run(&["db", "stamp", "show"]).ends(Exit::Done);
+    assert!(shown.stdout.contains("production") && shown.stdout.contains("by this host"), "{}", shown.stdout);
+    assert!(run(&["db", "identify"]).ends(Exit::Done).stdout.contains("production"));
+
+    // Another environment, by flag, by variable and by the policy: exit 3 and nothing written.
+    let other = run(&[&guard[..], &["--environment", "test"]].concat()).ends(Exit::Refused);
+    assert!(other.stderr.contains("PAL-010"), "{}", other.stderr);
+    run(&["db", "stamp", "--environment", "test"]).ends(Exit::Refused);
+    let mut by_variable = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    by_variable.args(guard).env_clear().env("HOME", home.path());
+    by_variable.env("PALISADE_DATABASE_URL", &url).env("PALISADE_ENVIRONMENT", "test");
+    assert!(Said::from(by_variable.output().unwrap()).ends(Exit::Refused).stderr.contains("PAL-010"));
+    std::fs::create_dir_all(home.join(".config/palisade")).unwrap();
+    home.write(".config/palisade/palisade.toml", "revision = 1\n[environments.test]\n");
+    assert!(run(&guard).ends(Exit::Refused).stderr.contains("PAL-010"));
+    assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade.guard"), "0");
+
+    // Only keys that count here.
+    home.write(".config/palisade/palisade.toml", "revision = 1\n[environments.production]\n");
+    let stranger = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    home.write(".config/palisade/stamp-keys", &format!("# who counts\n{stranger}\n"));
+    assert!(run(&guard).ends(Exit::Refused).stderr.contains("PAL-012"));
+    home.write(".config/palisade/stamp-keys", &format!("{stranger}\n{key}\n"));
+    run(&guard).ends(Exit::Done);
+    server.sql("jobs", "UPDATE palisade.stamp SET stamped_at = stamped_at + interval '1 s'");
+    assert!(run(&guard).ends(Exit::Refused).stderr.contains("PAL-012"), "an altered stamp");
+    run(&["db", "stamp", "--environment", "production"]).ends(Exit::Done);
+
+    server.sql("postgres", "CREATE DATABASE copy TEMPLATE jobs");
+    let copy = server.admin("copy");
+    let on_copy = |words: &[&str]| palisade(&home, &copy, words);
+    assert!(on_copy(&guard).ends(Exit::Refused).stderr.contains("PAL-011"));
+    on_copy(&["db", "stamp", "show"]).ends(Exit::Refused);
+    on_copy(&["db", "stamp", "--environment", "production"]).ends(Exit::Refused);
+    on_copy(&["db", "stamp", "accept", "--environment", "production", "--keep-keys"]).ends(Exit::Usage);
+    let accepted =
+        on_copy(&["db", "stamp", "accept", "--environment", "production", "--json"]).ends(Exit::Done);
+    assert_eq!(accepted.json()["keys_rotated"], true);
+    on_copy(&guard).ends(Exit::Done);
+    run(&["guard", "remove", "table", "j"]).ends(Exit::Done);
+    run(&["db", "stamp", "remove"]).ends(Exit::Done);
+    assert_eq!(server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"), "t");
+}
