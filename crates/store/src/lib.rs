@@ -3,6 +3,7 @@
 //! [`Store`] is the one that a command line names. What it can do is the trait's.
 
 mod any;
+pub mod lease;
 pub mod sqlite;
 
 pub use any::Store;

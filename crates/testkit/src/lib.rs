@@ -1,4 +1,4 @@
-//! Real parts for tests: PM2 daemons with their apps, PostgreSQL servers and a pooler before them, scratch folders, processes ended by pid.
+//! Real parts for tests: PM2 daemons with their apps, PostgreSQL servers with a pooler, Redis, scratch folders, processes ended by pid.
 //!
 //! Everything here is the real thing, and everything goes when its value is dropped. The functions panic with a
 //! message that says what to do, because a test that cannot be set up has nothing to return an error to.
@@ -13,6 +13,7 @@ pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod psql;
+pub mod redis;
 pub mod scratch;
 
 pub use apps::{App, EightApps};
@@ -22,6 +23,7 @@ pub use pm2::{Pm2, Ran};
 pub use pooler::PgBouncer;
 pub use postgres::Postgres;
 pub use psql::{Psql, psql};
+pub use redis::Redis;
 pub use scratch::Scratch;
 
 use std::time::Duration;

@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dbguard", &["core", "audit", "notify", "pipeline", "postgres"]),
     ("lease", &["core"]),
     ("jobs", &["core", "lease"]),
-    ("store", &["core", "lease", "jobs", "postgres"]),
+    ("store", &["core", "host", "lease", "jobs", "postgres"]),
     ("worker", &["core", "host", "jobs", "notify"]),
     ("scan", &["core"]),
     ("server", LIBRARIES),

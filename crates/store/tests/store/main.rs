@@ -2,4 +2,5 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests by the lint")]
 
+mod leases;
 mod sqlite;
