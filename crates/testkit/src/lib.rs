@@ -12,8 +12,10 @@ pub mod pm2;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod psql;
 pub mod redis;
+pub mod s3;
 pub mod scratch;
 
 pub use apps::{App, EightApps};
@@ -22,8 +24,10 @@ pub use install::installed;
 pub use pm2::{Pm2, Ran};
 pub use pooler::PgBouncer;
 pub use postgres::Postgres;
+pub use proxy::{Fault, Proxy};
 pub use psql::{Psql, psql};
 pub use redis::Redis;
+pub use s3::S3;
 pub use scratch::Scratch;
 
 use std::time::Duration;

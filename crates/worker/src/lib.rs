@@ -1,1 +1,3 @@
 //! Runs jobs: claims, beats, self-fence, checkpoints, programs as handlers.
+
+pub mod checkpoint;
