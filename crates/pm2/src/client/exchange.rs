@@ -13,8 +13,8 @@ use crate::wire::{Arg, Decoder, encode};
 /// Most calls that wait for their reply at once.
 pub const IN_FLIGHT: usize = 16;
 
-/// Bytes that are read at once.
-const READ_BYTES: usize = 256 * 1024;
+/// Bytes that are read at once: more would cost more in fresh pages than it saves in calls to the kernel.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Is shown the JSON of a reply while it arrives, and once more when it is whole. Then it says whether it has read
 /// all of it, so that nobody else has to.
