@@ -35,7 +35,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Options that every command takes.
+// Options that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Print one JSON document on standard output instead of text.
@@ -144,7 +144,7 @@ pub(crate) enum Pm2Command {
     Flush(daemon::FlushArgs),
 }
 
-/// Which daemon.
+// Which daemon.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pm2Home {
     /// The daemon's PM2_HOME [default: $PM2_HOME, else ~/.pm2].
@@ -152,7 +152,7 @@ pub(crate) struct Pm2Home {
     pub(crate) pm2_home: Option<PathBuf>,
 }
 
-/// In whose name.
+// In whose name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ScopeArgs {
     /// The app [default: $PALISADE_APP].
@@ -163,7 +163,7 @@ pub(crate) struct ScopeArgs {
     pub(crate) environment: Option<EnvironmentName>,
 }
 
-/// Which processes, under which conditions.
+// Which processes, under which conditions.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -195,7 +195,7 @@ pub(crate) struct OperateArgs {
     pub(crate) ignore_not_found: bool,
 }
 
-/// As [`OperateArgs`], and whether the caller's variables go along.
+// As [`OperateArgs`], and whether the caller's variables go along.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CarryingArgs {
     #[command(flatten)]
@@ -386,4 +386,31 @@ pub(crate) struct ExplainArgs {
     pub(crate) command: Option<database::ExplainCommand>,
     /// A code such as PAL-101, or nothing for the list.
     pub(crate) code: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// Arguments are built late, and a doc comment on their struct would then take the place of the command's own line.
+    #[test]
+    fn every_command_says_of_itself_what_the_list_of_commands_says_of_it() {
+        let mut cli = Cli::command();
+        let listed = abouts(&cli);
+        cli.build();
+        let built = abouts(&cli);
+        assert!(listed.len() > 10, "{listed:?}");
+        for (name, about) in listed {
+            assert!(built.contains(&(name.clone(), about.clone())), "{name}: {about}");
+        }
+    }
+
+    fn abouts(command: &clap::Command) -> Vec<(String, String)> {
+        let about =
+            |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+        let own = command.get_subcommands().map(|sub| (sub.get_name().to_owned(), about(sub)));
+        own.chain(command.get_subcommands().flat_map(abouts)).collect()
+    }
 }

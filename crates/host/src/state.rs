@@ -150,6 +150,12 @@ impl StateDirectory {
         self.root.join("bundles")
     }
 
+    /// Folder of daemons that were met before.
+    #[must_use]
+    pub fn daemons(&self) -> PathBuf {
+        self.root.join("daemons")
+    }
+
     /// Folder of deployment leases.
     #[must_use]
     pub fn leases(&self) -> PathBuf {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use palisade_core::actor::ProcessRef;
 use serde::de::DeserializeOwned;
 
+use crate::acquainted::Acquainted;
 use crate::methods::{Call, Method};
 use exchange::{Arrived, Connection};
 use growing::Growing;
@@ -94,25 +95,33 @@ impl Client {
         if !self.methods.contains(&call.method()) {
             return Err(Answer::NotSent(Lost::NotOffered(call.method())));
         }
-        let mut growing = Growing::<T>::new();
-        let mut read = false;
-        let mut reader = |arrived: Arrived<'_>| match arrived {
-            Arrived::Partly(json) => {
-                growing.look(json);
-                false
-            }
-            Arrived::Whole(json) => {
-                read = growing.finish(json);
-                read
-            }
-        };
-        let answers = self.connection.exchange_watched(vec![call.body()], deadline, &mut reader).await;
-        match answers.into_iter().next() {
-            Some(Answer::Done(_)) if read => Ok(Some(growing.into_entries())),
-            Some(Answer::Done(reply)) => Ok(reply.read().ok()),
-            Some(other) => Err(other),
-            None => Err(Answer::NotSent(Lost::GivenUp)),
+        let (mut answers, read) = listed(&mut self.connection, vec![call.body()], deadline).await;
+        list_of(answers.pop(), read)
+    }
+
+    /// Connects and asks for a list as [`Client::call_list`] does. With a daemon that `acquainted` knows, the call goes
+    /// with the introduction.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_and_list<T: DeserializeOwned + Send>(
+        socket: &Path,
+        call: &Call,
+        deadline: Duration,
+        acquainted: Option<&Acquainted>,
+    ) -> Result<(Self, Result<Option<Vec<T>>, Answer>), ConnectError> {
+        let mut reached = connect::reach(socket, deadline).await?;
+        if !acquainted.is_some_and(|acquainted| acquainted.with(reached.daemon)) {
+            let mut client = Self::introduce(socket, deadline, reached).await?;
+            acquainted.inspect(|acquainted| acquainted.note(client.daemon));
+            let list = client.call_list(call, deadline).await;
+            return Ok((client, list));
         }
+        let mut bodies = connect::introduction();
+        bodies.push(call.body());
+        let (mut answers, read) = listed(&mut reached.connection, bodies, deadline).await;
+        let list = list_of(answers.pop(), read);
+        Ok((Self::introduced(socket, deadline, reached, &answers)?, list))
     }
 
     /// Sends calls side by side and waits for all answers, for at most `deadline` in all: one answer for each
@@ -127,5 +136,40 @@ impl Client {
             if known { next() } else { Answer::NotSent(Lost::NotOffered(call.method())) }
         };
         calls.iter().zip(known).map(answer).collect()
+    }
+}
+
+/// Sends calls of which the last is answered by a list, and reads its entries while they arrive.
+async fn listed<T: DeserializeOwned + Send>(
+    connection: &mut Connection,
+    bodies: Vec<String>,
+    deadline: Duration,
+) -> (Vec<Answer>, Option<Vec<T>>) {
+    let mut growing = Growing::<T>::new();
+    let mut read = false;
+    let mut reader = |arrived: Arrived<'_>| match arrived {
+        Arrived::Partly(json) => {
+            growing.look(json);
+            false
+        }
+        Arrived::Whole(json) => {
+            read = growing.finish(json);
+            read
+        }
+    };
+    let answers = connection.exchange_watched(bodies, deadline, &mut reader).await;
+    (answers, read.then(|| growing.into_entries()))
+}
+
+/// The list that was read while it arrived, or else is in the answer.
+fn list_of<T: DeserializeOwned>(
+    answer: Option<Answer>,
+    read: Option<Vec<T>>,
+) -> Result<Option<Vec<T>>, Answer> {
+    match (answer, read) {
+        (Some(Answer::Done(_)), Some(entries)) => Ok(Some(entries)),
+        (Some(Answer::Done(reply)), None) => Ok(reply.read().ok()),
+        (Some(other), _) => Err(other),
+        (None, _) => Err(Answer::NotSent(Lost::GivenUp)),
     }
 }

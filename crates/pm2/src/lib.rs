@@ -1,10 +1,12 @@
 //! PM2 as a resource: its wire protocol, a client that never starts a daemon, snapshots and restore bundles.
 //!
 //! From the bottom up: [`wire`] turns bytes into frames and back, [`methods`] is the one table of what a daemon
-//! may be asked, [`client`] asks it, [`locate`] says where it is, [`list`] reads its list without keeping a value,
+//! may be asked, [`client`] asks it, [`locate`] says where it is,
+//! [`acquainted`] which one was met before, [`list`] reads its list without keeping a value,
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
 //! [`resource`] carries out what the pipeline has judged.
 
+pub mod acquainted;
 pub mod bundle;
 pub mod client;
 pub mod dump;

@@ -12,7 +12,7 @@ pub(crate) enum Resource {
     Pm2,
 }
 
-/// Which guards.
+// Which guards.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OpenedArgs {
     /// The resource whose guards are meant [default: every guard of this host].

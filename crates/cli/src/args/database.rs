@@ -7,7 +7,7 @@ use palisade_core::EnvironmentName;
 
 use super::stamp::StampArgs;
 
-/// Which database.
+// Which database.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DatabaseArgs {
     /// postgres://ROLE:PASSWORD@HOST/DATABASE, or @FILE or env:NAME to read it from there
@@ -32,7 +32,7 @@ pub(crate) enum DbCommand {
     Undo(UndoArgs),
 }
 
-/// Which exits to undo.
+// Which exits to undo.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A row that somebody changed since is left alone. Exits into states of --done and --own are a worker's own.
@@ -63,7 +63,7 @@ pub(crate) struct UndoArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Which job.
+// Which job.
 #[derive(Debug, Args)]
 pub(crate) struct RowArgs {
     /// The guarded table, as SQL writes it.
@@ -76,7 +76,7 @@ pub(crate) struct RowArgs {
     pub(crate) database: DatabaseArgs,
 }
 
-/// What else than a code can be explained.
+// What else than a code can be explained.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainCommand {
     /// Who took this job of a guarded table, from where, and against which rule.

@@ -35,7 +35,7 @@ impl From<ModeWord> for Mode {
     }
 }
 
-/// Where the firewall and its units are; the defaults are those of an installed Palisade.
+// Where the firewall and its units are; the defaults are those of an installed Palisade.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PartsArgs {
     /// The firewall's binary [default: beside this one, else in PATH].

@@ -8,7 +8,7 @@ use palisade_dbguard::{Budget, Mode};
 use super::database::DatabaseArgs;
 use super::guard;
 
-/// What stands in front of which resource. Each verb takes the kind of resource next.
+// What stands in front of which resource. Each verb takes the kind of resource next.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GuardCommand {
     /// Put a guard in front of a resource, or change its rules.

@@ -7,6 +7,7 @@ use palisade_core::snapshot::SnapshotId;
 use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::{clock, random};
 use palisade_pipeline::Resource as _;
+use palisade_pm2::acquainted::Acquainted;
 use palisade_pm2::bundle::Bundles;
 use palisade_pm2::locate::Origin;
 use palisade_pm2::overview::Overview;
@@ -24,7 +25,8 @@ pub(crate) fn daemon(session: &Session, daemon: &Pm2Home) -> Result<Pm2, Failure
     let location = Location::find(daemon.pm2_home.as_deref(), &session.environment).map_err(|error| {
         Failure::usage(error.to_string()).hint("name the daemon's home with --pm2-home FOLDER")
     })?;
-    Ok(Pm2::new(location.behind_guard(), Bundles::new(session.state.bundles())))
+    let pm2 = Pm2::new(location.behind_guard(), Bundles::new(session.state.bundles()));
+    Ok(pm2.acquainted(Acquainted::new(session.state.daemons())))
 }
 
 /// The daemon of that home at that very socket.

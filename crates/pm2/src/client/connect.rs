@@ -139,9 +139,9 @@ pub enum ConnectError {
 }
 
 /// A connection, and who is at its other end.
-struct Reached {
-    connection: Connection,
-    daemon: ProcessRef,
+pub(super) struct Reached {
+    pub(super) connection: Connection,
+    pub(super) daemon: ProcessRef,
     uid: u32,
 }
 
@@ -151,7 +151,15 @@ impl Client {
     /// # Errors
     /// Nobody answers, the kernel does not say who does, or it is no daemon that this version knows.
     pub async fn connect(socket: &Path, deadline: Duration) -> Result<Self, ConnectError> {
-        let mut reached = reach(socket, deadline).await?;
+        let reached = reach(socket, deadline).await?;
+        Self::introduce(socket, deadline, reached).await
+    }
+
+    pub(super) async fn introduce(
+        socket: &Path,
+        deadline: Duration,
+        mut reached: Reached,
+    ) -> Result<Self, ConnectError> {
         let answers = reached.connection.exchange(introduction(), deadline).await;
         Self::introduced(socket, deadline, reached, &answers)
     }
@@ -169,8 +177,7 @@ impl Client {
         let mut reached = reach(&self.socket, deadline).await?;
         let known = reached.daemon == self.daemon && self.methods.contains(&call.method());
         if !known {
-            let answers = reached.connection.exchange(introduction(), deadline).await;
-            let mut client = Self::introduced(&self.socket, deadline, reached, &answers)?;
+            let mut client = Self::introduce(&self.socket, deadline, reached).await?;
             let answer = client.call(call, deadline).await;
             return Ok((client, answer));
         }
@@ -181,7 +188,7 @@ impl Client {
         Ok((Self::introduced(&self.socket, deadline, reached, &answers)?, answer))
     }
 
-    fn introduced(
+    pub(super) fn introduced(
         socket: &Path,
         deadline: Duration,
         reached: Reached,
@@ -204,11 +211,11 @@ impl Client {
 }
 
 /// The questions that come first on every connection.
-fn introduction() -> Vec<String> {
+pub(super) fn introduction() -> Vec<String> {
     vec![r#"{"type":"methods"}"#.to_owned(), Call::version().body()]
 }
 
-async fn reach(socket: &Path, deadline: Duration) -> Result<Reached, ConnectError> {
+pub(super) async fn reach(socket: &Path, deadline: Duration) -> Result<Reached, ConnectError> {
     let silent = || Unreachable::Silent { socket: socket.to_owned(), deadline };
     let stream = tokio::time::timeout(deadline, dial(socket))
         .await

@@ -69,8 +69,8 @@ impl Connection {
         self.exchange_watched(bodies, deadline, &mut |_| false).await
     }
 
-    /// As [`Connection::exchange`], with `reader` to read replies while they arrive. Only for a single call it is
-    /// clear which reply that is.
+    /// As [`Connection::exchange`], with `reader` to read the last call's reply while it arrives. It is shown nothing
+    /// before all others have been answered, for only then it is clear which reply that is.
     pub(super) async fn exchange_watched(
         &mut self,
         bodies: Vec<String>,
@@ -159,15 +159,23 @@ impl Batch {
     fn take_replies(&mut self, decoder: &mut Decoder, reader: Reader<'_>) -> Result<(), Lost> {
         let protocol = |error: ProtocolError| Lost::Protocol(error);
         while let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? {
-            let mut seen = |json: &str| reader(Arrived::Whole(json.as_bytes()));
+            let last = self.only_last_waits();
+            let mut seen = |json: &str| last && reader(Arrived::Whole(json.as_bytes()));
             let (id, answer) = read(frame, &mut seen).map_err(protocol)?;
             let (place, _) = self.waiting.remove(&id).ok_or(Lost::Protocol(ProtocolError::Unmatched))?;
             self.answers[place] = Some(answer);
         }
-        if let Some(json) = decoder.first_argument().strip_prefix(b"j:") {
+        if self.only_last_waits()
+            && let Some(json) = decoder.first_argument().strip_prefix(b"j:")
+        {
             reader(Arrived::Partly(json));
         }
         Ok(())
+    }
+
+    fn only_last_waits(&self) -> bool {
+        let last = self.answers.len().checked_sub(1);
+        self.waiting.len() == 1 && self.waiting.values().next().map(|(place, _)| *place) == last
     }
 
     /// The answers; calls without one were lost. A request of which even one byte was not handed to the kernel

@@ -1,5 +1,6 @@
 //! PM2 as a resource, against the real thing.
 
+mod acquainted;
 mod bed;
 mod bundle;
 mod client;
