@@ -48,6 +48,7 @@ macro_rules! conformance_cases {
             a_goodbye_gives_back_what_is_held
             a_checkpoint_never_goes_back_and_three_are_kept
             progress_with_a_spent_token_is_told_to_the_worker
+            trouble_is_shown_while_its_attempt_runs
             a_repeated_beat_counts_once
             a_cancelled_job_is_told_to_its_handler_and_ends
             a_cancel_of_a_waiting_job_takes_effect_at_once

@@ -77,7 +77,7 @@ pub async fn a_stranger_gets_and_writes_nothing<S: Stage>(stage: &S) {
     ok(play.store().goodbye(&gone).await);
     for who in [stranger, gone] {
         is_stranger(play.store().claim(&play.ask(&who, 1)).await.map(drop));
-        let beat = Beat { incarnation: who.clone(), sequence: 1, progress: Vec::new() };
+        let beat = Beat { incarnation: who.clone(), sequence: 1, progress: Vec::new(), trouble: Vec::new() };
         is_stranger(play.store().beat(&beat).await.map(drop));
     }
     is_stranger(play.store().goodbye(&Incarnation::from_bits(3)).await);

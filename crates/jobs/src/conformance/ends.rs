@@ -134,10 +134,34 @@ pub async fn progress_with_a_spent_token_is_told_to_the_worker<S: Stage>(stage: 
     let claims = play.claim(&worker, 2).await;
     let spent = other_token(&claims[1]);
     let progress = vec![(claims[0].job, claims[0].token, 42), (spent.job, spent.token, 43)];
-    let answer = ok(play.store().beat(&Beat { incarnation: worker.clone(), sequence: 1, progress }).await);
+    let beat = Beat { incarnation: worker.clone(), sequence: 1, progress, trouble: Vec::new() };
+    let answer = ok(play.store().beat(&beat).await);
     assert_eq!(answer.spent, [(spent.job, spent.token)]);
     assert_eq!(play.job(claims[0].job).await.progress, Some(42));
     assert_eq!(play.job(claims[1].job).await.progress, None);
+}
+
+/// And it is gone with the attempt that it was about.
+pub async fn trouble_is_shown_while_its_attempt_runs<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "trouble");
+    play.jobs(2).await;
+    let worker = play.worker("w").await;
+    let claims = play.claim(&worker, 2).await;
+    let (claim, spent) = (&claims[0], other_token(&claims[1]));
+    let line = Some("checkpoint 3 cannot be stored: no route".to_owned());
+    let trouble = vec![(claim.job, claim.token, line.clone()), (spent.job, spent.token, line.clone())];
+    let beat = Beat { incarnation: worker.clone(), sequence: 1, progress: Vec::new(), trouble };
+    assert_eq!(ok(play.store().beat(&beat).await).spent, [(spent.job, spent.token)]);
+    assert_eq!(play.job(claim.job).await.trouble, line);
+    assert_eq!(play.job(spent.job).await.trouble, None);
+    let over = vec![(claim.job, claim.token, None)];
+    ok(play.store().beat(&Beat { sequence: 2, trouble: over, ..beat.clone() }).await);
+    assert_eq!(play.job(claim.job).await.trouble, None);
+    ok(play.store().beat(&Beat { sequence: 3, trouble: vec![(claim.job, claim.token, line)], ..beat }).await);
+    play.finish(claim, Order::Drain).await;
+    assert_eq!(play.job(claim.job).await.trouble, None);
+    play.claim(&worker, 1).await;
+    assert_eq!(play.job(claim.job).await.trouble, None, "the new attempt has its own");
 }
 
 /// Its first answer may have been lost, and an older one may come late.

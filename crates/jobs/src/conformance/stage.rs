@@ -114,7 +114,8 @@ impl<'a, S: Stage> Play<'a, S> {
     }
 
     pub(super) fn beat(&self, who: &Incarnation, sequence: u64) -> impl Future<Output = BeatAnswer> + Send {
-        let (store, beat) = (self.store(), Beat { incarnation: who.clone(), sequence, progress: Vec::new() });
+        let (store, incarnation) = (self.store(), who.clone());
+        let beat = Beat { incarnation, sequence, progress: Vec::new(), trouble: Vec::new() };
         async move { ok(store.beat(&beat).await) }
     }
 

@@ -48,6 +48,12 @@ pub(super) fn beat(store: &Store<'_>, beat: &Beat) -> Result<BeatAnswer, Error> 
             answer.spent.push((job, token));
         }
     }
+    for (job, token, line) in &beat.trouble {
+        if !trouble(store, *job, *token, line.as_deref())? && !answer.spent.contains(&(*job, *token)) {
+            refuse(store, *job, *token, "trouble")?;
+            answer.spent.push((*job, *token));
+        }
+    }
     Ok(answer)
 }
 
@@ -74,6 +80,11 @@ fn advance(store: &Store<'_>, job: JobId, token: Token, progress: i64) -> Result
     const ADVANCE: &str = "UPDATE job SET progress = ?3 WHERE id = ?1 AND token = ?2 AND state = 'running'";
     let values = params![job.0, token.0, progress];
     Ok(store.try_to(|sql| sql.prepare_cached(ADVANCE)?.execute(values))? == 1)
+}
+
+fn trouble(store: &Store<'_>, job: JobId, token: Token, line: Option<&str>) -> Result<bool, Error> {
+    const TROUBLE: &str = "UPDATE job SET trouble = ?3 WHERE id = ?1 AND token = ?2 AND state = 'running'";
+    Ok(store.try_to(|sql| sql.prepare_cached(TROUBLE)?.execute(params![job.0, token.0, line]))? == 1)
 }
 
 /// Writes down that a spent token was refused.

@@ -97,7 +97,7 @@ fn take(
 ) -> Result<(), Error> {
     const TAKE: &str = "UPDATE job SET state = 'running', token = ?2, attempts = ?3, incarnation = ?4, \
         worker = ?5, beat_every_ms = ?6, reap_after_ms = ?7, self_fence_ms = ?8, cancel = 0, progress = NULL, \
-        reason = NULL WHERE id = ?1";
+        trouble = NULL, reason = NULL WHERE id = ?1";
     let values = params![
         job.0,
         token.0,

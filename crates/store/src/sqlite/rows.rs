@@ -48,7 +48,8 @@ fn damaged(problem: &str) -> rusqlite::Error {
 }
 
 pub(super) const JOB: &str = "SELECT id, queue, state, payload, priority, enqueued_at, run_at, attempts, \
-    max_attempts, token, worker, cancel, progress, reason, by FROM job";
+    max_attempts, token, worker, cancel, progress, \
+    CASE state WHEN 'running' THEN trouble END AS trouble, reason, by FROM job";
 
 /// A row of [`JOB`], without its checkpoint.
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -67,6 +68,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         cancel_requested: row.get("cancel")?,
         progress: row.get("progress")?,
         checkpoint: None,
+        trouble: row.get("trouble")?,
         reason: row.get("reason")?,
         by: parsed::<Note>(row, "by")?,
     })

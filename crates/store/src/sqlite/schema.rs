@@ -40,6 +40,7 @@ CREATE TABLE job (
     self_fence_ms INTEGER,
     cancel INTEGER NOT NULL DEFAULT 0,
     progress INTEGER,
+    trouble TEXT,
     reason TEXT,
     ended_at INTEGER
 );
