@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::profile::Profile;
 use crate::table::{Column, Table};
 
 /// What a table looks like.
@@ -9,6 +10,8 @@ use crate::table::{Column, Table};
 pub struct Proposal {
     /// A known job library, if the columns are its own.
     pub library: Option<&'static str>,
+    /// What `--profile` calls it.
+    pub profile: Option<&'static str>,
     /// The column of states.
     pub status: Option<String>,
     /// States in which a job runs.
@@ -26,47 +29,6 @@ pub struct Proposal {
     /// What speaks against it.
     pub warnings: Vec<String>,
 }
-
-/// Libraries whose tables have states and a time of the last sign of life.
-struct Library {
-    name: &'static str,
-    has: &'static [&'static str],
-    status: &'static str,
-    running: &'static [&'static str],
-    done: &'static [&'static str],
-    own: &'static [&'static str],
-    heartbeat: &'static str,
-}
-
-const LIBRARIES: [Library; 3] = [
-    Library {
-        name: "River",
-        has: &["attempted_at", "attempted_by", "max_attempts", "state", "unique_key"],
-        status: "state",
-        running: &["running"],
-        done: &["completed"],
-        own: &["retryable", "discarded", "available", "scheduled"],
-        heartbeat: "attempted_at",
-    },
-    Library {
-        name: "Oban",
-        has: &["attempted_at", "attempted_by", "discarded_at", "worker", "state"],
-        status: "state",
-        running: &["executing"],
-        done: &["completed"],
-        own: &["retryable", "discarded", "available", "scheduled"],
-        heartbeat: "attempted_at",
-    },
-    Library {
-        name: "pg-boss",
-        has: &["started_on", "keep_until", "retry_limit", "state"],
-        status: "state",
-        running: &["active"],
-        done: &["completed"],
-        own: &["retry", "failed"],
-        heartbeat: "started_on",
-    },
-];
 
 const STATUS: [&str; 4] = ["status", "state", "job_status", "job_state"];
 const RUNNING: [&str; 7] =
@@ -89,34 +51,31 @@ const REASONS: [&str; 6] =
 /// Looks at a table.
 #[must_use]
 pub fn inspect(table: &Table) -> Proposal {
-    let has = |name: &str| table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     let key = table.columns.iter().filter(|column| column.key).map(|column| column.name.clone()).collect();
-    let mut proposal = match LIBRARIES.iter().find(|library| library.has.iter().all(|name| has(name))) {
-        Some(library) => of_library(library),
+    let mut proposal = match Profile::of(table) {
+        Some(profile) => of_library(profile, table),
         None => of_columns(table),
     };
     proposal.key = key;
-    if proposal.reason.is_none() {
+    if proposal.reason.is_none() && proposal.profile.is_none() {
         proposal.reason = first(table, &REASONS).map(|column| column.name.clone());
     }
     warn(table, &mut proposal);
     proposal
 }
 
-fn of_library(library: &Library) -> Proposal {
+fn of_library(profile: &Profile, table: &Table) -> Proposal {
     let owned = |list: &[&str]| list.iter().map(|&state| state.to_owned()).collect();
     Proposal {
-        library: Some(library.name),
-        status: Some(library.status.to_owned()),
-        running: owned(library.running),
-        done: owned(library.done),
-        own: owned(library.own),
-        heartbeat: Some(library.heartbeat.to_owned()),
-        warnings: vec![format!(
-            "{} has no beat: {} is when the attempt began. With --quiet-after longer than its longest job, such as \
-             --quiet-after 24h --min-age 48h, its workers go on and only deletions and cancels are bounded",
-            library.name, library.heartbeat
-        )],
+        library: Some(profile.library),
+        profile: Some(profile.name),
+        status: Some(profile.status.to_owned()),
+        running: owned(profile.running),
+        done: owned(profile.done),
+        own: owned(profile.own),
+        heartbeat: Some(profile.beat(table).to_owned()),
+        reason: profile.reason.map(str::to_owned),
+        warnings: vec![format!("{}: {}", profile.library, profile.note)],
         ..Proposal::default()
     }
 }

@@ -5,9 +5,11 @@
 //! an old reaper with production's own credentials is refused by the database itself. [`Rules`] and [`Table`] go
 //! into [`script`], which is pure: what `--dry-run` shows is what runs.
 
+pub mod columns;
 mod error;
 pub mod inspect;
 mod installed;
+pub mod profile;
 pub mod quote;
 mod report;
 pub mod rules;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::installed::Installed;
+pub use crate::columns::{Columns, Named};
+use crate::columns::{Elsewhere, optional};
 use crate::quote;
 use crate::rules::{Mode, Rules};
 use crate::table::{Column, Table};
@@ -26,139 +26,6 @@ pub(crate) const QUOTE: &str = "$palisade$";
 /// Drops the role of [`OWNER`] with the last guard of a server.
 pub const DROP_OWNER: &str = "DROP ROLE IF EXISTS palisade_owner";
 
-/// Which columns a guard reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
-    status: Column,
-    beat: Column,
-    key: Vec<Column>,
-    reason: Option<Column>,
-    mark: Option<Column>,
-}
-
-/// The names of columns, as somebody typed them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
-    /// The state.
-    pub status: String,
-    /// The last beat.
-    pub beat: String,
-    /// What identifies a job; the primary key where it is empty.
-    pub key: Vec<String>,
-    /// Why a job ended.
-    pub reason: Option<String>,
-    /// What a user's cancel leaves.
-    pub mark: Option<String>,
-}
-
-impl Columns {
-    /// Looks the names up in the table, and whether they can be what they shall be.
-    ///
-    /// # Errors
-    /// [`Error::Unfit`].
-    pub fn of(table: &Table, named: &Named, rules: &Rules) -> Result<Self, Error> {
-        let status = table.column(&named.status)?.clone();
-        let states = rules.running.iter().chain(&rules.done).chain(&rules.own);
-        let unknown = |state: &&String| {
-            !status.labels.is_empty() && !status.labels.contains(state) && *state != "DELETE"
-        };
-        if let Some(state) = states.into_iter().find(unknown) {
-            let labels = status.labels.join(", ");
-            return Err(table.unfit(format!("{state:?} is no state of it; its states are {labels}")));
-        }
-        if table.partition_keys.contains(&status.name) {
-            return Err(table.unfit(format!(
-                "it is partitioned by {}, so that a change of state is a deletion and an insertion",
-                status.name
-            )));
-        }
-        let beat = table.column(&named.beat)?.clone();
-        if !beat.kind.starts_with("timestamp") {
-            return Err(
-                table.unfit(format!("{} is {}, and a heartbeat has to be a timestamp", beat.name, beat.kind))
-            );
-        }
-        let key: Vec<Column> = if named.key.is_empty() {
-            table.columns.iter().filter(|column| column.key).cloned().collect()
-        } else {
-            named.key.iter().map(|name| table.column(name).cloned()).collect::<Result<_, _>>()?
-        };
-        if key.is_empty() {
-            return Err(
-                table.unfit("it has no primary key: name what identifies a job with --key".to_owned())
-            );
-        }
-        let names = key.iter().chain([&status, &beat]).map(|column| &column.name);
-        if names.chain(&named.reason).chain(&named.mark).any(|name| name.contains(QUOTE)) {
-            return Err(
-                table.unfit(format!("a column has {QUOTE} in its name, which ends the guard's own quotes"))
-            );
-        }
-        let optional =
-            |name: &Option<String>| name.as_ref().map(|name| table.column(name).cloned()).transpose();
-        let (reason, mark) = (optional(&named.reason)?, optional(&named.mark)?);
-        if reason.is_none() && rules.reason.is_some() {
-            return Err(table.unfit("--reason needs the --reason-column that it is about".to_owned()));
-        }
-        Ok(Self { status, beat, key, reason, mark })
-    }
-
-    /// What identifies the job in that row.
-    pub(crate) fn key_of(&self, row: &str) -> String {
-        match self.key.as_slice() {
-            [one] => field(row, one),
-            several => {
-                let fields: Vec<_> = several.iter().map(|column| field(row, column)).collect();
-                format!("('(' || concat_ws(',', {}) || ')')", fields.join(", "))
-            }
-        }
-    }
-
-    /// That row `t` has the key of the old row, in a form that an index serves.
-    fn same_key(&self) -> String {
-        let equal = self.key.iter().map(|column| {
-            let name = quote::name(&column.name);
-            format!("t.{name} = OLD.{name}")
-        });
-        equal.collect::<Vec<_>>().join(" AND ")
-    }
-
-    pub(crate) fn status_name(&self) -> &str {
-        &self.status.name
-    }
-
-    /// The type of the states, as SQL writes it.
-    pub(crate) fn status_kind(&self) -> &str {
-        &self.status.kind
-    }
-
-    pub(crate) fn reason_name(&self) -> Option<&str> {
-        self.reason.as_ref().map(|column| column.name.as_str())
-    }
-
-    /// The columns of a guard that is there, under their names of now; `None` if one is gone.
-    pub(crate) fn numbered(table: &Table, guard: &Installed) -> Option<Self> {
-        let column = |number: i16| table.columns.iter().find(|column| column.number == number).cloned();
-        let optional = |number: Option<i16>| match number {
-            Some(number) => column(number).map(Some),
-            None => Some(None),
-        };
-        let [status, beat, reason, mark] = guard.columns;
-        Some(Self {
-            status: column(status?)?,
-            beat: column(beat?)?,
-            key: guard.key.iter().map(|number| column(*number)).collect::<Option<_>>()?,
-            reason: optional(reason)?,
-            mark: optional(mark)?,
-        })
-    }
-}
-
-/// A column of a row, as text.
-fn field(row: &str, column: &Column) -> String {
-    format!("{row}.{}::text", quote::name(&column.name))
-}
-
 /// The whole SQL that puts a guard behind a table, or brings one up to date. One transaction.
 #[must_use]
 pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Duration) -> String {
@@ -166,7 +33,7 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     if !table.schema_there {
         sql.push_str(&schema(table.superuser));
     }
-    sql.push_str(&become_owner(table));
+    sql.push_str(&become_owner(table, columns));
     sql.push_str(&rules_row(table, columns, rules));
     sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
     sql.push_str(&readable(table));
@@ -186,40 +53,62 @@ pub(crate) fn schema(superuser: bool) -> String {
         return format!("{SCHEMA}\n");
     }
     let role = format!(
-        "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NULL THEN\n    CREATE ROLE {OWNER} NOLOGIN;\n  END IF;\n\
-         END $palisade$;\n"
+        "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NULL THEN\n    CREATE ROLE {OWNER} NOLOGIN BYPASSRLS;\n  \
+         END IF;\nEND $palisade$;\n"
     );
     let (create, rest) = SCHEMA.split_once(";\n").expect("the schema begins with a statement");
     format!("{role}{create} AUTHORIZATION {OWNER};\nSET LOCAL ROLE {OWNER};\n{rest}RESET ROLE;\n\n")
 }
 
 /// A guard that a superuser installs belongs to a role that may do nothing else but count the table's rows.
-fn become_owner(table: &Table) -> String {
+fn become_owner(table: &Table, columns: &Columns) -> String {
     if !table.superuser {
         return String::new();
     }
-    let counts =
-        std::iter::once(table.qualified()).chain(table.partitions.iter().cloned()).collect::<Vec<_>>();
     format!(
         "GRANT USAGE ON SCHEMA {} TO {OWNER};\nGRANT SELECT ON {} TO {OWNER};\nSET LOCAL ROLE {OWNER};\n",
-        quote::name(&table.schema),
-        counts.join(", ")
+        schemas(table, columns),
+        reads(table, columns).join(", ")
     )
 }
 
+/// Every relation that a guard reads: the table, its partitions, and where the beat is.
+fn reads(table: &Table, columns: &Columns) -> Vec<String> {
+    let own = std::iter::once(table.qualified()).chain(table.partitions.iter().cloned());
+    own.chain(columns.elsewhere().map(Elsewhere::qualified)).collect()
+}
+
+fn schemas(table: &Table, columns: &Columns) -> String {
+    let mut schemas = vec![quote::name(&table.schema)];
+    schemas.extend(columns.elsewhere().map(|there| quote::name(&there.schema)));
+    schemas.dedup();
+    schemas.join(", ")
+}
+
 fn rules_row(table: &Table, columns: &Columns, rules: &Rules) -> String {
-    let key: Vec<_> = columns.key.iter().map(|column| column.number.to_string()).collect();
-    let number = |column: &Option<Column>| {
-        column.as_ref().map_or("NULL".to_owned(), |column| column.number.to_string())
+    let numbers = |columns: &[Column]| {
+        let numbers: Vec<_> = columns.iter().map(|column| column.number.to_string()).collect();
+        format!("'{{{}}}'", numbers.join(","))
     };
+    let number =
+        |column: Option<&Column>| column.map_or("NULL".to_owned(), |column| column.number.to_string());
+    let there = columns.elsewhere();
     let values = [
         ("relation", format!("{}::regclass", quote::text(&table.qualified()))),
         ("mode", format!("'{}'", rules.mode)),
         ("status_column", columns.status.number.to_string()),
+        ("claimed", columns.claimed.to_string()),
         ("beat_column", columns.beat.number.to_string()),
-        ("key_columns", format!("'{{{}}}'", key.join(","))),
-        ("reason_column", number(&columns.reason)),
-        ("mark_column", number(&columns.mark)),
+        (
+            "beat_relation",
+            there.map_or("NULL".to_owned(), |there| format!("{}::regclass", quote::text(&there.qualified()))),
+        ),
+        ("beat_there", number(there.map(|there| &there.column))),
+        ("beat_key", number(there.map(|there| &there.key))),
+        ("key_columns", numbers(&columns.key)),
+        ("own_columns", numbers(&columns.own)),
+        ("reason_column", number(columns.reason.as_ref())),
+        ("mark_column", number(columns.mark.as_ref())),
         ("running", quote::texts(&rules.running)),
         ("done", quote::texts(&rules.done)),
         ("own", quote::texts(&rules.own)),
@@ -267,11 +156,8 @@ fn interval(duration: Duration) -> String {
 /// The two functions that know the table's columns. Nobody is kept from executing them, because whoever adds a
 /// partition needs that right; only a trigger can call them.
 pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) -> String {
-    let optional = |row: &str, column: &Option<Column>| {
-        column.as_ref().map_or("NULL".to_owned(), |column| field(row, column))
-    };
     // A beat without time zone is read as UTC, which is what libraries write.
-    let zone = if columns.beat.kind.contains("without") { "\nSET timezone = 'UTC'" } else { "" };
+    let zone = if columns.beat_kind().contains("without") { "\nSET timezone = 'UTC'" } else { "" };
     let rows = [
         ("{id}", id.to_string()),
         ("{zone}", zone.to_owned()),
@@ -284,12 +170,19 @@ pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) 
         ("{done}", quote::texts(&rules.done)),
         ("{table}", table.to_owned()),
         ("{same}", columns.same_key()),
-        ("{moved_status}", field("t", &columns.status)),
+        ("{was}", columns.state_of("OLD")),
+        ("{became}", columns.state_of("NEW")),
+        ("{beat}", columns.beat_of("OLD")),
+        ("{became_beat}", columns.beat_of("NEW")),
+        ("{beats}", columns.beats()),
+        // A beat that is elsewhere is not written here, and another worker's may be older.
+        ("{still}", columns.elsewhere().map_or("", |_| "\n      became_beat := beat;").to_owned()),
+        ("{mine}", columns.mine()),
+        ("{moved_status}", columns.state_of("t")),
+        ("{moved_beat}", columns.beat_of("t")),
         ("{moved_key}", columns.key_of("t")),
         ("{moved_reason}", optional("t", &columns.reason)),
         ("{moved_mark}", optional("t", &columns.mark)),
-        ("{status}", quote::name(&columns.status.name)),
-        ("{beat}", quote::name(&columns.beat.name)),
     ];
     let rows = fill(ROWS, &rows);
     let truncate = fill(TRUNCATE, &[("{id}", id.to_string())]);
@@ -355,12 +248,20 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
         for relation in &relations {
             sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {OWNER};\n"));
         }
+        sql.push_str(&revoke_elsewhere(id));
     }
     if last && !keep_history && table.superuser {
         sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", quote::name(&table.schema)));
     }
     if last && !keep_history && !table.stamped {
         sql.push_str("DROP SCHEMA palisade CASCADE;\n");
+        if table.superuser {
+            // Whatever else it was granted in this database, for this guard or for one that went before.
+            sql.push_str(&format!(
+                "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NOT NULL THEN\n    DROP OWNED BY {OWNER};\n  \
+                 END IF;\nEND $palisade$;\n"
+            ));
+        }
     } else {
         if last && !keep_history && table.superuser {
             let owner = quote::name(&table.owner);
@@ -380,6 +281,17 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
     }
     sql.push_str("COMMIT;\n");
     sql
+}
+
+/// The right to read the table of the beats, unless another guard needs it.
+fn revoke_elsewhere(id: i32) -> String {
+    format!(
+        "DO $palisade$ DECLARE there regclass := (SELECT g.beat_relation FROM palisade.guard g \
+         JOIN pg_class c ON c.oid = g.beat_relation WHERE g.id = {id} AND NOT EXISTS (SELECT FROM palisade.guard o \
+         WHERE o.id <> g.id AND g.beat_relation IN (o.beat_relation, o.relation)));\nBEGIN\n  \
+         IF there IS NOT NULL AND to_regrole('{OWNER}') IS NOT NULL THEN\n    \
+         EXECUTE format('REVOKE SELECT ON %s FROM {OWNER}', there);\n  END IF;\nEND $palisade$;\n"
+    )
 }
 
 /// The SQL that changes a guard's mode. It touches no table of the app.

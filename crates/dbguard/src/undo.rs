@@ -151,6 +151,12 @@ fn statement(
 }
 
 fn columns(guard: &Installed, table: &Table) -> Result<Columns, Error> {
+    if guard.claimed {
+        return Err(table.unfit(
+            "a job of it is free once its claim is gone, and is taken up again: nothing has to be given back"
+                .to_owned(),
+        ));
+    }
     Columns::numbered(table, guard)
         .ok_or_else(|| table.unfit("a column that its guard reads is gone".to_owned()))
 }

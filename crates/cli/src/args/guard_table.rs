@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
+use palisade_dbguard::profile::PROFILES;
 use palisade_dbguard::{Budget, Mode};
 
 use super::database::DatabaseArgs;
@@ -84,22 +86,34 @@ Examples:
   palisade guard install table public.backfill_jobs --inspect
   palisade guard install table public.backfill_jobs --status status --running running \\
       --heartbeat heartbeat_at --done completed --own failed,queued --mode observe
-  palisade guard install table public.backfill_jobs ... --dry-run    the whole SQL, for a DBA")]
+  palisade guard install table public.backfill_jobs ... --dry-run    the whole SQL, for a DBA
+  palisade guard install table pgboss.job --profile pg-boss")]
 pub(crate) struct InstallTable {
     /// The table, as SQL writes it.
     #[arg(value_name = "TABLE")]
     pub(crate) table: String,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+    /// What is known about a library's table; other options go before it.
+    #[arg(long, value_name = "LIBRARY", value_parser = PossibleValuesParser::new(PROFILES.map(|profile| profile.name)))]
+    pub(crate) profile: Option<String>,
     /// The column of states.
-    #[arg(long, value_name = "COLUMN", required_unless_present = "inspect")]
+    #[arg(long, value_name = "COLUMN", required_unless_present_any = ["inspect", "profile", "claimed"])]
     pub(crate) status: Option<String>,
     /// States in which a job runs.
-    #[arg(long, value_name = "STATES", value_delimiter = ',', required_unless_present = "inspect")]
+    #[arg(long, value_name = "STATES", value_delimiter = ',',
+        required_unless_present_any = ["inspect", "profile", "claimed"])]
     pub(crate) running: Vec<String>,
+    /// Without a column of states: a job runs as long as this column is not null, such as locked_at;
+    /// its states are `claimed` and `free`.
+    #[arg(long, value_name = "COLUMN", conflicts_with_all = ["status", "running"])]
+    pub(crate) claimed: Option<String>,
     /// The column of the last heartbeat, a timestamp.
-    #[arg(long, value_name = "COLUMN", required_unless_present = "inspect")]
+    #[arg(long, value_name = "COLUMN", required_unless_present_any = ["inspect", "profile"])]
     pub(crate) heartbeat: Option<String>,
+    /// Where the heartbeat is, if in another table: --heartbeat is then the column whose value is that table's key.
+    #[arg(long, value_name = "TABLE.COLUMN", requires = "heartbeat")]
+    pub(crate) heartbeat_in: Option<String>,
     /// What identifies a job [default: the primary key].
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub(crate) key: Vec<String>,
@@ -109,6 +123,9 @@ pub(crate) struct InstallTable {
     /// States into which a worker puts its own job while it beats; they need no budget.
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub(crate) own: Vec<String>,
+    /// Columns of which a worker's own exit into a state of --own changes at least one.
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) own_changes: Vec<String>,
     /// The column that says why a job ended: it is recorded, and `db undo` brings the old reason back.
     #[arg(long, value_name = "COLUMN")]
     pub(crate) reason_column: Option<String>,
@@ -118,12 +135,12 @@ pub(crate) struct InstallTable {
     /// What a user's cancel leaves in which column.
     #[arg(long, value_name = "COLUMN=REGEX", value_parser = mark)]
     pub(crate) user_mark: Option<(String, String)>,
-    /// From this silence on a job may be taken by anybody.
-    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = humantime::parse_duration)]
-    pub(crate) min_age: Duration,
-    /// Up to this silence a job counts as alive: three beats, and at least 2m.
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
-    pub(crate) quiet_after: Duration,
+    /// From this silence on a job may be taken by anybody [default: 60m, or what the profile says].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) min_age: Option<Duration>,
+    /// Up to this silence a job counts as alive: three beats, and at least 2m [default: 2m, or what the profile says].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) quiet_after: Option<Duration>,
     /// How far a heartbeat may be set back or lie in the future.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) clock_skew: Duration,

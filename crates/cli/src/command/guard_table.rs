@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use palisade_core::text::Shown;
 use palisade_core::{Code, Exit};
-use palisade_dbguard::script::{self, Columns, Named};
-use palisade_dbguard::{
-    Installed, Mode, Patience, Report, Rules, Table, inspect, installed, report, run, verify,
-};
+use palisade_dbguard::script::{self, Columns};
+use palisade_dbguard::{Installed, Mode, Patience, Report, Table, inspect, installed, report, run, verify};
 use palisade_postgres::Session;
 use serde_json::json;
 
 use crate::args::database::DatabaseArgs;
 use crate::args::guard_table::{InstallTable, ModeTable, RemoveTable, ReportTable};
 use crate::command::db::{reach, reach_to_write};
+use crate::command::guard_rules::chosen;
 use crate::failure::Failure;
 use crate::output::{BAD, GOOD, Output, STRONG, styled};
 use crate::render::table;
@@ -24,18 +23,9 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
         false => reach_to_write(output, &args.database).await?,
     };
     let found = Table::find(&session, &args.table).await?;
-    let (Some(status), Some(beat), false) = (&args.status, &args.heartbeat, args.inspect) else {
-        return propose(output, &found);
-    };
-    let rules = rules(args);
+    let chosen = if args.inspect { None } else { chosen(&session, args, &found).await? };
+    let Some((named, rules)) = chosen else { return propose(output, &found) };
     rules.check()?;
-    let named = Named {
-        status: status.clone(),
-        beat: beat.clone(),
-        key: args.key.clone(),
-        reason: args.reason_column.clone(),
-        mark: args.user_mark.as_ref().map(|(column, _)| column.clone()),
-    };
     let columns = Columns::of(&found, &named, &rules)?;
     rules.check_patterns(&session).await?;
     let patience = Patience::default();
@@ -71,21 +61,6 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-fn rules(args: &InstallTable) -> Rules {
-    Rules {
-        mode: args.mode.into(),
-        running: args.running.clone(),
-        done: args.done.clone(),
-        own: args.own.clone(),
-        min_age: args.min_age,
-        quiet_after: args.quiet_after,
-        clock_skew: args.clock_skew,
-        reason: args.reason.clone(),
-        mark: args.user_mark.as_ref().map(|(_, pattern)| pattern.clone()),
-        budget: args.budget,
-    }
-}
-
 /// What the catalogue suggests, as the command that would follow.
 fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
     let proposal = inspect::inspect(found);
@@ -100,6 +75,11 @@ fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
         .collect();
     for line in table::columns(&["column", "type", "states"], &rows) {
         output.data(line)?;
+    }
+    if let Some(profile) = proposal.profile {
+        output.data("")?;
+        output.data(format!("palisade guard install table {} --profile {profile}", Shown(&found.shown())))?;
+        return advise(output, &proposal.warnings);
     }
     let one = |option: &str, value: Option<&String>| {
         value.map(|value| format!(" {option} {value}")).unwrap_or_else(|| format!(" {option} ?"))
@@ -124,7 +104,11 @@ fn propose(output: Output, found: &Table) -> Result<Exit, Failure> {
         many("--done", &proposal.done),
         many("--own", &proposal.own),
     ))?;
-    for warning in &proposal.warnings {
+    advise(output, &proposal.warnings)
+}
+
+fn advise(output: Output, warnings: &[String]) -> Result<Exit, Failure> {
+    for warning in warnings {
         output.talk(format!("look: {warning}"));
     }
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod guard;
+mod guard_rules;
 pub(crate) mod guard_table;
 pub(crate) mod journal;
 pub(crate) mod lease;

@@ -172,3 +172,33 @@ fn wrong_words_for_a_guard_are_told_before_a_database_is_written() {
     run(&["--expect", "1/2"]).ends(Exit::Refused);
     assert_eq!(server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"), "t");
 }
+
+#[test]
+fn a_librarys_table_is_recognised_and_guarded_by_its_profile() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    server.sql(
+        "postgres",
+        "CREATE TABLE _private_jobs (id bigint PRIMARY KEY, task_id int, run_at timestamptz, attempts int, max_attempts int, \
+         last_error text, locked_at timestamptz, locked_by text)",
+    );
+    let url = server.admin("postgres");
+    let run = |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], words);
+    let install = ["guard", "install", "table", "_private_jobs"];
+    let proposed = run(&[&install[..], &["--inspect"]].concat()).ends(Exit::Done);
+    let next = "palisade guard install table public._private_jobs --profile graphile-worker";
+    assert!(proposed.stdout.contains(next), "{}", proposed.stdout);
+    assert!(proposed.stderr.contains("completes a job by deleting it"), "{}", proposed.stderr);
+    // What is typed goes before what the profile says.
+    run(&[&install[..], &["--profile", "graphile-worker", "--min-age", "5h"]].concat()).ends(Exit::Done);
+    let guards = run(&["guard", "list", "table", "--json"]).ends(Exit::Done).json();
+    assert_eq!((&guards[0]["claimed"], &guards[0]["rules"]["done"][0]), (&true.into(), &"DELETE".into()));
+    assert_eq!(guards[0]["rules"]["min_age"]["secs"], 5 * 3600);
+    assert_eq!(guards[0]["rules"]["quiet_after"]["secs"], 4 * 3600 - 1);
+    run(&["guard", "verify", "table"]).ends(Exit::Done);
+    let said = run(&["db", "undo", "_private_jobs", "--since", "1h"]).ends(Exit::Failure);
+    assert!(said.stderr.contains("is taken up again"), "{}", said.stderr);
+    let said = run(&[&install[..], &["--profile", "river"]].concat()).ends(Exit::Failure);
+    assert!(said.stderr.contains("no column \"state\""), "{}", said.stderr);
+    run(&[&install[..], &["--profile", "sidekiq"]].concat()).ends(Exit::Usage);
+    run(&[&install[..], &["--claimed", "locked_at"]].concat()).ends(Exit::Usage);
+}

@@ -11,6 +11,7 @@ DECLARE
   reason_was text;
   content text;
   mark text;
+  mine boolean := true;
   ran boolean;
   runs boolean;
   readable boolean := true;
@@ -19,33 +20,36 @@ BEGIN
   BEGIN
     IF TG_OP = 'UPDATE' THEN
       -- A beat: the common case, decided in one expression.
-      IF OLD.{status}::text = ANY ({running}) AND NEW.{status}::text = ANY ({running})
-        AND {old_key} = {new_key} AND NEW.{beat} BETWEEN OLD.{beat} AND clock_timestamp() THEN
+      IF {was} = ANY ({running}) AND {became} = ANY ({running})
+        AND {old_key} = {new_key} AND {beats} THEN
         RETURN NULL;
       END IF;
     END IF;
     IF TG_OP <> 'INSERT' THEN
-      was := OLD.{status}::text;
+      was := {was};
       ran := was = ANY ({running});
     END IF;
     IF TG_OP <> 'DELETE' THEN
-      became := NEW.{status}::text;
+      became := {became};
       runs := became = ANY ({running});
     END IF;
     IF ran THEN
-      beat := OLD.{beat};
+      beat := {beat};
       key := {old_key};
       reason_was := {reason_was};
     END IF;
     IF TG_OP <> 'DELETE' AND (ran OR runs) THEN
-      became_beat := NEW.{beat};
+      became_beat := {became_beat};
       became_key := {new_key};
       reason := {reason};
       mark := {mark};
     END IF;
+    IF ran AND TG_OP = 'UPDATE' THEN
+      mine := {mine};
+    END IF;
     -- Some libraries and every change of partition move a job by deleting it and putting it back in one statement.
     IF ran AND TG_OP = 'DELETE' THEN
-      SELECT {moved_status}, t.{beat}, {moved_key}, {moved_reason}, {moved_mark}, palisade.content(t)
+      SELECT {moved_status}, {moved_beat}, {moved_key}, {moved_reason}, {moved_mark}, palisade.content(t)
       INTO became, became_beat, became_key, reason, mark, content FROM {table} t WHERE {same};
       runs := became = ANY ({running});
     END IF;
@@ -65,7 +69,7 @@ BEGIN
     IF ran AND runs THEN
       IF TG_OP = 'DELETE' THEN
         PERFORM palisade.moved({id}, key, was);
-      END IF;
+      END IF;{still}
       IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
         OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
         PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
@@ -75,7 +79,7 @@ BEGIN
       IF TG_OP = 'UPDATE' AND became <> ALL ({done}) THEN
         content := palisade.content(NEW);
       END IF;
-      PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content);
+      PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content, mine);
     ELSIF runs THEN
       PERFORM palisade.enter({id}, became_key, was, became, became_beat);
     END IF;

@@ -8,13 +8,21 @@ CREATE TABLE palisade.guard (
   relation regclass NOT NULL UNIQUE,
   mode text NOT NULL CHECK (mode IN ('observe', 'enforce')),
   status_column smallint NOT NULL,
+  -- Whether a job runs as long as that column is not null; its states are then 'claimed' and 'free'.
+  claimed boolean NOT NULL,
   beat_column smallint NOT NULL,
+  -- Where the beat is in another table: that one, its column, and the column that beat_column is the value of.
+  beat_relation regclass,
+  beat_there smallint,
+  beat_key smallint,
   key_columns smallint[] NOT NULL,
   reason_column smallint,
   mark_column smallint,
   running text[] NOT NULL,
   done text[] NOT NULL,
   own text[] NOT NULL,
+  -- A worker's own exit changes one of these columns too; none at all where nothing is known about it.
+  own_columns smallint[] NOT NULL,
   min_age interval NOT NULL,
   quiet_after interval NOT NULL,
   clock_skew interval NOT NULL,
@@ -186,7 +194,7 @@ END $palisade$;
 -- A job leaves its running state.
 CREATE FUNCTION palisade.leave(
   rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean,
-  reason_was text, content text
+  reason_was text, content text, mine boolean
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
@@ -218,13 +226,13 @@ BEGIN
   ELSIF NOT readable THEN
     code := 307;
   -- An old build finishes what it holds, and does nothing else.
-  ELSIF me.epoch < me.minimum AND NOT coalesce(age < g.quiet_after AND became = ANY (g.own), false) THEN
+  ELSIF me.epoch < me.minimum AND NOT coalesce(age < g.quiet_after AND became = ANY (g.own) AND mine, false) THEN
     code := 323;
   ELSIF g.identity_required AND NOT palisade.satisfies(me) THEN
     code := 321;
   ELSIF me.proven AND me.term IS NOT NULL AND (g.lease IS NULL OR g.lease = me.lease) THEN
     ground := 'identity';
-  ELSIF age < g.quiet_after AND became = ANY (g.own) THEN
+  ELSIF age < g.quiet_after AND became = ANY (g.own) AND mine THEN
     ground := 'own';
   ELSIF age < g.quiet_after THEN
     ground := 'fresh';
@@ -323,9 +331,10 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
   FROM palisade.guard g WHERE g.id = rule;
 $palisade$;
 
--- A table would be emptied: nothing else says that its running jobs may go.
+-- A table would be emptied: nothing else says that its running jobs may go. Rows that a policy hides are an error here, and
+-- not rows that do not run.
 CREATE FUNCTION palisade.empty(rule integer, emptied oid) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $palisade$
 DECLARE
   g palisade.guard;
   name text;
@@ -336,7 +345,8 @@ BEGIN
   IF name IS NULL THEN
     RETURN;
   END IF;
-  EXECUTE format('SELECT count(*) FROM %s t WHERE t.%I::text = ANY ($1)', emptied::regclass, name)
+  EXECUTE format(CASE WHEN g.claimed THEN 'SELECT count(*) FROM %s t WHERE t.%I IS NOT NULL'
+    ELSE 'SELECT count(*) FROM %s t WHERE t.%I::text = ANY ($1)' END, emptied::regclass, name)
   INTO running USING g.running;
   IF running > 0 THEN
     PERFORM palisade.finding(g, 'truncate', NULL, NULL, NULL, NULL, NULL, NULL, 303,
@@ -370,6 +380,9 @@ DECLARE
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   status := content ->> palisade.column_name(g.relation, g.status_column);
+  IF g.claimed THEN
+    status := CASE WHEN status IS NULL THEN 'free' ELSE 'claimed' END;
+  END IF;
   SELECT CASE WHEN count(*) = 1 THEN min(part) ELSE '(' || string_agg(part, ',' ORDER BY at) || ')' END INTO key
   FROM (SELECT content ->> palisade.column_name(g.relation, number) AS part, at
     FROM unnest(g.key_columns) WITH ORDINALITY AS k (number, at)) parts;
@@ -377,7 +390,13 @@ BEGIN
   mark := content ->> palisade.column_name(g.relation, g.mark_column);
   name := palisade.column_name(g.relation, g.beat_column);
   readable := name IS NOT NULL AND key IS NOT NULL;
-  beat := content ->> name;
+  IF g.beat_relation IS NULL THEN
+    beat := content ->> name;
+  ELSE
+    EXECUTE format('SELECT b.%I FROM %s b WHERE b.%I::text = $1',
+      palisade.column_name(g.beat_relation, g.beat_there), g.beat_relation,
+      palisade.column_name(g.beat_relation, g.beat_key)) INTO beat USING content ->> name;
+  END IF;
 EXCEPTION WHEN OTHERS THEN
   readable := false;
 END $palisade$;

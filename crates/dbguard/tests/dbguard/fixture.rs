@@ -163,9 +163,9 @@ pub(crate) fn named() -> Named {
     Named {
         status: "status".to_owned(),
         beat: "heartbeat_at".to_owned(),
-        key: Vec::new(),
         reason: Some("error".to_owned()),
         mark: Some("cancelled_by".to_owned()),
+        ..Named::default()
     }
 }
 
