@@ -3,3 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside functions that clippy knows as tests")]
 
 mod checkpoints;
+mod library;
+mod yard;

@@ -1,0 +1,210 @@
+//! The signs of life: a thread, a runtime and a connection of their own, so that a busy handler does not look dead.
+//!
+//! The same thread fences the claims, so that a beat that waits for its answer holds up no fence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_host::clock;
+use palisade_jobs::{Beat, BeatAnswer, Error, Incarnation, JobId, JobStore, Token};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::hold::{Acknowledged, Hold, Stop};
+use crate::pulse::{Follow, Pulse};
+use crate::report::{Report, Reports};
+
+/// The claims of a worker.
+pub(crate) type Holds = Arc<[Arc<Hold>]>;
+
+/// What the beats say to the loop that claims.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Health {
+    /// The last beat was acknowledged.
+    pub(crate) may_claim: bool,
+    /// The store refuses this worker: it has to end.
+    pub(crate) refused: Option<String>,
+}
+
+/// Everything that the thread needs.
+#[derive(Debug)]
+pub(crate) struct Beats<O> {
+    pub(crate) open: O,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) acknowledged: Arc<Acknowledged>,
+    pub(crate) holds: watch::Receiver<Holds>,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) reports: Reports,
+}
+
+/// How often a worker beats that holds nothing.
+const IDLE: Duration = Duration::from_secs(10);
+/// A fence is looked at so often at least: timers of the runtime do not count a suspended machine.
+const LOOK: Duration = Duration::from_millis(500);
+/// A missed beat is followed by the next after so long at most.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl<O, F, S> Beats<O>
+where
+    O: Fn() -> F,
+    F: Future<Output = Result<S, Error>>,
+    S: JobStore,
+{
+    /// Runs until the holds' sender is gone. The calling thread does nothing else.
+    pub(crate) fn run(mut self) -> Result<(), std::io::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let holds = self.holds.clone();
+        runtime.block_on(async {
+            tokio::select! {
+                () = self.beat_on() => {}
+                () = fence_on(holds) => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn beat_on(&mut self) {
+        let mut pulse = Pulse::new(self.acknowledged.at());
+        let mut store = None;
+        loop {
+            let holds = self.holds.borrow_and_update().clone();
+            let began_ms = clock::boot_ms();
+            let answer = self.one(&mut store, &mut pulse, &holds).await;
+            if answer.is_err() {
+                // The next one makes a connection of its own.
+                store = None;
+            }
+            let follow = pulse.judge(began_ms, clock::boot_ms(), answer);
+            if !self.follow(follow, &pulse, &holds) || !self.rest(&pulse, began_ms).await {
+                return;
+            }
+        }
+    }
+
+    /// One beat, with what moved since the last one that was acknowledged.
+    async fn one(
+        &self,
+        store: &mut Option<S>,
+        pulse: &mut Pulse,
+        holds: &Holds,
+    ) -> Result<BeatAnswer, Error> {
+        let progress: Vec<(JobId, Token, i64)> =
+            holds.iter().filter_map(|hold| Some((hold.job, hold.token, hold.take_progress()?))).collect();
+        let trouble: Vec<(JobId, Token, Option<String>)> =
+            holds.iter().filter_map(|hold| Some((hold.job, hold.token, hold.new_trouble()?))).collect();
+        let beat = Beat {
+            incarnation: self.incarnation.clone(),
+            sequence: pulse.begin(),
+            progress,
+            trouble: trouble.clone(),
+        };
+        let patience = patience(holds);
+        let asking = async {
+            let open = match store.take() {
+                Some(open) => open,
+                None => (self.open)().await?,
+            };
+            store.insert(open).beat(&beat).await
+        };
+        let late = || Error::Unknown {
+            store: "the store".to_owned(),
+            problem: format!("no answer to a beat within {} ms", patience.as_millis()),
+        };
+        let answer = timeout(patience, asking).await.unwrap_or_else(|_| Err(late()));
+        for hold in holds.iter() {
+            match &answer {
+                Ok(_) => {
+                    if let Some((.., told)) = trouble.iter().find(|(_, token, _)| *token == hold.token) {
+                        hold.told_trouble(told.clone());
+                    }
+                }
+                Err(_) if beat.progress.iter().any(|(_, token, _)| *token == hold.token) => {
+                    hold.give_back_progress();
+                }
+                Err(_) => {}
+            }
+        }
+        answer
+    }
+
+    /// Carries out what follows from a beat; whether there will be another.
+    fn follow(&self, follow: Follow, pulse: &Pulse, holds: &Holds) -> bool {
+        match follow {
+            Follow::Acknowledged { drop, cancel, missed, suspect } => {
+                self.acknowledged.set(pulse.acknowledged_ms());
+                if missed > 0 {
+                    self.reports.tell(Report::BeatsAgain { missed });
+                }
+                if suspect {
+                    self.reports.tell(Report::Suspected);
+                }
+                for hold in holds.iter() {
+                    if drop.contains(&(hold.job, hold.token)) {
+                        hold.stop(Stop::Spent);
+                    } else if cancel.contains(&hold.job) {
+                        hold.stop(Stop::Cancel);
+                    }
+                    if missed > 0 {
+                        hold.beats_again(missed);
+                    }
+                }
+                self.health.send_replace(Health { may_claim: pulse.may_claim(), refused: None });
+                true
+            }
+            Follow::Missed { missed, for_ms, problem } => {
+                self.reports.tell(Report::BeatMissed { missed, for_ms, problem });
+                self.health.send_replace(Health { may_claim: false, refused: None });
+                true
+            }
+            Follow::End { problem } => {
+                for hold in holds.iter() {
+                    hold.stop(Stop::Spent);
+                }
+                self.health.send_replace(Health { may_claim: false, refused: Some(problem) });
+                false
+            }
+        }
+    }
+
+    /// Waits until the next beat is due. A new claim with shorter terms makes it due earlier. Whether to go on.
+    async fn rest(&mut self, pulse: &Pulse, began_ms: u64) -> bool {
+        loop {
+            let every = interval(&self.holds.borrow_and_update());
+            let every = if pulse.may_claim() { every } else { every.min(AGAIN) };
+            let passed = Duration::from_millis(clock::boot_ms().saturating_sub(began_ms));
+            let Some(left) = every.checked_sub(passed).filter(|left| !left.is_zero()) else { return true };
+            tokio::select! {
+                () = sleep(left.min(IDLE)) => {}
+                changed = self.holds.changed() => if changed.is_err() { return false },
+            }
+        }
+    }
+}
+
+/// Fences every claim in its time. Ends only when its caller ends it.
+async fn fence_on(mut holds: watch::Receiver<Holds>) {
+    loop {
+        let now = holds.borrow_and_update().clone();
+        let left = now.iter().filter_map(|hold| hold.fenced_in()).min();
+        let left = left.map_or(LOOK, |left_ms| LOOK.min(Duration::from_millis(left_ms)));
+        tokio::select! {
+            () = sleep(left) => {}
+            changed = holds.changed() => if changed.is_err() {
+                // The beats end by themselves, and with them this.
+                sleep(IDLE).await;
+            },
+        }
+    }
+}
+
+fn interval(holds: &Holds) -> Duration {
+    let every = holds.iter().map(|hold| hold.terms.beat_every_ms).min();
+    every.map_or(IDLE, |every| Duration::from_millis(every.max(1)))
+}
+
+/// How long an answer may take: a beat's interval, and well before the first fence.
+fn patience(holds: &Holds) -> Duration {
+    let fence = holds.iter().map(|hold| hold.terms.self_fence_ms).min();
+    let fence = fence.map_or(IDLE, |fence| Duration::from_millis((fence / 3).max(1)));
+    interval(holds).max(Duration::from_secs(1)).min(fence)
+}

@@ -1,0 +1,231 @@
+//! One claim in the hand of its worker: what the beats, the handler and the checkpoints of one attempt share.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use palisade_host::clock;
+use palisade_jobs::claim::Terms;
+use palisade_jobs::{JobId, Token};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::fence::{self, Standing};
+
+/// Why an attempt has to stop. A later one in this list prevails over an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// Somebody asked for the end of the job.
+    Cancel,
+    /// The worker drains: what is handed over now is stored, and the job goes back.
+    Drain,
+    /// No beat was acknowledged in time, so somebody else may soon be given the job.
+    Fenced,
+    /// The claim is spent: somebody else may have the job already.
+    Spent,
+}
+
+impl Stop {
+    /// Whether a write with this claim is still worth trying.
+    #[must_use]
+    pub const fn may_write(self) -> bool {
+        matches!(self, Self::Cancel | Self::Drain)
+    }
+
+    /// Its words, as handlers and logs have them.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Drain => "drain",
+            Self::Fenced => "fenced",
+            Self::Spent => "claim spent",
+        }
+    }
+}
+
+/// When the last acknowledged beat of the worker began, for all of its claims.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledged(AtomicU64);
+
+impl Acknowledged {
+    pub(crate) fn at(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set(&self, began_ms: u64) {
+        self.0.fetch_max(began_ms, Ordering::AcqRel);
+    }
+}
+
+/// What a beat has to say of one claim since the last one.
+#[derive(Debug, Default)]
+struct News {
+    trouble: Option<String>,
+    /// Beats that were missed while this claim was held: said until its end.
+    missed: u32,
+    told: Option<String>,
+}
+
+/// One claim.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) job: JobId,
+    pub(crate) token: Token,
+    pub(crate) attempt: u16,
+    pub(crate) terms: Terms,
+    acknowledged: Arc<Acknowledged>,
+    progress: AtomicI64,
+    moved: AtomicBool,
+    news: Mutex<News>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+impl Hold {
+    pub(crate) fn new(
+        (job, token): (JobId, Token),
+        attempt: u16,
+        terms: Terms,
+        acknowledged: Arc<Acknowledged>,
+    ) -> Self {
+        Self {
+            job,
+            token,
+            attempt,
+            terms,
+            acknowledged,
+            progress: AtomicI64::new(0),
+            moved: AtomicBool::new(false),
+            news: Mutex::default(),
+            stop: watch::Sender::new(None),
+        }
+    }
+
+    /// Tells everybody who waits; never takes back a graver reason.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.stop.send_if_modified(|stop| {
+            let graver = stop.is_none_or(|before| before < why);
+            if graver {
+                *stop = Some(why);
+            }
+            graver
+        });
+    }
+
+    /// Why it has to stop, judged now: a fence is noticed here even if no task ran since it passed.
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        self.fenced_in();
+        *self.stop.borrow()
+    }
+
+    /// Milliseconds until this claim is fenced; fences it if none are left.
+    pub(crate) fn fenced_in(&self) -> Option<u64> {
+        match fence::standing(clock::boot_ms(), self.acknowledged.at(), &self.terms) {
+            Standing::Sure { left_ms } => Some(left_ms),
+            Standing::Fenced { .. } => {
+                self.stop(Stop::Fenced);
+                None
+            }
+        }
+    }
+
+    /// When the last acknowledged beat began.
+    pub(crate) fn acknowledged_ms(&self) -> u64 {
+        self.acknowledged.at()
+    }
+
+    /// Sees every later reason to stop.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Stop>> {
+        self.stop.subscribe()
+    }
+
+    pub(crate) fn progress(&self, value: i64) {
+        self.progress.store(value, Ordering::Release);
+        self.moved.store(true, Ordering::Release);
+    }
+
+    /// What moved since the last beat.
+    pub(crate) fn take_progress(&self) -> Option<i64> {
+        self.moved.swap(false, Ordering::AcqRel).then(|| self.progress.load(Ordering::Acquire))
+    }
+
+    /// The beat that carried the progress was lost: the next one carries it again.
+    pub(crate) fn give_back_progress(&self) {
+        self.moved.store(true, Ordering::Release);
+    }
+
+    /// Says what is wrong while the attempt goes on; `None` once it is over.
+    pub(crate) fn trouble(&self, trouble: Option<String>) {
+        self.news().trouble = trouble;
+    }
+
+    /// So many beats were missed before one was acknowledged.
+    pub(crate) fn beats_again(&self, missed: u32) {
+        let mut news = self.news();
+        news.missed = news.missed.saturating_add(missed);
+    }
+
+    /// What the next beat says of it, if that is not what the last acknowledged one said.
+    pub(crate) fn new_trouble(&self) -> Option<Option<String>> {
+        let news = self.news();
+        let missed =
+            (news.missed > 0).then(|| format!("{} beats were missed during this attempt", news.missed));
+        let now = match (&news.trouble, missed) {
+            (Some(trouble), Some(missed)) => Some(format!("{trouble}; {missed}")),
+            (trouble, missed) => trouble.clone().or(missed),
+        };
+        (now != news.told).then_some(now)
+    }
+
+    /// A beat with this was acknowledged.
+    pub(crate) fn told_trouble(&self, told: Option<String>) {
+        self.news().told = told;
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(self_fence_ms: u64) -> Hold {
+        let acknowledged = Arc::new(Acknowledged::default());
+        acknowledged.set(clock::boot_ms());
+        let terms = Terms { beat_every_ms: 1, reap_after_ms: self_fence_ms * 2, self_fence_ms };
+        Hold::new((JobId(1), Token(1)), 1, terms, acknowledged)
+    }
+
+    #[test]
+    fn a_graver_reason_to_stop_is_never_taken_back() {
+        let hold = hold(60_000);
+        assert_eq!(hold.stopped(), None);
+        for (why, then) in
+            [(Stop::Cancel, Stop::Cancel), (Stop::Spent, Stop::Spent), (Stop::Drain, Stop::Spent)]
+        {
+            hold.stop(why);
+            assert_eq!(hold.stopped(), Some(then));
+        }
+    }
+
+    #[test]
+    fn a_fence_is_noticed_by_whoever_asks_first() {
+        let hold = hold(0);
+        assert_eq!(hold.stopped(), Some(Stop::Fenced));
+        assert_eq!(*hold.watch().borrow(), Some(Stop::Fenced));
+    }
+
+    #[test]
+    fn trouble_is_told_until_a_beat_with_it_was_acknowledged() {
+        let hold = hold(60_000);
+        assert_eq!(hold.new_trouble(), None);
+        hold.trouble(Some("late".to_owned()));
+        assert_eq!(hold.new_trouble(), Some(Some("late".to_owned())));
+        hold.told_trouble(Some("late".to_owned()));
+        assert_eq!(hold.new_trouble(), None);
+        hold.trouble(None);
+        assert_eq!(hold.new_trouble(), Some(None));
+    }
+}

@@ -1,0 +1,362 @@
+//! The loop of a worker: register, claim, drain, say goodbye.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_core::QueueName;
+use palisade_host::{clock, files, process, random};
+use palisade_jobs::claim::Ask;
+use palisade_jobs::{Claim, Error as StoreError, Finish, Incarnation, JobStore, Note, Order, Token, Worker};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::attempt::{self, Shared};
+use crate::beats::{Beats, Health, Holds};
+use crate::checkpoint::Place;
+use crate::context::Context;
+use crate::ending::Failure;
+use crate::finisher;
+use crate::hold::{Acknowledged, Hold, Stop};
+use crate::report::{Report, Reports};
+
+/// What a worker does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// From which queue it takes jobs.
+    pub queue: QueueName,
+    /// How many it runs at once, from 1.
+    pub concurrency: u16,
+    /// Its name, for people. Two workers may bear the same one.
+    pub name: String,
+    /// Who it is.
+    pub by: Note,
+    /// Its jobs may be silent for longer than the queue says before they are taken from it. Never for shorter.
+    pub reap_after: Option<Duration>,
+    /// The longest pause between two looks at an empty queue.
+    pub poll: Duration,
+    /// How long a handler may take to end once its job was cancelled.
+    pub cancel_grace: Duration,
+    /// When it drains, handlers may go on for so long before they are told to hand over.
+    pub finish_within: Duration,
+    /// It ends once the queue has nothing ready and nothing runs here.
+    pub until_empty: bool,
+}
+
+impl Settings {
+    /// One job at a time, a look each second, 10 s for a cancelled handler, hand over at once.
+    #[must_use]
+    pub fn new(queue: QueueName, name: String, by: Note) -> Self {
+        Self {
+            queue,
+            concurrency: 1,
+            name,
+            by,
+            reap_after: None,
+            poll: Duration::from_secs(1),
+            cancel_grace: Duration::from_secs(10),
+            finish_within: Duration::ZERO,
+            until_empty: false,
+        }
+    }
+}
+
+/// Why a worker did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store does not take it.
+    #[error("the worker cannot register")]
+    Register(#[source] StoreError),
+    /// The store refused it while it ran. Its attempts were dropped.
+    #[error("the store refused this worker: {0}")]
+    Refused(String),
+    /// This process cannot be described.
+    #[error("this process cannot be described")]
+    Process(#[from] process::Error),
+    /// The boot of this machine cannot be told.
+    #[error("the boot of this machine cannot be told")]
+    Boot(#[from] files::Error),
+    /// There are no random bits.
+    #[error("no incarnation can be drawn")]
+    Random(#[from] random::Error),
+    /// The thread of the beats cannot be started.
+    #[error("the thread that beats cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Scheduled and retrying jobs are made ready so often by each worker.
+const PROMOTE: Duration = Duration::from_secs(1);
+/// The ends of attempts are tried for so long after a drain.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Runs jobs until `drain` is ready, the queue is empty (where that was asked for) or the store refuses the worker.
+///
+/// `open` is called twice at least: the beats have a connection of their own, in a thread of their own.
+///
+/// # Errors
+/// As [`Error`]. A store that is down while the worker runs is no error: it waits.
+pub async fn run<S, O, C, P, H, F>(
+    settings: Settings,
+    place: Place,
+    reports: Reports,
+    open: O,
+    drain: impl Future<Output = ()>,
+    handler: H,
+) -> Result<(), Error>
+where
+    S: JobStore + 'static,
+    O: Fn() -> C + Send + Clone + 'static,
+    C: Future<Output = Result<S, StoreError>> + Send,
+    P: DeserializeOwned + Send + 'static,
+    H: Fn(Context<P>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let store = Arc::new(open().await.map_err(Error::Register)?);
+    let worker = describe(&settings)?;
+    let acknowledged = Arc::new(Acknowledged::default());
+    acknowledged.set(clock::boot_ms());
+    store.register(&worker).await.map_err(Error::Register)?;
+    reports.tell(Report::Started { incarnation: worker.incarnation.clone() });
+
+    let (holds, health) = (watch::Sender::new(Holds::default()), watch::Sender::new(Health::default()));
+    let beats = Beats {
+        open,
+        incarnation: worker.incarnation.clone(),
+        acknowledged: Arc::clone(&acknowledged),
+        holds: holds.subscribe(),
+        health: health.clone(),
+        reports: reports.clone(),
+    };
+    let thread = std::thread::Builder::new().name("beats".to_owned());
+    let beating = thread.spawn(move || beats.run()).map_err(Error::Thread)?;
+
+    let (ends, to_finish) = mpsc::channel(finisher::TOGETHER);
+    let (give_up, no_time) = watch::channel(false);
+    let mut finishing = JoinSet::new();
+    finishing.spawn(finisher::run(Arc::clone(&store), to_finish, no_time, reports.clone()));
+    let cancel_grace = settings.cancel_grace;
+    let shared = Shared { store: Arc::clone(&store), place, reports: reports.clone(), ends, cancel_grace };
+    let mut looping = Loop {
+        settings,
+        shared: Arc::new(shared),
+        incarnation: worker.incarnation.clone(),
+        acknowledged,
+        holds,
+        held: BTreeMap::new(),
+        attempts: JoinSet::new(),
+        handler: Arc::new(handler),
+        pause: FIRST_PAUSE,
+        promote_at: Instant::now(),
+        payload: std::marker::PhantomData,
+    };
+    let refused = looping.run(health.subscribe(), drain, give_up).await;
+    let Loop { shared, holds, .. } = looping;
+    drop(shared);
+    finishing.join_all().await;
+    // The end of the holds is the end of the beats. A beat that hangs is not waited for.
+    drop(holds);
+    if timeout(Duration::from_secs(5), store.goodbye(&worker.incarnation))
+        .await
+        .is_ok_and(|said| said.is_ok())
+    {
+        reports.tell(Report::Gone);
+    }
+    drop(beating);
+    refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
+}
+
+/// Who this worker is: a fresh incarnation at each start.
+fn describe(settings: &Settings) -> Result<Worker, Error> {
+    let this = process::this()?;
+    Ok(Worker {
+        name: settings.name.clone(),
+        incarnation: Incarnation::from_bits(u128::from_le_bytes(random::bytes()?)),
+        by: settings.by.clone(),
+        start_ticks: this.start_ticks,
+        boot_id: clock::boot_id()?,
+    })
+}
+
+struct Loop<S, P, H> {
+    settings: Settings,
+    shared: Arc<Shared<S>>,
+    incarnation: Incarnation,
+    acknowledged: Arc<Acknowledged>,
+    holds: watch::Sender<Holds>,
+    held: BTreeMap<Token, Arc<Hold>>,
+    attempts: JoinSet<Token>,
+    handler: Arc<H>,
+    pause: Duration,
+    promote_at: Instant,
+    payload: std::marker::PhantomData<fn(P)>,
+}
+
+impl<S, P, H, F> Loop<S, P, H>
+where
+    S: JobStore + 'static,
+    P: DeserializeOwned + Send + 'static,
+    H: Fn(Context<P>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    /// Until drained. Gives why the store refused this worker, if it did.
+    async fn run(
+        &mut self,
+        mut health: watch::Receiver<Health>,
+        drain: impl Future<Output = ()>,
+        give_up: watch::Sender<bool>,
+    ) -> Option<String> {
+        let mut drain = std::pin::pin!(drain);
+        let (mut draining, mut hand_over, mut last) = (false, None, None);
+        let mut look_at = Instant::now();
+        loop {
+            let Health { may_claim, refused } = health.borrow_and_update().clone();
+            if refused.is_some() || (draining && self.attempts.is_empty()) {
+                self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
+                return refused;
+            }
+            let claims = may_claim && !draining && self.held.len() < usize::from(self.settings.concurrency);
+            if claims && Instant::now() >= look_at {
+                let empty = self.claim().await;
+                if empty && self.settings.until_empty && self.attempts.is_empty() {
+                    draining = true;
+                    continue;
+                }
+                look_at = Instant::now() + if empty { self.pause } else { Duration::ZERO };
+                continue;
+            }
+            tokio::select! {
+                ended = self.attempts.join_next(), if !self.attempts.is_empty() => {
+                    self.release(ended);
+                    look_at = look_at.min(Instant::now() + FIRST_PAUSE);
+                }
+                () = sleep_until(look_at), if claims => {}
+                changed = health.changed() => if changed.is_err() { return None },
+                () = &mut drain, if !draining => {
+                    draining = true;
+                    self.shared.reports.tell(Report::Draining);
+                    hand_over = Some(Instant::now() + self.settings.finish_within);
+                }
+                () = at(hand_over), if hand_over.is_some() => {
+                    hand_over = None;
+                    self.held.values().for_each(|hold| hold.stop(Stop::Drain));
+                    last = Some(Instant::now() + LAST_WORDS * 2);
+                }
+                () = at(last), if last.is_some() => {
+                    last = None;
+                    give_up.send_replace(true);
+                }
+            }
+        }
+    }
+
+    /// Asks for as many jobs as fit; whether none came.
+    async fn claim(&mut self) -> bool {
+        let store = Arc::clone(&self.shared.store);
+        if Instant::now() >= self.promote_at {
+            self.promote_at = Instant::now() + PROMOTE;
+            if let Err(error) = store.promote().await {
+                return self.store_trouble(&error).await;
+            }
+        }
+        let free = usize::from(self.settings.concurrency) - self.held.len();
+        let ask = Ask {
+            queue: self.settings.queue.clone(),
+            most: u16::try_from(free).unwrap_or(u16::MAX),
+            incarnation: self.incarnation.clone(),
+            reap_after: self.settings.reap_after,
+        };
+        match store.claim(&ask).await {
+            Ok(claims) if claims.is_empty() => {
+                self.pause = (self.pause * 2).min(self.settings.poll);
+                true
+            }
+            Ok(claims) => {
+                self.pause = FIRST_PAUSE;
+                claims.into_iter().for_each(|claim| self.begin(claim));
+                self.publish();
+                false
+            }
+            Err(error) => self.store_trouble(&error).await,
+        }
+    }
+
+    fn begin(&mut self, claim: Claim) {
+        let ids = (claim.job, claim.token);
+        let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
+        let (token, hold) = (claim.token, Arc::new(hold));
+        self.held.insert(token, Arc::clone(&hold));
+        let (shared, handler) = (Arc::clone(&self.shared), Arc::clone(&self.handler));
+        self.attempts.spawn(async move {
+            attempt::run(shared, hold, claim, handler).await;
+            token
+        });
+    }
+
+    async fn store_trouble(&mut self, error: &StoreError) -> bool {
+        self.shared.reports.tell(Report::StoreTrouble { problem: error.to_string() });
+        self.pause = (self.pause * 2).min(self.settings.poll);
+        if let StoreError::Unknown { .. } = error {
+            self.give_back_unheld().await;
+        }
+        true
+    }
+
+    /// Claims whose answer was lost are held by this worker and run by nobody; its beats would keep them for ever.
+    async fn give_back_unheld(&mut self) {
+        let store = &self.shared.store;
+        loop {
+            let unheld = match store.observe().await {
+                Ok(sight) => {
+                    let mine =
+                        sight.workers.into_iter().filter(|seen| seen.worker.incarnation == self.incarnation);
+                    let claims = mine.flat_map(|seen| seen.claims);
+                    let unheld = claims.filter(|(_, token, _)| !self.held.contains_key(token));
+                    unheld
+                        .map(|(job, token, _)| Finish { job, token, order: Order::Drain })
+                        .collect::<Vec<_>>()
+                }
+                Err(_) => Vec::new(),
+            };
+            let done = match unheld.as_slice() {
+                [] => store.observe().await.is_ok(),
+                finishes => store.finish(finishes).await.is_ok(),
+            };
+            if done {
+                return;
+            }
+            sleep(FIRST_PAUSE * 10).await;
+        }
+    }
+
+    /// An attempt is over: it is no longer beaten for.
+    fn release(&mut self, ended: Option<Result<Token, tokio::task::JoinError>>) {
+        let Some(Ok(token)) = ended else { return };
+        self.held.remove(&token);
+        while let Some(Ok(token)) = self.attempts.try_join_next() {
+            self.held.remove(&token);
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.holds.send_replace(self.held.values().cloned().collect());
+    }
+
+    /// Where the store refused this worker, nothing is written any more: every attempt is dropped.
+    async fn end_all(&mut self, why: Stop, give_up: &watch::Sender<bool>, refused: bool) {
+        if refused {
+            self.held.values().for_each(|hold| hold.stop(why));
+            give_up.send_replace(true);
+        }
+        while let Some(ended) = self.attempts.join_next().await {
+            self.release(Some(ended));
+        }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    sleep_until(moment.unwrap_or_else(Instant::now)).await;
+}

@@ -1,0 +1,256 @@
+//! Handlers as async functions, on a real SQLite store.
+
+use std::fs::{self, File};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use palisade_host::clock;
+use palisade_jobs::store::Deed;
+use palisade_jobs::{JobStore as _, State};
+use palisade_worker::report::How;
+use palisade_worker::{Context, Failure, Report, Stop, Stowed};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::yard::{TERMS, Yard, run};
+
+#[test]
+fn a_handler_does_its_jobs_and_says_how_each_ended() {
+    run(async {
+        let yard = Yard::new().await;
+        let good = yard.enqueue(json!({"do": "it"})).await;
+        let bad = yard.enqueue(json!("fatal")).await;
+        let panics = yard.enqueue(json!("panic")).await;
+        let look = yard.enqueue(json!("hold")).await;
+        let handler = |context: Context<Value>| async move {
+            context.progress(7)?;
+            match context.payload.as_str() {
+                Some("fatal") => Err(Failure::Fatal("never".to_owned())),
+                Some("hold") => Err(Failure::Hold("look at me".to_owned())),
+                Some("panic") => panic!("by design"),
+                _ => Ok(()),
+            }
+        };
+        let drive = async {
+            for (job, state) in
+                [(good, State::Succeeded), (bad, State::Dead), (panics, State::Retrying), (look, State::Held)]
+            {
+                yard.until_state(job, state).await;
+            }
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(yard.place(), handler), drive);
+        assert!(told.iter().any(|report| matches!(report, Report::Ended { how: How::Completed, .. })));
+        let panicked = yard.store.job(panics).await.unwrap().unwrap();
+        assert!(panicked.reason.unwrap().contains("by design"));
+        assert_eq!(yard.told(good).await, ["enqueued", "claimed", "completed"]);
+        assert!(yard.store.observe().await.unwrap().workers.is_empty(), "nothing is held after the goodbye");
+    });
+}
+
+/// Works until it is told to stop, and hands over what it was told.
+fn patient(
+    told: mpsc::UnboundedSender<Stop>,
+) -> impl Fn(Context<Value>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
+    move |context| {
+        let told = told.clone();
+        Box::pin(async move {
+            context.progress(1)?;
+            let why = context.stopped().await;
+            told.send(why).unwrap();
+            match context.checkpoint(format!("after {}", why.as_str()).into_bytes()).await {
+                Ok(Stowed::Stored { .. }) | Err(_) => {}
+                Ok(Stowed::Later) => panic!("the folder takes it"),
+            }
+            Err(Failure::Stopped)
+        })
+    }
+}
+
+#[test]
+fn a_cancel_reaches_the_handler_and_the_job_can_be_resumed_from_what_it_handed_over() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let (told, mut stops) = mpsc::unbounded_channel();
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            yard.do_to(Deed::Cancel { reason: Some("wrong day".to_owned()) }, job).await;
+            yard.until_state(job, State::Cancelled).await;
+            assert_eq!(stops.recv().await, Some(Stop::Cancel));
+            yard.do_to(Deed::Resume, job).await;
+            yard.until(job, "it runs again", |job| job.state == State::Running && job.progress == Some(1))
+                .await;
+            yard.drain();
+            assert_eq!(stops.recv().await, Some(Stop::Drain));
+        };
+        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+        let found = yard.store.job(job).await.unwrap().unwrap();
+        assert_eq!((found.state, found.checkpoint.unwrap().sequence), (State::Ready, 2));
+    });
+}
+
+#[test]
+fn a_drained_job_goes_back_with_its_checkpoint_and_no_attempt_charged() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let (told, _stops) = mpsc::unbounded_channel();
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            yard.drain();
+        };
+        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+        let back = yard.store.job(job).await.unwrap().unwrap();
+        assert_eq!((back.state, back.attempts), (State::Ready, 0));
+
+        yard.work_again();
+        let (saw, mut seen) = mpsc::unbounded_channel();
+        let resumed = move |context: Context<Value>| {
+            saw.send((context.resume.clone(), context.attempt().number())).unwrap();
+            async { Ok(()) }
+        };
+        let drive = async {
+            yard.until_state(job, State::Succeeded).await;
+            yard.drain();
+        };
+        tokio::join!(yard.work(yard.place(), resumed), drive);
+        assert_eq!(seen.recv().await, Some((Some(b"after drain".to_vec()), 1)));
+        // Nothing resumes from a job that is done.
+        let left = fs::read_dir(yard.scratch.join(format!("checkpoints/unset/{job}")));
+        let files =
+            left.into_iter().flatten().flatten().flat_map(|token| fs::read_dir(token.path()).unwrap());
+        assert_eq!(files.count(), 0);
+    });
+}
+
+#[test]
+fn a_spent_claim_drops_the_attempt_and_nothing_of_it_is_written() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let begun = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&begun);
+        let handler = move |context: Context<Value>| {
+            let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                if first {
+                    context.progress(1)?;
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        };
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            yard.reap(job).await;
+            yard.until_state(job, State::Succeeded).await;
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(yard.place(), handler), drive);
+        assert!(told.iter().any(|report| matches!(report, Report::Lost { .. })), "{told:?}");
+        assert_eq!(yard.told(job).await, ["enqueued", "claimed", "reaped", "claimed", "completed"]);
+    });
+}
+
+#[test]
+fn without_an_acknowledged_beat_side_effects_stop_before_anybody_else_may_start() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let last_effect = Arc::new(AtomicU64::new(0));
+        let (effect, (told, mut stops)) = (Arc::clone(&last_effect), mpsc::unbounded_channel());
+        let handler = move |context: Context<Value>| {
+            let (effect, told) = (Arc::clone(&effect), told.clone());
+            async move {
+                context.progress(1)?;
+                loop {
+                    if let Err(stopped) = context.check() {
+                        told.send(stopped.0).unwrap();
+                        return Err(Failure::Stopped);
+                    }
+                    effect.store(clock::boot_ms(), Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            // Nobody gets the turn to write: beats get no answer, as with a store that hangs.
+            let room = File::options().write(true).open(yard.scratch.join("jobs.db-room")).unwrap();
+            room.lock().unwrap();
+            let silent_from = clock::boot_ms();
+            assert_eq!(stops.recv().await, Some(Stop::Fenced));
+            let late = last_effect.load(Ordering::SeqCst).saturating_sub(silent_from);
+            assert!(late < TERMS.reap_after_ms, "a side effect {late} ms after the last beat that was heard");
+            room.unlock().unwrap();
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(yard.place(), handler), drive);
+        assert!(told.iter().any(|report| matches!(report, Report::BeatMissed { .. })), "{told:?}");
+        // Its handler has ended, so it can be handed back at once, and is not charged.
+        let back = yard.store.job(job).await.unwrap().unwrap();
+        assert_eq!((back.state, back.attempts), (State::Ready, 0), "{:?}", yard.told(job).await);
+    });
+}
+
+#[test]
+fn a_place_that_is_down_stops_no_job_and_is_seen_in_it() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let place = yard.place();
+        let folder = yard.scratch.join("checkpoints");
+        // A file where the environment's folder has to be: nothing can be put.
+        fs::write(folder.join("unset"), "").unwrap();
+        let handler = |context: Context<Value>| async move {
+            let stowed = context.checkpoint(b"first".to_vec()).await.map_err(Failure::again)?;
+            assert_eq!(stowed, Stowed::Later);
+            context.progress(2)?;
+            let stowed = context.checkpoint(b"second".to_vec()).await.map_err(Failure::again)?;
+            assert!(matches!(stowed, Stowed::Stored { .. }), "{stowed:?}");
+            context.progress(3)?;
+            context.stopped().await;
+            Err(Failure::Stopped)
+        };
+        let drive = async {
+            let lagging = yard.until(job, "the job shows it", |job| job.trouble.is_some()).await;
+            assert!(lagging.trouble.unwrap().contains("checkpoint 1 is not stored"));
+            yard.until(job, "the job goes on", |job| job.progress == Some(2)).await;
+            fs::remove_file(folder.join("unset")).unwrap();
+            let well = yard.until(job, "the newest is stored", |job| job.checkpoint.is_some()).await;
+            assert_eq!(well.checkpoint.unwrap().bytes, 6);
+            yard.until(job, "the job shows that it is over", |job| job.trouble.is_none()).await;
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(place, handler), drive);
+        assert!(told.iter().any(|report| matches!(report, Report::Trouble { .. })), "{told:?}");
+        assert!(told.iter().any(|report| matches!(report, Report::Recovered { .. })), "{told:?}");
+    });
+}
+
+#[test]
+fn a_job_of_which_no_checkpoint_is_good_is_held_and_never_starts_anew_in_silence() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let (told, _stops) = mpsc::unbounded_channel();
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            yard.drain();
+        };
+        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+        let key = yard.store.job(job).await.unwrap().unwrap().checkpoint.unwrap().key;
+        fs::write(yard.scratch.join("checkpoints").join(key), "after DRAIN").unwrap();
+
+        yard.work_again();
+        let handler = |_: Context<Value>| async { panic!("no handler may see it") };
+        let drive = async {
+            let held = yard.until_state(job, State::Held).await;
+            assert!(held.reason.unwrap().contains("PAL-533"));
+            yard.drain();
+        };
+        tokio::join!(yard.work(yard.place(), handler), drive);
+    });
+}
