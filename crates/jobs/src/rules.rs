@@ -129,7 +129,7 @@ pub fn silenced(
 }
 
 /// What a deed by hand comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// The job goes there; [`State::Ready`] means [`State::Scheduled`] while its time has not come.
     Go(State),

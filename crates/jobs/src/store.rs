@@ -26,7 +26,7 @@ pub trait JobStore: Send + Sync {
     /// A worker ends in order: what it still holds is given back, uncharged. From here on its death is proven.
     fn goodbye(&self, incarnation: &Incarnation) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Gives out the first jobs of a queue, each with a token of its own: smaller priority first, then the longer due.
+    /// Gives out the first jobs of a queue, each with a token of its own: smaller priority first, then the older job.
     /// A worker that never registered or said goodbye gets [`Error::Stranger`].
     fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
 
@@ -129,7 +129,7 @@ pub enum Deed {
 }
 
 /// What became of one job under a [`Deed`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Intervened {
     /// Done; it stands there now.
     Done(State),

@@ -163,6 +163,35 @@ pub async fn identify(target: &Target) -> Result<(Session, Identity), Error> {
     Ok((session, identity))
 }
 
+/// Which database is behind a connection: its [`Identity::id`] alone, in one round trip.
+///
+/// # Errors
+/// A statement that failed.
+pub async fn id_of(session: &Session) -> Result<String, Error> {
+    const WITHOUT: &str = "SELECT oid::text, current_setting('neon.branch_id', true), NULL \
+        FROM pg_catalog.pg_database WHERE datname = current_database()";
+    const WITH: &str = "SELECT oid::text, current_setting('neon.branch_id', true), \
+        (SELECT system_identifier::text FROM pg_control_system()) \
+        FROM pg_catalog.pg_database WHERE datname = current_database()";
+    let rows = match session.rows("say who it is", WITH).await {
+        Err(error) if is_absent(&error) => session.rows("say who it is", WITHOUT).await?,
+        answer => answer?,
+    };
+    let row = rows.first().cloned().unwrap_or_default();
+    let branch = row.get(1).cloned().flatten().filter(|branch| !branch.is_empty());
+    Ok(composed(row.get(2).cloned().flatten().as_deref(), &text(&row, 0), branch.as_deref()))
+}
+
+/// A function that this server does not have, or that this role may not call.
+fn is_absent(error: &Error) -> bool {
+    error.is_forbidden() || error.sqlstate().is_some_and(|state| state == "42883" || state == "0A000")
+}
+
+fn composed(system: Option<&str>, oid: &str, branch: Option<&str>) -> String {
+    let branch = branch.map(|branch| format!("/{branch}")).unwrap_or_default();
+    format!("{}/{oid}{branch}", system.unwrap_or("unknown"))
+}
+
 const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num'), \
     current_database(), d.oid, pg_is_in_recovery(), pg_postmaster_start_time(), current_user, r.rolsuper, \
     r.rolcreaterole, has_database_privilege(d.oid, 'CREATE'), \
@@ -221,11 +250,7 @@ async fn between(first: &Session, target: &Target) -> Result<Between, Error> {
 async fn optional(session: &Session, sql: &str) -> Result<Option<String>, Error> {
     match session.rows("identify itself", sql).await {
         Ok(rows) => Ok(rows.into_iter().next().and_then(|row| row.into_iter().next().flatten())),
-        Err(error)
-            if error.is_forbidden() || error.sqlstate().is_some_and(|s| s == "42883" || s == "0A000") =>
-        {
-            Ok(None)
-        }
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -275,8 +300,7 @@ fn role(facts: &Row) -> Role {
 }
 
 fn id(server: &Server) -> String {
-    let system = server.system_identifier.as_deref().unwrap_or("unknown");
     let branch = server.provider_ids.iter().find(|(name, _)| name == "neon.branch_id");
-    let branch = branch.map(|(_, branch)| format!("/{branch}")).unwrap_or_default();
-    format!("{system}/{}{branch}", server.database_oid)
+    let oid = server.database_oid.to_string();
+    composed(server.system_identifier.as_deref(), &oid, branch.map(|(_, branch)| branch.as_str()))
 }

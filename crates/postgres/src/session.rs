@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+pub use tokio_postgres::Row as TypedRow;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::NoTls;
-use tokio_postgres::types::{ToSql, Type};
+pub use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use crate::error::{Error, said};
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A row, every field as text.
 pub type Row = Vec<Option<String>>;
+
+/// A parameter and its type.
+pub type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// One connection. It ends when this value is dropped.
 #[derive(Debug)]
@@ -64,6 +68,12 @@ impl Session {
         Ok(Self { client, _driver: driver, local_port })
     }
 
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Our own port, as long as nothing stands between also the one that the server sees.
     #[must_use]
     pub fn local_port(&self) -> u16 {
@@ -106,6 +116,17 @@ impl Session {
         let rows = self.client.query_typed(sql, &typed).await.map_err(failed)?;
         let fields = |row: &tokio_postgres::Row| (0..row.len()).map(|at| row.try_get(at)).collect();
         rows.iter().map(fields).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// The rows of a statement whose parameters and fields have types of their own, in one round trip.
+    ///
+    /// The statement has no name, so it also works through a pooler that hands on the connection. Calls that are
+    /// awaited together are sent together and run in the order in which they were first polled.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn typed(&self, what: &str, sql: &str, values: &[Value<'_>]) -> Result<Vec<TypedRow>, Error> {
+        self.client.query_typed(sql, values).await.map_err(|error| Error::statement(what, error))
     }
 }
 

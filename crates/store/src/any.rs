@@ -1,6 +1,5 @@
 //! The store that somebody named.
 
-use std::future::Future;
 use std::path::Path;
 
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
@@ -9,17 +8,21 @@ use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
 use palisade_jobs::{Error, Event, JobStore, Queue, Worker};
 
-use crate::Sqlite;
+use palisade_postgres::Target;
+
+use crate::{Postgres, Sqlite};
 
 /// One of the stores there are. Clones share its connections.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// One file.
     Sqlite(Sqlite),
+    /// One database.
+    Postgres(Postgres),
 }
 
 impl Store {
-    /// Opens `sqlite:PATH`, and makes its tables where there are none.
+    /// Opens `sqlite:PATH` or `postgres://ROLE:PASSWORD@HOST/DATABASE`, and makes its tables where there are none.
     ///
     /// # Errors
     /// [`Error::Invalid`] where `url` names no store, else what opening it came to. No message holds a password.
@@ -27,10 +30,15 @@ impl Store {
         if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             return Sqlite::open(Path::new(path)).await.map(Self::Sqlite);
         }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let target = Target::parse(url)
+                .map_err(|error| Error::Invalid { input: "the store".to_owned(), rule: error.to_string() })?;
+            return Postgres::open(target).await.map(Self::Postgres);
+        }
         let scheme: String = url.chars().take_while(char::is_ascii_alphanumeric).take(20).collect();
         Err(Error::Invalid {
             input: format!("a store that begins with {scheme:?}"),
-            rule: "a store is sqlite:PATH".to_owned(),
+            rule: "a store is sqlite:PATH or postgres://ROLE@HOST/DATABASE".to_owned(),
         })
     }
 }
@@ -38,90 +46,79 @@ impl Store {
 /// The same call on whichever store it is.
 macro_rules! on {
     ($store:expr, $inner:ident => $call:expr) => {
-        async move {
-            match $store {
-                Store::Sqlite($inner) => $call.await,
-            }
+        match $store {
+            Store::Sqlite($inner) => $call.await,
+            Store::Postgres($inner) => $call.await,
         }
     };
 }
 
 impl JobStore for Store {
-    fn enqueue(&self, jobs: &[NewJob]) -> impl Future<Output = Result<Vec<Enqueued>, Error>> + Send {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
         on!(self, store => store.enqueue(jobs))
     }
 
-    fn register(&self, worker: &Worker) -> impl Future<Output = Result<(), Error>> + Send {
+    async fn register(&self, worker: &Worker) -> Result<(), Error> {
         on!(self, store => store.register(worker))
     }
 
-    fn goodbye(&self, incarnation: &Incarnation) -> impl Future<Output = Result<(), Error>> + Send {
+    async fn goodbye(&self, incarnation: &Incarnation) -> Result<(), Error> {
         on!(self, store => store.goodbye(incarnation))
     }
 
-    fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send {
+    async fn claim(&self, ask: &Ask) -> Result<Vec<Claim>, Error> {
         on!(self, store => store.claim(ask))
     }
 
-    fn beat(&self, beat: &Beat) -> impl Future<Output = Result<BeatAnswer, Error>> + Send {
+    async fn beat(&self, beat: &Beat) -> Result<BeatAnswer, Error> {
         on!(self, store => store.beat(beat))
     }
 
-    fn checkpoint(
-        &self,
-        job: JobId,
-        token: Token,
-        checkpoint: &Checkpoint,
-    ) -> impl Future<Output = Result<Ending, Error>> + Send {
+    async fn checkpoint(&self, job: JobId, token: Token, checkpoint: &Checkpoint) -> Result<Ending, Error> {
         on!(self, store => store.checkpoint(job, token, checkpoint))
     }
 
-    fn finish(&self, ends: &[Finish]) -> impl Future<Output = Result<Vec<Ending>, Error>> + Send {
+    async fn finish(&self, ends: &[Finish]) -> Result<Vec<Ending>, Error> {
         on!(self, store => store.finish(ends))
     }
 
-    fn promote(&self) -> impl Future<Output = Result<Promoted, Error>> + Send {
+    async fn promote(&self) -> Result<Promoted, Error> {
         on!(self, store => store.promote())
     }
 
-    fn intervene(
-        &self,
-        deed: &Deed,
-        jobs: &[JobId],
-        by: &Note,
-    ) -> impl Future<Output = Result<Vec<Intervened>, Error>> + Send {
+    async fn intervene(&self, deed: &Deed, jobs: &[JobId], by: &Note) -> Result<Vec<Intervened>, Error> {
         on!(self, store => store.intervene(deed, jobs, by))
     }
 
-    fn job(&self, id: JobId) -> impl Future<Output = Result<Option<Job>, Error>> + Send {
+    async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
         on!(self, store => store.job(id))
     }
 
-    fn jobs(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Job>, Error>> + Send {
+    async fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, Error> {
         on!(self, store => store.jobs(filter))
     }
 
-    fn events(&self, job: JobId) -> impl Future<Output = Result<Vec<Event>, Error>> + Send {
+    async fn events(&self, job: JobId) -> Result<Vec<Event>, Error> {
         on!(self, store => store.events(job))
     }
 
-    fn queues(&self) -> impl Future<Output = Result<Vec<Queue>, Error>> + Send {
+    async fn queues(&self) -> Result<Vec<Queue>, Error> {
         on!(self, store => store.queues())
     }
 
-    fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send {
+    async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {
         on!(self, store => store.set_queue(queue, by))
     }
 
-    fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send {
+    async fn prune(&self, most: u32) -> Result<Pruned, Error> {
         on!(self, store => store.prune(most))
     }
 
-    fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send {
+    async fn observe(&self) -> Result<Sight, Error> {
         on!(self, store => store.observe())
     }
 
-    fn reap(&self, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send {
+    async fn reap(&self, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
         on!(self, store => store.reap(reaps))
     }
 }

@@ -4,7 +4,9 @@
 
 mod any;
 pub mod lease;
+pub mod postgres;
 pub mod sqlite;
 
 pub use any::Store;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;

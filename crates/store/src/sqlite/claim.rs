@@ -51,7 +51,7 @@ struct Ready {
 
 fn first(store: &Store<'_>, queue: &Queue, most: u32) -> Result<Vec<Ready>, Error> {
     const FIRST: &str = "SELECT id, payload, attempts, max_attempts, asked_reap_after_ms FROM job \
-        WHERE queue = ?1 AND state = 'ready' ORDER BY priority, run_at, id LIMIT ?2";
+        WHERE queue = ?1 AND state = 'ready' ORDER BY priority, id LIMIT ?2";
     let ready = |row: &Row<'_>| {
         Ok(Ready {
             id: JobId(row.get("id")?),

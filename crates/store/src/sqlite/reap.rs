@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use palisade_host::clock;
 use palisade_jobs::Error;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::rules;
@@ -43,9 +44,14 @@ pub(super) fn reap(store: &Store<'_>, reaps: &[Reap]) -> Result<Vec<Reaped>, Err
 }
 
 fn one(store: &Store<'_>, reap: &Reap) -> Result<Reaped, Error> {
-    const TERM: &str = "SELECT 1 FROM lease WHERE name = ?1 AND term = ?2 AND expires_at > ?3";
+    const TERM: &str =
+        "SELECT 1 FROM lease WHERE name = ?1 AND term = ?2 AND boot_id = ?3 AND expires_ms > ?4";
     const BEAT: &str = "SELECT beat FROM worker WHERE incarnation = ?1";
-    let term = params![REAPER, ms(reap.evidence.term), store.now];
+    let boot = clock::boot_id().map_err(|error| Error::Unreachable {
+        store: "this machine".to_owned(),
+        problem: format!("cannot read the id of its boot: {error}"),
+    })?;
+    let term = params![REAPER, ms(reap.evidence.term), boot, ms(clock::boot_ms())];
     if !store.try_to(|sql| sql.prepare_cached(TERM)?.exists(term))? {
         return Ok(Reaped::TermOver);
     }

@@ -44,7 +44,7 @@ CREATE TABLE job (
     reason TEXT,
     ended_at INTEGER
 );
-CREATE INDEX job_ready ON job (queue, priority, run_at, id) WHERE state = 'ready';
+CREATE INDEX job_ready ON job (queue, priority, id) WHERE state = 'ready';
 CREATE INDEX job_due ON job (run_at) WHERE state IN ('scheduled', 'retrying', 'handover');
 CREATE INDEX job_running ON job (incarnation) WHERE state = 'running';
 CREATE INDEX job_running_queue ON job (queue) WHERE state = 'running';
@@ -71,10 +71,6 @@ CREATE TABLE taken (
     incarnation TEXT NOT NULL, token INTEGER NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (incarnation, token)
 ) WITHOUT ROWID;
 CREATE TABLE queue (name TEXT PRIMARY KEY, rules TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE lease (
-    name TEXT PRIMARY KEY, term INTEGER NOT NULL, holder TEXT NOT NULL, acquired_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL, renewals INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
 ";
 
 /// Brings the tables up to this version. The caller has the turn.
@@ -98,6 +94,7 @@ pub(super) fn migrate(
             path.display()
         )));
     }
+    sql.execute_batch(crate::lease::sqlite::TABLE).map_err(&failed)?;
     for (number, step) in (1..).zip(STEPS).filter(|(number, _)| *number > found) {
         let raise = format!("UPDATE meta SET value = {number} WHERE name = 'schema'");
         sql.execute_batch(&format!("BEGIN IMMEDIATE; {step} {raise}; COMMIT")).map_err(|error| {

@@ -3,4 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests by the lint")]
 
 mod leases;
+mod postgres;
 mod sqlite;
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

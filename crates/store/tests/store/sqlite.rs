@@ -34,9 +34,10 @@ impl Stage for OnSqlite {
 
     async fn set_term(&self, term: u64) {
         let term = i64::try_from(term).unwrap();
-        let put = "INSERT INTO lease VALUES ('reaper', ?1, 'stage', 0, 9e15, 0) \
+        let put = "INSERT INTO lease VALUES ('reaper', ?1, 'stage', ?2, 0, 9000000000000, 0) \
             ON CONFLICT (name) DO UPDATE SET term = excluded.term";
-        self.beside().execute(put, [term]).unwrap();
+        let boot = palisade_host::clock::boot_id().unwrap();
+        self.beside().execute(put, params![term, boot]).unwrap();
     }
 
     async fn age(&self, job: JobId, ms: u64) {
@@ -46,15 +47,11 @@ impl Stage for OnSqlite {
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
 macro_rules! cases {
     ($($case:ident)*) => {
         $(#[test]
         fn $case() {
-            block_on(async {
+            crate::block_on(async {
                 let stage = OnSqlite::new().await;
                 conformance::$case(&stage).await;
             });

@@ -1,0 +1,122 @@
+//! Jobs in PostgreSQL, in the schema `palisade_jobs`: for workers on many machines.
+//!
+//! Every call is one statement or one short transaction. Nothing relies on the state of a session, so all of it works
+//! through a pooler that hands on the connection. What is hot is split from what is cold: a job's row is written
+//! once, and where it stands is which of four narrow tables has it (docs/adr/0023-jobs.md).
+
+mod attempt;
+mod beat;
+mod claim;
+mod deed;
+mod enqueue;
+mod events;
+mod pool;
+mod read;
+mod reap;
+mod rows;
+mod schema;
+mod settle;
+mod tend;
+
+use palisade_postgres::Target;
+
+use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
+use palisade_jobs::id::{Incarnation, JobId, Token};
+use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
+use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
+use palisade_jobs::{Error, Event, JobStore, Queue, Worker};
+
+use pool::Pool;
+
+/// A store in one database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: Pool,
+}
+
+impl Postgres {
+    /// Connects, says whom it reached, and brings the tables up to date where the role may do that.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Version`] where the tables are of a version that this one cannot serve, or
+    /// are missing and may not be made by this role.
+    pub async fn open(target: Target) -> Result<Self, Error> {
+        Ok(Self { pool: Pool::open(target).await? })
+    }
+
+    /// Which database it is: every further connection has to lead to the same one.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.pool.id()
+    }
+}
+
+impl JobStore for Postgres {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+        enqueue::enqueue(&self.pool, jobs).await
+    }
+
+    async fn register(&self, worker: &Worker) -> Result<(), Error> {
+        beat::register(&self.pool, worker).await
+    }
+
+    async fn goodbye(&self, incarnation: &Incarnation) -> Result<(), Error> {
+        attempt::goodbye(&self.pool, incarnation).await
+    }
+
+    async fn claim(&self, ask: &Ask) -> Result<Vec<Claim>, Error> {
+        claim::claim(&self.pool, ask).await
+    }
+
+    async fn beat(&self, beat: &Beat) -> Result<BeatAnswer, Error> {
+        beat::beat(&self.pool, beat).await
+    }
+
+    async fn checkpoint(&self, job: JobId, token: Token, checkpoint: &Checkpoint) -> Result<Ending, Error> {
+        attempt::checkpoint(&self.pool, job, token, checkpoint).await
+    }
+
+    async fn finish(&self, ends: &[Finish]) -> Result<Vec<Ending>, Error> {
+        attempt::finish(&self.pool, ends).await
+    }
+
+    async fn promote(&self) -> Result<Promoted, Error> {
+        tend::promote(&self.pool).await
+    }
+
+    async fn intervene(&self, deed: &Deed, jobs: &[JobId], by: &Note) -> Result<Vec<Intervened>, Error> {
+        deed::intervene(&self.pool, deed, jobs, by).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
+        read::job(&self.pool, id).await
+    }
+
+    async fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, Error> {
+        read::jobs(&self.pool, filter).await
+    }
+
+    async fn events(&self, job: JobId) -> Result<Vec<Event>, Error> {
+        events::events(&self.pool, job).await
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, Error> {
+        read::queues(&self.pool).await
+    }
+
+    async fn set_queue(&self, queue: &Queue, _by: &Note) -> Result<u64, Error> {
+        tend::set_queue(&self.pool, queue).await
+    }
+
+    async fn prune(&self, most: u32) -> Result<Pruned, Error> {
+        tend::prune(&self.pool, most).await
+    }
+
+    async fn observe(&self) -> Result<Sight, Error> {
+        reap::observe(&self.pool).await
+    }
+
+    async fn reap(&self, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+        reap::reap(&self.pool, reaps).await
+    }
+}

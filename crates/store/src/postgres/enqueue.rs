@@ -1,0 +1,184 @@
+//! Making jobs.
+
+use palisade_jobs::id::JobId;
+use palisade_jobs::job::{Enqueued, NewJob, Start};
+use palisade_jobs::{Error, Queue};
+
+use super::pool::{Line, Pool, Stop, transact};
+use super::rows::{field, json, ms, number, numbers, small, smalls, text, texts};
+
+/// The jobs as columns.
+struct Columns<'a> {
+    queue: Vec<&'a str>,
+    payload: Vec<&'a str>,
+    priority: Vec<i16>,
+    start: Vec<Option<i64>>,
+    wait: Vec<i64>,
+    attempts: Vec<i16>,
+    unique: Vec<Option<&'a str>>,
+    idempotency: Vec<Option<&'a str>>,
+    reap: Vec<Option<i64>>,
+    by: Vec<String>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(jobs: &[&'a (NewJob, String)]) -> Self {
+        fn column<'a, T>(jobs: &[&'a (NewJob, String)], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+            jobs.iter().map(|(job, _)| of(job)).collect()
+        }
+        Self {
+            queue: column(jobs, |job| job.queue.as_str()),
+            payload: jobs.iter().map(|(_, payload)| payload.as_str()).collect(),
+            priority: column(jobs, |job| job.priority),
+            start: column(jobs, |job| match job.start {
+                Start::At(moment) => Some(ms(moment.unix_ms())),
+                _ => None,
+            }),
+            wait: column(jobs, |job| match job.start {
+                Start::In(wait) => ms(wait.as_millis()),
+                _ => 0,
+            }),
+            attempts: column(jobs, |job| small(job.max_attempts)),
+            unique: column(jobs, |job| job.unique.as_deref()),
+            idempotency: column(jobs, |job| job.idempotency.as_deref()),
+            reap: column(jobs, |job| job.reap_after.map(|span| ms(span.as_millis()))),
+            by: column(jobs, |job| json(&job.by)),
+        }
+    }
+}
+
+/// Jobs without a key, in order.
+const PLAIN: &str = "WITH given AS (
+    SELECT g.*, palisade_jobs.now_ms() AS now FROM
+        unnest($1::text[], $2::text[], $3::int2[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::text[])
+        WITH ORDINALITY AS g (queue, payload, priority, start, wait, attempts, reap, by, place)
+), made AS (
+    INSERT INTO palisade_jobs.job
+        (queue, payload, priority, enqueued_ms, run_ms, max_attempts, asked_reap_after_ms, by)
+    SELECT queue, payload, priority, now, coalesce(start, now + wait), attempts, reap, by FROM given ORDER BY place
+    RETURNING id, queue, priority, enqueued_ms, run_ms
+), later AS (
+    INSERT INTO palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms)
+    SELECT id, queue, priority, 0, 'scheduled', run_ms FROM made WHERE run_ms > enqueued_ms
+), ready AS (
+    INSERT INTO palisade_jobs.job_ready (queue, priority, job, attempts)
+    SELECT queue, priority, id, 0 FROM made WHERE run_ms <= enqueued_ms
+)
+SELECT id FROM made ORDER BY id";
+
+/// Jobs with a key, in the order of their keys, so that two callers do not wait for each other in a circle.
+const KEYED: &str = "SELECT place, made.id, made.new FROM (SELECT * FROM
+    unnest($1::text[], $2::text[], $3::int2[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::text[],
+        $9::text[], $10::text[])
+    WITH ORDINALITY AS g (queue, payload, priority, start, wait, attempts, reap, by, uniq, idem, place)
+    ORDER BY queue, uniq, idem, place) g,
+    LATERAL palisade_jobs.enqueue_keyed(queue, payload, priority, start, wait, attempts, uniq, idem, reap, by) made";
+
+pub(super) async fn enqueue(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+    let jobs: Vec<(NewJob, String)> =
+        jobs.iter().map(|job| Ok((job.clone(), job.check()?))).collect::<Result<_, Error>>()?;
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    for (job, _) in &jobs {
+        known(pool, job).await?;
+    }
+    let is_keyed = |(job, _): &&(NewJob, String)| job.unique.is_some() || job.idempotency.is_some();
+    let keyed: Vec<&(NewJob, String)> = jobs.iter().filter(is_keyed).collect();
+    if keyed.is_empty() {
+        return plain(pool, &jobs).await;
+    }
+    if keyed.len() == jobs.len() {
+        let columns = Columns::of(&keyed);
+        let rows = pool.write("enqueue", KEYED, &columns.keyed()).await?;
+        return placed(&rows, keyed.len());
+    }
+    let plain: Vec<&(NewJob, String)> = jobs.iter().filter(|job| !is_keyed(job)).collect();
+    let (one, two) = transact!(pool, "enqueue", line => both(line, &plain, &keyed))?;
+    let (mut one, mut two) = (one.into_iter(), two.into_iter());
+    let answers = jobs.iter().map(|job| if is_keyed(&job) { two.next() } else { one.next() });
+    answers.collect::<Option<_>>().ok_or_else(short)
+}
+
+async fn both(
+    line: &Line<'_>,
+    plain: &[&(NewJob, String)],
+    keyed: &[&(NewJob, String)],
+) -> Result<(Vec<Enqueued>, Vec<Enqueued>), Stop> {
+    let (one, two) = (Columns::of(plain), Columns::of(keyed));
+    let made = line.ask("enqueue", PLAIN, &one.plain()).await?;
+    let found = line.ask("enqueue", KEYED, &two.keyed()).await?;
+    Ok((numbered(&made, plain.len())?, placed(&found, keyed.len())?))
+}
+
+async fn plain(pool: &Pool, jobs: &[(NewJob, String)]) -> Result<Vec<Enqueued>, Error> {
+    let jobs: Vec<&(NewJob, String)> = jobs.iter().collect();
+    let columns = Columns::of(&jobs);
+    let rows = pool.write("enqueue", PLAIN, &columns.plain()).await?;
+    numbered(&rows, jobs.len())
+}
+
+impl Columns<'_> {
+    fn plain(&self) -> [palisade_postgres::Value<'_>; 8] {
+        [
+            texts(&self.queue),
+            texts(&self.payload),
+            smalls(&self.priority),
+            numbers(&self.start),
+            numbers(&self.wait),
+            smalls(&self.attempts),
+            numbers(&self.reap),
+            texts(&self.by),
+        ]
+    }
+
+    fn keyed(&self) -> Vec<palisade_postgres::Value<'_>> {
+        self.plain().into_iter().chain([texts(&self.unique), texts(&self.idempotency)]).collect()
+    }
+}
+
+fn numbered(rows: &[palisade_postgres::TypedRow], count: usize) -> Result<Vec<Enqueued>, Error> {
+    let made = |row| Ok(Enqueued { id: JobId(field(row, "id")?), new: true });
+    let made: Vec<Enqueued> = rows.iter().map(made).collect::<Result<_, Error>>()?;
+    if made.len() == count { Ok(made) } else { Err(short()) }
+}
+
+fn placed(rows: &[palisade_postgres::TypedRow], count: usize) -> Result<Vec<Enqueued>, Error> {
+    let mut answers = vec![None; count];
+    for row in rows {
+        let place: i64 = field(row, "place")?;
+        let made = Enqueued { id: JobId(field(row, "id")?), new: field(row, "new")? };
+        let answer = usize::try_from(place - 1).ok().and_then(|at| answers.get_mut(at));
+        *answer.ok_or_else(short)? = Some(made);
+    }
+    answers.into_iter().collect::<Option<_>>().ok_or_else(short)
+}
+
+fn short() -> Error {
+    Error::Refused("PostgreSQL answered for other jobs than were enqueued".to_owned())
+}
+
+/// Writes the queue down with the rules that nobody set, where it is new.
+async fn known(pool: &Pool, job: &NewJob) -> Result<(), Error> {
+    let name = job.queue.as_str();
+    if pool.knows(name) {
+        return Ok(());
+    }
+    const MAKE: &str = "INSERT INTO palisade_jobs.queue (name, beat_every_ms, reap_after_ms, self_fence_ms, \
+        handover_delay_ms, on_silence, backoff_first_ms, backoff_most_ms, retention_ms) \
+        VALUES ($1, $2, $3, $4, $5, 'requeue', $6, $7, $8) ON CONFLICT DO NOTHING";
+    let rules = Queue::new(job.queue.clone());
+    let columns = [
+        ms(rules.terms.beat_every_ms),
+        ms(rules.terms.reap_after_ms),
+        ms(rules.terms.self_fence_ms),
+        ms(rules.handover_delay_ms),
+        ms(rules.backoff.first_ms),
+        ms(rules.backoff.most_ms),
+        ms(rules.retention_ms),
+    ];
+    let values: Vec<_> = std::iter::once(text(&name)).chain(columns.iter().map(number)).collect();
+    pool.write("write down a queue", MAKE, &values).await?;
+    pool.remember(name);
+    Ok(())
+}

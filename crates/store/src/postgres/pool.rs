@@ -1,0 +1,282 @@
+//! Connections: few, each checked when it is new, none kept that a call was cut off on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use palisade_postgres::{Error as PgError, Session, Target, TypedRow, Value, id_of};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use palisade_jobs::Error;
+
+use super::schema;
+
+/// So many connections at most.
+const CONNECTIONS_MOST: usize = 8;
+
+/// What lost a race against another transaction is tried so often.
+const TRIES: u32 = 20;
+
+#[derive(Debug, Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    target: Target,
+    id: String,
+    idle: Mutex<Vec<Session>>,
+    free: Semaphore,
+    /// Queues that this store has seen, so that not every job has to ask.
+    known: Mutex<std::collections::BTreeSet<String>>,
+}
+
+/// One connection for one call. It goes back only when the call is over: one that was given up in the middle is
+/// closed, and the server takes back what it had begun.
+pub(super) struct Line<'a> {
+    session: Option<Session>,
+    pool: &'a Shared,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(super) async fn open(target: Target) -> Result<Self, Error> {
+        let name = target.to_string();
+        let failed = |error: PgError| before(&name, &error);
+        let session = Session::connect(&target).await.map_err(failed)?;
+        let id = id_of(&session).await.map_err(failed)?;
+        schema::prepare(&session, &name).await?;
+        let shared = Shared {
+            target,
+            id,
+            idle: Mutex::new(vec![session]),
+            free: Semaphore::new(CONNECTIONS_MOST),
+            known: Mutex::default(),
+        };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Whether the queue is known to be written down.
+    pub(super) fn knows(&self, queue: &str) -> bool {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(queue)
+    }
+
+    pub(super) fn remember(&self, queue: &str) {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+    }
+
+    /// A connection, a new one where none is idle.
+    pub(super) async fn line(&self) -> Result<Line<'_>, Error> {
+        let shared = &*self.0;
+        let name = shared.target.to_string();
+        let closed =
+            |_| Error::Unreachable { store: name.clone(), problem: "the store is closed".to_owned() };
+        let permit = shared.free.acquire().await.map_err(closed)?;
+        let idle = loop {
+            let session = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match session {
+                Some(session) if session.is_closed() => {}
+                other => break other,
+            }
+        };
+        let session = match idle {
+            Some(session) => session,
+            None => self.connect().await?,
+        };
+        Ok(Line { session: Some(session), pool: shared, _permit: permit })
+    }
+
+    async fn connect(&self) -> Result<Session, Error> {
+        let shared = &*self.0;
+        let name = shared.target.to_string();
+        let failed = |error: PgError| before(&name, &error);
+        let session = Session::connect(&shared.target).await.map_err(failed)?;
+        let reached = id_of(&session).await.map_err(failed)?;
+        if reached != shared.id {
+            return Err(Error::Refused(format!(
+                "{name} leads to database {reached} by now, and this store was opened on {}: nothing was written",
+                shared.id
+            )));
+        }
+        schema::check(&session, &name).await?;
+        Ok(session)
+    }
+
+    /// The rows of one statement that is a transaction of its own.
+    pub(super) async fn write(
+        &self,
+        what: &str,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, Error> {
+        for _ in 0..TRIES {
+            let line = self.line().await?;
+            match line.session().typed(what, sql, values).await {
+                Ok(rows) => {
+                    line.done();
+                    return Ok(rows);
+                }
+                Err(error) if lost_a_race(&error) => line.done(),
+                Err(error) => return Err(line.written(&error)),
+            }
+        }
+        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
+    }
+
+    /// The rows of one statement that only reads.
+    pub(super) async fn read(
+        &self,
+        what: &str,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, Error> {
+        let line = self.line().await?;
+        let rows = line.session().typed(what, sql, values).await.map_err(|error| line.unwritten(&error))?;
+        line.done();
+        Ok(rows)
+    }
+
+    /// A connection with an open transaction.
+    pub(super) async fn begin(&self, what: &str) -> Result<Line<'_>, Error> {
+        let line = self.line().await?;
+        line.session().run(what, "BEGIN").await.map_err(|error| line.unwritten(&error))?;
+        Ok(line)
+    }
+
+    /// Ends a transaction. `None` where it lost a race and is worth another try.
+    pub(super) async fn end<T>(
+        &self,
+        what: &str,
+        line: Line<'_>,
+        done: Result<T, Stop>,
+        tries: u32,
+    ) -> Option<Result<T, Error>> {
+        let ended = match &done {
+            Ok(_) => line.session().run(what, "COMMIT").await,
+            Err(_) => line.session().run(what, "ROLLBACK").await,
+        };
+        match (done, ended) {
+            (Ok(value), Ok(())) => {
+                line.done();
+                Some(Ok(value))
+            }
+            (Ok(_), Err(error)) => Some(Err(line.written(&error))),
+            (Err(Stop::Statement(error)), Ok(())) if lost_a_race(&error) => {
+                line.done();
+                let store = self.0.target.to_string();
+                (tries >= TRIES).then(|| Err(Error::Unreachable { store, problem: busy(what) }))
+            }
+            (Err(stop), ended) => {
+                let error = stop.told(&line);
+                if ended.is_ok() {
+                    line.done();
+                }
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Runs a future that uses the connection `$line` between BEGIN and COMMIT, again where it lost a race.
+macro_rules! transact {
+    ($pool:expr, $what:expr, $line:ident => $work:expr) => {{
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let held = $pool.begin($what).await?;
+            let done = {
+                let $line = &held;
+                $work.await
+            };
+            if let Some(ended) = $pool.end($what, held, done, tries).await {
+                break ended;
+            }
+        }
+    }};
+}
+pub(super) use transact;
+
+/// What ends a transaction without effect.
+pub(super) enum Stop {
+    /// A statement failed.
+    Statement(PgError),
+    /// A rule of ours says no.
+    Rule(Error),
+}
+
+impl From<PgError> for Stop {
+    fn from(error: PgError) -> Self {
+        Self::Statement(error)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Rule(error)
+    }
+}
+
+impl Stop {
+    fn told(self, line: &Line<'_>) -> Error {
+        match self {
+            Self::Statement(error) => line.unwritten(&error),
+            Self::Rule(error) => error,
+        }
+    }
+}
+
+impl Line<'_> {
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("it is there until the call is over")
+    }
+
+    /// The rows of one statement of a transaction.
+    pub(super) async fn ask(
+        &self,
+        what: &str,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, PgError> {
+        self.session().typed(what, sql, values).await
+    }
+
+    fn done(mut self) {
+        let session = self.session.take().filter(|session| !session.is_closed());
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(session);
+    }
+
+    /// An error before anything could have been kept.
+    fn unwritten(&self, error: &PgError) -> Error {
+        before(&self.pool.target.to_string(), error)
+    }
+
+    /// An error of what would have been kept: where the server did not say no, nobody knows.
+    fn written(&self, error: &PgError) -> Error {
+        let store = self.pool.target.to_string();
+        match error.sqlstate() {
+            None => Error::Unknown { store, problem: error.to_string() },
+            Some(_) => before(&store, error),
+        }
+    }
+}
+
+/// An error after which nothing is written.
+pub(super) fn before(name: &str, error: &PgError) -> Error {
+    // Shutting down, starting up, out of connections or of disk: the same may work later.
+    let passing = |state: &str| ["57P", "53", "08", "55P", "40"].iter().any(|class| state.starts_with(class));
+    let refused = matches!(error, PgError::Statement { .. } | PgError::Url { .. } | PgError::Roots { .. });
+    if refused && error.sqlstate().is_some_and(|state| !passing(state)) {
+        return Error::Refused(format!("{name}: {error}; nothing of this was written"));
+    }
+    Error::Unreachable { store: name.to_owned(), problem: format!("{error}; nothing of this was written") }
+}
+
+/// Serialization failures, deadlocks and keys that another transaction made in between.
+fn lost_a_race(error: &PgError) -> bool {
+    matches!(error.sqlstate(), Some("40001" | "40P01" | "23505"))
+}
+
+fn busy(what: &str) -> String {
+    format!("to {what} lost against other transactions {TRIES} times; nothing of this was written")
+}
