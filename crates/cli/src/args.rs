@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod database;
 pub(crate) mod guard;
 pub(crate) mod guard_table;
+pub(crate) mod identity;
 pub(crate) mod notify;
 pub(crate) mod stamp;
 

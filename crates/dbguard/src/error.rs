@@ -45,6 +45,14 @@ pub enum Error {
         #[source]
         source: palisade_postgres::Error,
     },
+    /// An app has no key in this database.
+    #[error("{app}/{environment} has no key in this database")]
+    Keyless {
+        /// The app.
+        app: String,
+        /// Its environment.
+        environment: String,
+    },
     /// The database.
     #[error(transparent)]
     Database(palisade_postgres::Error),
@@ -66,6 +74,7 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Rules { .. } => None,
+            Self::Keyless { .. } => Some(Code::ProofRefused),
             Self::Unfit { .. } => Some(Code::TableUnfit),
             Self::Unguarded { .. } => Some(Code::GuardMissing),
             Self::Forbidden { .. } => Some(Code::RoleUnfit),
@@ -79,9 +88,11 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Rules { .. } => Exit::Usage,
-            Self::Unfit { .. } | Self::Unguarded { .. } | Self::Forbidden { .. } | Self::Busy { .. } => {
-                Exit::Failure
-            }
+            Self::Unfit { .. }
+            | Self::Unguarded { .. }
+            | Self::Forbidden { .. }
+            | Self::Busy { .. }
+            | Self::Keyless { .. } => Exit::Failure,
             Self::Database(error) => error.exit(),
         }
     }
@@ -91,6 +102,7 @@ impl Error {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Rules { .. } => "",
+            Self::Keyless { .. } => "give it one: palisade db key create --app APP --environment ENVIRONMENT",
             Self::Unfit { .. } => "see what Palisade finds: palisade guard install table NAME --inspect",
             Self::Unguarded { .. } => "see which tables are guarded: palisade guard list table",
             Self::Forbidden { .. } => {

@@ -7,9 +7,11 @@
 
 pub mod columns;
 mod error;
+pub mod identity;
 pub mod inspect;
 mod installed;
 pub mod profile;
+pub mod proof;
 pub mod quote;
 mod report;
 pub mod rules;

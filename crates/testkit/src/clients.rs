@@ -1,6 +1,8 @@
-//! Clients of PostgreSQL that know nothing of Palisade, from the npm registry: a driver, and whole job libraries.
+//! Clients of PostgreSQL that know nothing of Palisade, from npm and PyPI: drivers, and whole job libraries.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::npm;
 
@@ -20,6 +22,46 @@ pub fn atom() -> PathBuf {
 #[must_use]
 pub fn queues() -> PathBuf {
     installed("queues", "queues")
+}
+
+/// A folder for `PYTHONPATH` with psycopg and SQLAlchemy.
+///
+/// # Panics
+/// If pip cannot install them; the message says why.
+#[must_use]
+pub fn python() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = manifest.join("../../.cache/python");
+    let complete = folder.join(".complete");
+    fs::create_dir_all(&folder).expect("the files of a test can be written");
+    let lock = File::create(folder.with_extension("lock")).expect("the files of a test can be written");
+    lock.lock().expect("the files of a test can be written");
+    let wanted =
+        fs::read_to_string(manifest.join("python/requirements.txt")).expect("it is in the repository");
+    if fs::read_to_string(&complete).is_ok_and(|there| there == wanted) {
+        return folder;
+    }
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--upgrade",
+        "--only-binary",
+        ":all:",
+        "--target",
+    ]);
+    let ran = pip.arg(&folder).arg("-r").arg(manifest.join("python/requirements.txt")).output();
+    let ran = ran.expect("python3 is missing: apt-get install python3-pip");
+    assert!(
+        ran.status.success(),
+        "`python3 -m pip install` failed; pip has to be there, and PyPI reachable once: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    fs::write(&complete, wanted).expect("the files of a test can be written");
+    folder
 }
 
 fn installed(locks: &str, name: &str) -> PathBuf {

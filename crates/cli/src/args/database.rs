@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use palisade_core::EnvironmentName;
 
+use super::identity::{EpochCommand, KeyCommand, ProofArgs};
 use super::stamp::StampArgs;
 
 // Which database.
@@ -28,6 +29,14 @@ pub(crate) enum DbCommand {
     Identify(IdentifyArgs),
     /// Say which environment a database belongs to, in the database itself.
     Stamp(StampArgs),
+    /// Keys with which apps prove who they are.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print a proof for palisade.begin.
+    Proof(ProofArgs),
+    /// The lowest epoch of builds that may begin anything.
+    #[command(subcommand)]
+    Epoch(EpochCommand),
     /// Give back jobs that somebody took wrongly, from what a table's guard recorded.
     Undo(UndoArgs),
 }

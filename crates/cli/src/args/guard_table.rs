@@ -9,6 +9,7 @@ use palisade_dbguard::{Budget, Mode};
 
 use super::database::DatabaseArgs;
 use super::guard;
+use super::identity::RequireCommand;
 
 // What stands in front of which resource. Each verb takes the kind of resource next.
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,9 @@ pub(crate) enum GuardCommand {
     /// Let a guard refuse, or only record.
     #[command(subcommand)]
     Mode(ModeCommand),
+    /// Let only those claim and end jobs that said who they are.
+    #[command(subcommand)]
+    RequireIdentity(RequireCommand),
     /// Show every guard in front of PM2, or with `table` those of a database.
     List(guard::ListArgs),
     /// Show what guards saw: findings, what passed, refusals.

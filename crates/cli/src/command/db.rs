@@ -9,7 +9,7 @@ use palisade_journal::VerifierKey;
 use palisade_postgres::{Identity, Level, Session, Stamp, Standing, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
-use crate::command::{stamp, undo};
+use crate::command::{identity, stamp, undo};
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
@@ -22,6 +22,9 @@ pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Fail
     match command {
         DbCommand::Identify(args) => ask(output, args).await,
         DbCommand::Stamp(args) => stamp::stamp(output, args).await,
+        DbCommand::Key(command) => identity::keys(output, command).await,
+        DbCommand::Proof(args) => identity::proof(output, args),
+        DbCommand::Epoch(command) => identity::epoch(output, command).await,
         DbCommand::Undo(args) => undo::give_back(output, args).await,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod guard;
 mod guard_rules;
 pub(crate) mod guard_table;
+pub(crate) mod identity;
 pub(crate) mod journal;
 pub(crate) mod lease;
 pub(crate) mod lifecycle;

@@ -29,7 +29,7 @@ pub(crate) async fn stamp(output: Output, args: &StampArgs) -> Result<Exit, Fail
     }
 }
 
-fn environment(database: &DatabaseArgs) -> Result<EnvironmentName, Failure> {
+pub(crate) fn environment(database: &DatabaseArgs) -> Result<EnvironmentName, Failure> {
     let lacking = || {
         Failure::usage("no environment was given; there is no default environment")
             .hint("add --environment NAME")

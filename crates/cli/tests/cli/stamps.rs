@@ -71,3 +71,67 @@ fn a_stamp_is_made_shown_and_accepted_and_no_other_environment_gets_in() {
     run(&["db", "stamp", "remove"]).ends(Exit::Done);
     assert_eq!(server.sql("jobs", "SELECT to_regnamespace('palisade') IS NULL"), "t");
 }
+
+/// A stamped database with a guarded table, and who it is reached by.
+pub(crate) fn stamped(home: &Scratch) -> (Postgres, String) {
+    let server = Postgres::start("18");
+    server.sql("postgres", "CREATE DATABASE jobs");
+    server.sql("jobs", "CREATE TABLE j (id int PRIMARY KEY, status text, beat timestamptz)");
+    let url = server.admin("jobs");
+    palisade(home, &url, &["db", "stamp", "--environment", "production"]).ends(Exit::Done);
+    let guard =
+        "guard install table j --status status --running r --heartbeat beat --done done --mode enforce";
+    palisade(home, &url, &guard.split(' ').collect::<Vec<_>>()).ends(Exit::Done);
+    (server, url)
+}
+
+#[test]
+fn a_key_is_made_used_and_rotated_from_the_command_line() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Scratch::new();
+    let (server, url) = stamped(&home);
+    let run = |words: &[&str]| palisade(&home, &url, words);
+    let app = ["--app", "atom", "--environment", "production"];
+    let with = |words: &[&str]| run(&[words, &app[..]].concat());
+    with(&["db", "proof"]).ends(Exit::Failure);
+    with(&["db", "key", "rotate"]).ends(Exit::Failure);
+    run(&["db", "key", "create", "--app", "atom", "--environment", "test"]).ends(Exit::Refused);
+    let made = with(&["db", "key", "create", "--json"]).ends(Exit::Done).json();
+    let file = made["file"].as_str().unwrap().to_owned();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = std::fs::read_to_string(&file).unwrap();
+    let secret = secret.lines().find_map(|line| line.strip_prefix("key ")).unwrap().to_owned();
+
+    let call = |words: &[&str]| with(&[&["db", "proof", "--sql"], words].concat()).ends(Exit::Done).stdout;
+    run(&["guard", "require-identity", "table", "j", "on"]).ends(Exit::Done);
+    let claim = "INSERT INTO j VALUES (1, 'r', now())";
+    server.as_role("postgres", "jobs", claim).fails("PL321");
+    server.as_role("postgres", "jobs", &format!("BEGIN; {}; {claim}; COMMIT", call(&[]))).succeeds();
+
+    with(&["db", "key", "rotate", "--grace", "0s"]).ends(Exit::Done);
+    let listed = run(&["db", "key", "list", "--json"]).ends(Exit::Done).json();
+    assert_eq!((listed[0]["app"].as_str(), listed[0]["generation"].as_u64()), (Some("atom"), Some(2)));
+    assert!(!std::fs::read_to_string(&file).unwrap().contains(&secret), "the file has the new key");
+    server.as_role("postgres", "jobs", &call(&[])).succeeds();
+
+    // A file that is open to others, another app's, or none.
+    let other = home.write("other.key", &std::fs::read_to_string(&file).unwrap());
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let shown = other.display().to_string();
+    let said = with(&["db", "proof", "--key", &shown]).ends(Exit::Failure);
+    assert!(said.stderr.contains("PAL-015"), "{}", said.stderr);
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = run(&["db", "key", "create", "--app", "b", "--environment", "production", "--key", &shown]);
+    assert!(said.ends(Exit::Failure).stderr.contains("holds a key of atom/production"));
+
+    with(&["db", "epoch", "set", "7"]).ends(Exit::Done);
+    server
+        .as_role("postgres", "jobs", &format!("BEGIN; {}; {}; COMMIT", call(&[]), claim.replace('1', "2")))
+        .fails("PL321");
+    let listed = run(&["db", "epoch", "list"]).ends(Exit::Done);
+    assert!(listed.stdout.contains("atom/production"), "{}", listed.stdout);
+    with(&["db", "epoch", "clear"]).ends(Exit::Done);
+    for said in [run(&["db", "key", "list"]), run(&["db", "stamp", "show"])] {
+        assert!(!said.stdout.contains(&secret) && !said.stderr.contains(&secret));
+    }
+}

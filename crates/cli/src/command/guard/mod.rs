@@ -23,7 +23,8 @@ use crate::args::Pm2Home;
 use crate::args::guard_table::{
     GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
 };
-use crate::command::guard_table;
+use crate::args::identity::RequireCommand;
+use crate::command::{guard_table, identity};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -42,6 +43,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
         GuardCommand::Remove(RemoveCommand::Table(args)) => guard_table::remove(output, args).await,
         GuardCommand::Mode(ModeCommand::Pm2(args)) => mode::mode(&acting()?, output, args),
         GuardCommand::Mode(ModeCommand::Table(args)) => guard_table::mode(output, args).await,
+        GuardCommand::RequireIdentity(RequireCommand::Table(args)) => identity::required(output, args).await,
         GuardCommand::List(args) => match &args.kind {
             None => list::list(&session()?, output, &args.daemon),
             Some(ListCommand::Table(database)) => guard_table::list(output, database).await,
