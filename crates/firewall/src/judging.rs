@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use palisade_host::environment::Environment;
 use palisade_host::peer::Peer;
-use palisade_host::state::Locations;
+use palisade_host::state::{Locations, StateDirectory};
 use palisade_host::{context, files, registration};
+use palisade_notify::{Delivery, Teller};
 use palisade_pipeline::calls::CallLog;
 use palisade_pm2::locate::{Location, Origin};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,6 +34,7 @@ use crate::pair::{Pair, PairError, taken};
 use crate::policy_file::PolicyFile;
 use crate::renewal::Sockets;
 use crate::serve::{Error, homes};
+use crate::telling;
 use crate::view::View;
 
 /// Questions that wait for the guard. The holder has at most one of each connection under way.
@@ -219,7 +221,14 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let socket = options.private_rpc.clone();
     let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
     let view = View::new(location, homes(&environment));
-    Ok(Guard::new((file, host.into_policy()), state, view, log))
+    let teller = teller(&state, options);
+    Ok(Guard::new((file, host.into_policy()), state, view, log, teller))
+}
+
+/// Who keeps notices, and starts whoever delivers them where nobody else does.
+fn teller(state: &StateDirectory, options: &Options) -> Teller {
+    let delivery = if options.leave_notices { Delivery::Left } else { Delivery::Started };
+    Teller::start(state.root().to_owned(), delivery, telling::failed)
 }
 
 /// The process that holds the connections: this one's parent.

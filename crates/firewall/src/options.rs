@@ -8,7 +8,7 @@ use palisade_pm2::guarded::Isolation;
 /// How it is called.
 pub const USAGE: &str = "\
 Usage: palisade-firewall --pm2-home HOME [--private-rpc PATH] [--private-pub PATH] [--control PATH] [--group]
-                         [--app-socket PATH]...
+                         [--app-socket PATH]... [--public FOLDER] [--leave-notices]
                          [--isolation same-uid|separate-uid] [--take-over] [--detached]
                          [--start-daemon PM2_SCRIPT]
 
@@ -22,6 +22,9 @@ PM2_DAEMON_PUB_PORT to them.
   --control PATH       where to listen for requests to the firewall itself; nowhere if left out
   --app-socket PATH    one more command socket (mode 0770), for the app whose deployers name it in the policy;
                        may be given several times
+  --public FOLDER      make the public sockets and the lock here, and not in HOME: for a user of its own, whose
+                       install links HOME/rpc.sock and HOME/pub.sock to them and writes HOME/.palisade-guard.json
+  --leave-notices      keep notices, and start nobody who delivers them: another unit does
   --take-over          take the places of a daemon that listens there and on its private sockets too
   --start-daemon PM2_SCRIPT
                        where nobody else does: start the daemon on its private sockets, and its apps from
@@ -47,6 +50,10 @@ const HANDED: &str = "--handed";
 pub struct Options {
     /// The daemon's home.
     pub home: PathBuf,
+    /// Where the public sockets are made: the home, or a folder of the firewall's own user.
+    pub public: PathBuf,
+    /// Whether somebody else delivers notices.
+    pub leave_notices: bool,
     /// The daemon's command socket.
     pub private_rpc: PathBuf,
     /// The daemon's bus.
@@ -119,7 +126,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let (mut home, mut rpc, mut publish, mut control) = (None, None, None, None);
     let (mut group, mut judge, mut handed, mut isolation) = (false, false, false, Isolation::default());
     let (mut take_over, mut detached, mut app_sockets) = (false, false, Vec::new());
-    let mut start_daemon = None;
+    let (mut start_daemon, mut public, mut leave_notices) = (None, None, false);
     while let Some(arg) = args.next() {
         let mut path = |name| absolute(name, args.next());
         match arg.to_str() {
@@ -129,6 +136,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
             Some("--control") => control = Some(path("--control")?),
             Some("--app-socket") => app_sockets.push(path("--app-socket")?),
             Some("--start-daemon") => start_daemon = Some(path("--start-daemon")?),
+            Some("--public") => public = Some(path("--public")?),
+            Some("--leave-notices") => leave_notices = true,
             Some("--group") => group = true,
             Some("--take-over") => take_over = true,
             Some("--detached") => detached = true,
@@ -146,6 +155,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Wanted, UsageErr
     let private_pub = publish.unwrap_or_else(|| private("pub.sock"));
     let args = given.into_iter().filter(|arg| arg != JUDGE && arg != HANDED).collect();
     let options = Options {
+        public: public.unwrap_or_else(|| home.clone()),
+        leave_notices,
         home,
         private_rpc,
         private_pub,

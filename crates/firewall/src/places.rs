@@ -24,11 +24,11 @@ pub(crate) struct Places {
 impl Places {
     /// Those that this process makes.
     pub(crate) fn made(options: &Options) -> Result<Self, Error> {
-        let lock = listen::lock(&options.home)?;
+        let lock = listen::lock(&options.public)?;
         let mode = if options.group { 0o770 } else { 0o700 };
         let listen = if options.take_over { listen::take_over } else { listen::listen };
-        let rpc = listen(&options.home.join("rpc.sock"), mode)?;
-        let bus = listen(&options.home.join("pub.sock"), mode)?;
+        let rpc = listen(&options.public.join("rpc.sock"), mode)?;
+        let bus = listen(&options.public.join("pub.sock"), mode)?;
         let control = options.control.as_ref().map(|path| listen::listen(path, mode)).transpose()?;
         Ok(Self { rpc, bus, control, apps: Self::apps(options)?, lock })
     }
@@ -40,14 +40,14 @@ impl Places {
 
     /// Those that a supervisor made, and removes.
     pub(crate) fn given(options: &Options, sockets: Vec<(String, OwnedFd)>) -> Result<Self, Error> {
-        let lock = listen::lock(&options.home)?;
+        let lock = listen::lock(&options.public)?;
         let found = sockets.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(":");
         let (mut rpc, mut bus, mut control) = (None, None, None);
         for (name, socket) in sockets {
             let of = |path| Place::taken(socket, path, false);
             match name.as_str() {
-                "rpc" => rpc = Some(of(options.home.join("rpc.sock"))?),
-                "pub" => bus = Some(of(options.home.join("pub.sock"))?),
+                "rpc" => rpc = Some(of(options.public.join("rpc.sock"))?),
+                "pub" => bus = Some(of(options.public.join("pub.sock"))?),
                 "control" => control = Some(of(options.control.clone().unwrap_or_default())?),
                 _ => return Err(ActivationError::Names { found }.into()),
             }
@@ -62,9 +62,9 @@ impl Places {
     pub(crate) fn handed(options: &Options) -> Result<Self, Error> {
         let (sockets, _) = taken(io::stdin())?;
         // Where the home is gone nobody looks for a daemon any more.
-        options.home.metadata()?;
+        options.public.metadata()?;
         let (mut rpc, mut bus, mut control, mut lock, mut apps) = (None, None, None, None, Vec::new());
-        let paths = (options.home.join("rpc.sock"), options.home.join("pub.sock"));
+        let paths = (options.public.join("rpc.sock"), options.public.join("pub.sock"));
         let control_path = || options.control.clone().unwrap_or_default();
         for (what, socket) in sockets {
             match what {

@@ -181,10 +181,12 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let mut watchers = JoinSet::new();
     watchers.spawn(daemon::watch(watch));
     let note = note(options);
-    if let Err(error) = note.write(&options.home) {
+    // Where the sockets lie elsewhere, the file is the installer's: this user may not write into the home.
+    let writes_note = options.public == options.home;
+    if writes_note && let Err(error) = note.write(&options.home) {
         tell(&format!("`palisade` will not find the daemon's own socket: {error}"));
     }
-    tell(&format!("listening on {}", options.home.join("rpc.sock").display()));
+    tell(&format!("listening on {}", options.public.join("rpc.sock").display()));
     notify(&environment, "READY=1");
     let mut tasks = JoinSet::new();
     let stop = async {
@@ -203,7 +205,9 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         }
         Stop::Signal => {
             notify(&environment, "STOPPING=1");
-            note.remove(&options.home);
+            if writes_note {
+                note.remove(&options.home);
+            }
             drop(places);
             None
         }

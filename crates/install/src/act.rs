@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
 };
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub struct Program {
     pub log: PathBuf,
     /// Further arguments.
     pub args: Vec<String>,
+    /// The user and group to run it as; this one's if there is none.
+    pub user: Option<(u32, u32)>,
+    /// Variables that it gets besides this process's, where it runs as another user.
+    pub variables: Vec<(String, PathBuf)>,
 }
 
 /// A step was not carried out. Those before it were, and all may be repeated.
@@ -138,6 +143,10 @@ fn start(program: &Program, found: &Found, args: &[&str]) -> Result<(), ActError
     command.arg("--pm2-home").arg(&found.places.home).args(args).arg("--detached").args(&program.args);
     let both = log.try_clone().map_err(failed("open the log", &program.log))?;
     command.current_dir("/").stdin(Stdio::null()).stdout(both).stderr(log);
+    if let Some((uid, gid)) = program.user {
+        command.uid(uid).gid(gid);
+    }
+    command.envs(program.variables.iter().map(|(name, value)| (name, value)));
     let before = program.log.metadata().map_or(0, |found| found.len());
     let mut child = command.spawn().map_err(failed("run", &program.path))?;
     let watch = Stopwatch::start();

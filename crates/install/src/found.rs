@@ -158,7 +158,8 @@ fn firewalls(home: &Path) -> Result<(Option<ProcessRef>, Option<ProcessRef>), pr
 }
 
 fn end(path: &Path, daemons: &[ProcessRef], holder: Option<ProcessRef>) -> End {
-    match path.symlink_metadata() {
+    // A guard with a user of its own has its sockets in a folder of its own, and links lead to them.
+    match path.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return End::Nothing,
         Ok(found) if !found.file_type().is_socket() => return End::NoSocket,
         Ok(_) | Err(_) => {}

@@ -6,6 +6,7 @@ use palisade_host::files;
 use palisade_pm2::Isolation;
 
 use crate::places::Places;
+use crate::separate;
 
 /// Largest unit that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -28,6 +29,10 @@ pub struct Wanted {
     pub isolation: Isolation,
     /// The firewall's binary.
     pub firewall: PathBuf,
+    /// The binary `palisade`, which delivers notices.
+    pub palisade: PathBuf,
+    /// The state folder, where notices wait.
+    pub state: PathBuf,
     /// PM2's own start-up unit, where there is one: `pm2-USER.service`.
     pub startup: Option<String>,
 }
@@ -52,11 +57,28 @@ impl Wanted {
         format!("{}.service", self.base())
     }
 
-    /// The sockets' units, each with its name and path.
+    /// The sockets' units, each with its name and path. A guard with a user of its own has a folder of its own, and a
+    /// third socket for requests to itself.
     #[must_use]
-    pub fn sockets(&self) -> [(String, &'static str, &Path); 2] {
+    pub fn sockets(&self) -> Vec<(String, &'static str, PathBuf)> {
         let unit = |name: &str| format!("{}-{name}.socket", self.base());
-        [(unit("rpc"), "rpc", &self.places.rpc), (unit("pub"), "pub", &self.places.bus)]
+        match self.isolation {
+            Isolation::SameUid => vec![
+                (unit("rpc"), "rpc", self.places.rpc.clone()),
+                (unit("pub"), "pub", self.places.bus.clone()),
+            ],
+            Isolation::SeparateUid => {
+                let guard = separate::guard_folder(&self.places.home);
+                let of = |name: &'static str, file: &str| (unit(name), name, guard.join(file));
+                vec![of("rpc", "rpc.sock"), of("pub", "pub.sock"), of("control", "control.sock")]
+            }
+        }
+    }
+
+    /// The path unit that watches for notices, or the service that delivers them.
+    #[must_use]
+    pub fn notices(&self, kind: &str) -> String {
+        format!("palisade-notify-{}.{kind}", self.user)
     }
 
     /// Every file.
@@ -77,10 +99,21 @@ impl Wanted {
         let options = self.options();
         let text = self.filled(service, &names, &[("OPTIONS", options.as_str())])?;
         units.push(Unit { name: self.service(), text });
+        for (name, template) in [
+            (self.notices("path"), include_str!("../../../packaging/systemd/palisade-notify.path")),
+            (self.notices("service"), include_str!("../../../packaging/systemd/palisade-notify.service")),
+        ] {
+            units.push(Unit { name, text: self.filled(template, &names, &[])? });
+        }
         if let Some(startup) = &self.startup {
             let drop_in = include_str!("../../../packaging/systemd/pm2-palisade.conf");
             let name = format!("{startup}.d/palisade.conf");
-            units.push(Unit { name, text: self.filled(drop_in, &names, &[])? });
+            let mut text = self.filled(drop_in, &names, &[])?;
+            if self.isolation == Isolation::SeparateUid {
+                // PM2's own unit names the user that it was written for.
+                text.push_str(&self.filled("User=@USER@\nGroup=@USER@\n", &names, &[])?);
+            }
+            units.push(Unit { name, text });
         }
         Ok(units)
     }
@@ -94,7 +127,7 @@ impl Wanted {
 
     fn options(&self) -> String {
         let default = Places::of(&self.places.home, None);
-        let mut options = String::new();
+        let mut options = " --leave-notices".to_owned();
         if default.private_rpc != self.places.private_rpc {
             options.push_str(&format!(
                 " --private-rpc {} --private-pub {}",
@@ -103,7 +136,8 @@ impl Wanted {
             ));
         }
         if self.isolation == Isolation::SeparateUid {
-            options.push_str(" --group --isolation separate-uid");
+            options.push(' ');
+            options.push_str(&separate::arguments(&self.places.home).join(" "));
         }
         options
     }
@@ -112,8 +146,12 @@ impl Wanted {
         let path = |path: &Path| path.display().to_string();
         let (home, firewall) = (path(&self.places.home), path(&self.firewall));
         let (private_rpc, private_pub) = (path(&self.places.private_rpc), path(&self.places.private_bus));
-        let service = self.service();
+        let (palisade, state) = (path(&self.palisade), path(&self.state));
+        let (service, notify) = (self.service(), self.notices("service"));
         let own = [
+            ("PALISADE", palisade.as_str()),
+            ("STATE", &state),
+            ("NOTIFY", &notify),
             ("USER", self.user.as_str()),
             ("OWNER", &self.owner),
             ("GROUP", &self.group),
@@ -182,6 +220,8 @@ mod tests {
             group: "deploy".to_owned(),
             isolation: Isolation::SameUid,
             firewall: "/usr/bin/palisade-firewall".into(),
+            palisade: "/usr/bin/palisade".into(),
+            state: "/var/lib/palisade".into(),
             startup: Some("pm2-deploy.service".to_owned()),
         }
     }
@@ -196,6 +236,8 @@ mod tests {
                 "palisade-pm2-deploy-rpc.socket",
                 "palisade-pm2-deploy-pub.socket",
                 "palisade-pm2-deploy.service",
+                "palisade-notify-deploy.path",
+                "palisade-notify-deploy.service",
                 "pm2-deploy.service.d/palisade.conf",
             ]
         );
@@ -205,9 +247,26 @@ mod tests {
             assert_eq!(open, None, "{}", unit.name);
         }
         assert!(
-            units[2].text.contains("ExecStart=/usr/bin/palisade-firewall --pm2-home /home/deploy/.pm2\n")
+            units[2].text.contains(
+                "ExecStart=/usr/bin/palisade-firewall --pm2-home /home/deploy/.pm2 --leave-notices\n"
+            )
         );
-        assert!(units[3].text.contains("PM2_DAEMON_RPC_PORT=/home/deploy/.pm2/private/rpc.sock"));
+        assert!(units[5].text.contains("PM2_DAEMON_RPC_PORT=/home/deploy/.pm2/private/rpc.sock"));
+    }
+
+    #[test]
+    fn users_of_their_own_have_folders_of_their_own() {
+        let wanted =
+            Wanted { isolation: Isolation::SeparateUid, owner: "guard".to_owned(), ..wanted("/srv/pm2") };
+        let units = wanted.units().unwrap();
+        let text = |name: &str| units.iter().find(|unit| unit.name.ends_with(name)).unwrap().text.clone();
+        assert!(text("-control.socket").contains("ListenStream=/srv/pm2/guard/control.sock\n"));
+        assert!(text("-rpc.socket").contains("SocketMode=0770\n"));
+        assert!(
+            text("pm2-deploy.service").contains("--public /srv/pm2/guard --group --isolation separate-uid")
+        );
+        assert!(text("pm2-deploy.service").contains("User=guard\n"));
+        assert!(text("palisade.conf").ends_with("User=deploy\nGroup=deploy\n"));
     }
 
     #[test]

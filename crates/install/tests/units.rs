@@ -44,6 +44,8 @@ fn written(folder: &Path) -> Vec<PathBuf> {
         group: "root".to_owned(),
         isolation: Isolation::SameUid,
         firewall: "/bin/true".into(),
+        palisade: "/bin/true".into(),
+        state: "/var/lib/palisade".into(),
         startup: startup_unit(folder, "root", home),
     };
     let mut paths = Vec::new();
@@ -60,7 +62,7 @@ fn written(folder: &Path) -> Vec<PathBuf> {
 fn systemd_accepts_every_unit_and_the_drop_in_beside_pm2s_own() {
     let folder = Folder::new("verify");
     let paths = written(&folder.0);
-    assert_eq!(paths.len(), 4);
+    assert_eq!(paths.len(), 6);
     let own = paths.iter().filter(|path| !path.ends_with("palisade.conf"));
     let said = Command::new("systemd-analyze")
         .arg("verify")

@@ -21,5 +21,5 @@ pub mod teller;
 
 pub use letter::{Letter, Receiver};
 pub use outbox::{Error, Outbox};
-pub use start::{Told, tell};
+pub use start::{Delivery, Told, tell};
 pub use teller::Teller;

@@ -8,6 +8,15 @@ use palisade_host::clock;
 
 use crate::outbox::{Error, Outbox};
 
+/// Who delivers what was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// `palisade notify deliver`, started here where none runs.
+    Started,
+    /// Somebody else, who watches the folder: a supervisor.
+    Left,
+}
+
 /// What came of telling.
 #[derive(Debug)]
 pub enum Told {
@@ -23,13 +32,16 @@ pub enum Told {
 
 /// Keeps `notice` in the outbox of the state folder at `state`, and starts `palisade notify deliver` where none runs.
 /// Waits for no receiver.
-pub fn tell(state: &Path, receivers: &Receivers, notice: Notice) -> Told {
+pub fn tell(state: &Path, receivers: &Receivers, notice: Notice, delivery: Delivery) -> Told {
     if !receivers.want(notice.kind) {
         return Told::Nobody;
     }
     let outbox = Outbox::of(state);
     if let Err(error) = outbox.put(notice, clock::now()) {
         return Told::Lost(error);
+    }
+    if delivery == Delivery::Left {
+        return Told::Kept;
     }
     match outbox.delivering() {
         // Freed at once, for the process that is started takes it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use palisade_core::notice::{Kind, Notice, Receivers};
 
-use crate::start::{Told, tell};
+use crate::start::{Delivery, Told, tell};
 
 /// Notices that may wait for the disk; further ones are left out, and the journal has their records.
 const QUEUE: usize = 64;
@@ -24,9 +24,9 @@ pub struct Teller {
 impl Teller {
     /// Starts it for the state folder at `state`. `failed` hears, on that thread, what was not kept or is not delivered.
     #[must_use]
-    pub fn start(state: PathBuf, failed: impl Fn(&Told) + Send + 'static) -> Self {
+    pub fn start(state: PathBuf, delivery: Delivery, failed: impl Fn(&Told) + Send + 'static) -> Self {
         let (queue, notices) = sync_channel(QUEUE);
-        let thread = std::thread::spawn(move || keep(&state, &notices, &failed));
+        let thread = std::thread::spawn(move || keep(&state, delivery, &notices, &failed));
         Self { queue: Some(queue), thread: Some(thread) }
     }
 
@@ -51,10 +51,15 @@ impl Teller {
     }
 }
 
-fn keep(state: &Path, notices: &Receiver<Box<(Receivers, Notice)>>, failed: &impl Fn(&Told)) {
+fn keep(
+    state: &Path,
+    delivery: Delivery,
+    notices: &Receiver<Box<(Receivers, Notice)>>,
+    failed: &impl Fn(&Told),
+) {
     while let Ok(told) = notices.recv() {
         let (receivers, notice) = *told;
-        match tell(state, &receivers, notice) {
+        match tell(state, &receivers, notice, delivery) {
             Told::Kept | Told::Nobody => {}
             told @ (Told::Lost(_) | Told::Undelivered(_)) => failed(&told),
         }

@@ -105,7 +105,13 @@ impl Location {
             return self;
         }
         let usual = self.home.join("private/rpc.sock");
-        let private = Guarded::read(&self.home).map_or(usual, |guarded| guarded.private_rpc);
+        let guarded = Guarded::read(&self.home);
+        let is_apart = guarded.as_ref().is_some_and(|said| said.isolation == Isolation::SeparateUid);
+        let private = guarded.map_or(usual, |guarded| guarded.private_rpc);
+        if is_apart {
+            // Whoever may not go there is told so; the guard is no daemon to talk to.
+            return Self { socket: private, ..self };
+        }
         if is_another(&private, &self.socket) { Self { socket: private, ..self } } else { self }
     }
 }

@@ -62,7 +62,42 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) separate: SeparateArgs,
+    #[command(flatten)]
     pub(crate) parts: PartsArgs,
+}
+
+/// What separates the daemon from its callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationWord {
+    /// One user for all: a seat belt.
+    #[default]
+    SameUid,
+    /// Users of their own for daemon, guard and deployers: a boundary. The daemon is restarted once.
+    SeparateUid,
+}
+
+/// Users of their own.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SeparateArgs {
+    /// What separates the daemon from its callers.
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    pub(crate) isolation: IsolationWord,
+    /// With separate-uid: the user of the daemon and its apps, by name or number.
+    #[arg(long, value_name = "USER")]
+    pub(crate) daemon_user: Option<String>,
+    /// With separate-uid: the user of the guard, its journal and its key.
+    #[arg(long, value_name = "USER")]
+    pub(crate) guard_user: Option<String>,
+    /// With separate-uid: the group of those who may connect.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) deployer_group: Option<String>,
+    /// With separate-uid: type the daemon's home to confirm that every app restarts once.
+    #[arg(long, value_name = "HOME")]
+    pub(crate) confirm: Option<String>,
+    /// With separate-uid: PM2's own command [default: the one in PATH].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pm2: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

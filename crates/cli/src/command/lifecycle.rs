@@ -24,10 +24,10 @@ use crate::output::{BAD, GOOD, Output, styled};
 use crate::session::Session;
 
 /// Everything that both acts begin with: nothing has been touched yet.
-struct Prepared {
+pub(super) struct Prepared {
     home: PathBuf,
-    before: Snapshot,
-    apps: Vec<ProcessRef>,
+    pub(super) before: Snapshot,
+    pub(super) apps: Vec<ProcessRef>,
     _lease: Lease,
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn update(session: &Session, output: Output, args: &UpdateArgs)
 }
 
 /// Looks, asks for the confirmation, takes the lease, and keeps snapshot and values.
-async fn prepare(session: &Session, args: &KillArgs, word: &str) -> Result<Prepared, Failure> {
+pub(super) async fn prepare(session: &Session, args: &KillArgs, word: &str) -> Result<Prepared, Failure> {
     super::ci::no_stale_job(session)?;
     let home = guard::home(session, &args.daemon)?;
     let named = Pm2Home { pm2_home: Some(home.clone()) };
@@ -129,13 +129,14 @@ fn confirmed(args: &KillArgs, home: &Path, before: &Snapshot, word: &str) -> Res
     if typed == Some(wanted.trim_end_matches('/')) {
         return Ok(());
     }
+    let words = if word.contains(' ') { word.to_owned() } else { format!("pm2 {word}") };
     let names: Vec<String> = before.countable().map(|process| Shown(&process.pin.name).to_string()).collect();
     let mut failure = Failure::new(
         Exit::ConfirmationNeeded,
         format!("this takes down all {} processes of PM2 at {wanted}: {}", names.len(), names.join(", ")),
     )
     .code(Code::ConfirmationNeeded)
-    .hint(format!("if that is meant: palisade pm2 {word} --confirm={wanted}"));
+    .hint(format!("if that is meant: palisade {words} --confirm={wanted}"));
     if let Some(typed) = typed {
         failure = failure.hint(format!("{:?} is not the daemon's home", Shown(typed).to_string()));
     }
@@ -193,7 +194,7 @@ fn pm2_command(
 }
 
 /// Writes everything that runs into the dump, and keeps what is in it already.
-async fn save_all(session: &Session, home: &Path) -> Result<(), Failure> {
+pub(super) async fn save_all(session: &Session, home: &Path) -> Result<(), Failure> {
     let named = Pm2Home { pm2_home: Some(home.to_owned()) };
     let listing = super::list::daemon(session, &named)?.listing().await?;
     let old = dump::read(home).unwrap_or_default();
@@ -202,7 +203,11 @@ async fn save_all(session: &Session, home: &Path) -> Result<(), Failure> {
 
 /// What is not as it was: the apps by name and number of instances, those that ran still run, one daemon, behind its
 /// guard.
-async fn verify(session: &Session, home: &Path, before: &Snapshot) -> Result<Vec<String>, Failure> {
+pub(super) async fn verify(
+    session: &Session,
+    home: &Path,
+    before: &Snapshot,
+) -> Result<Vec<String>, Failure> {
     let found = Found::at(home)?;
     let mut problems = Vec::new();
     if found.daemons.len() != 1 {

@@ -5,7 +5,7 @@ use palisade_core::record::{Event, NoticeUndelivered};
 use palisade_core::text::Shown;
 use palisade_core::{Code, Exit};
 use palisade_host::{clock, context, files, random};
-use palisade_notify::{Letter, Outbox, Receiver, Told, command, deliver};
+use palisade_notify::{Delivery, Letter, Outbox, Receiver, Told, command, deliver};
 use palisade_pipeline::announce::announce;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub(crate) fn notify(session: &Session, output: Output, command: &NotifyCommand)
 /// Tells of something that this command refused or opened. What could not be told is said on standard error and changes
 /// nothing else.
 pub(crate) fn tell(session: &Session, output: Output, receivers: &Receivers, notice: Notice) {
-    match palisade_notify::tell(session.state.root(), receivers, notice) {
+    match palisade_notify::tell(session.state.root(), receivers, notice, Delivery::Started) {
         Told::Nobody | Told::Kept => {}
         Told::Undelivered(error) => {
             output.talk(format_args!("a notice waits, and `palisade notify deliver` did not start: {error}"));

@@ -25,6 +25,7 @@ mod packaging;
 mod pages;
 mod said;
 mod secrets;
+mod separate;
 mod setting_up;
 mod stamps;
 mod undo;

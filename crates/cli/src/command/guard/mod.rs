@@ -6,6 +6,7 @@ mod mode;
 mod parts;
 mod remove;
 mod report;
+mod separate;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use palisade_pm2::Location;
 
 pub(crate) use self::parts::in_path;
 use crate::args::Pm2Home;
+use crate::args::guard::IsolationWord;
 use crate::args::guard_table::{
     GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
 };
@@ -37,7 +39,10 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
         Ok::<Session, Failure>(session)
     };
     match command {
-        GuardCommand::Install(InstallCommand::Pm2(args)) => install::install(&acting()?, output, args).await,
+        GuardCommand::Install(InstallCommand::Pm2(args)) => match args.separate.isolation {
+            IsolationWord::SameUid => install::install(&acting()?, output, args).await,
+            IsolationWord::SeparateUid => separate::install(&acting()?, output, args).await,
+        },
         GuardCommand::Install(InstallCommand::Table(args)) => guard_table::install(output, args).await,
         GuardCommand::Remove(RemoveCommand::Pm2(args)) => remove::remove(&acting()?, output, args).await,
         GuardCommand::Remove(RemoveCommand::Table(args)) => guard_table::remove(output, args).await,

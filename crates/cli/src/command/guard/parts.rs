@@ -1,5 +1,6 @@
 //! The firewall's binary, and the systemd units of one guard.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use palisade_core::{Code, Exit};
 use palisade_host::{files, state};
 use palisade_install::act::Program;
 use palisade_install::units::{self, Wanted};
-use palisade_install::{Found, Places};
+use palisade_install::{Found, Places, separate};
 use palisade_pm2::Isolation;
 
 use crate::args::guard::PartsArgs;
@@ -29,8 +30,18 @@ pub(super) fn program(session: &Session, args: &PartsArgs) -> Result<Program, Fa
             .code(Code::GuardStep)
             .hint("install it beside `palisade`, or name it with --firewall FILE")
     })?;
-    files::private_folder(session.state.root())?;
-    Ok(Program { path, log: session.state.root().join("firewall.log"), args: Vec::new() })
+    let root = session.state.root();
+    // The state of a guard with a user of its own is that user's, and root looks after it too.
+    if files::own_uid() != 0 || !root.exists() {
+        files::private_folder(root)?;
+    }
+    Ok(Program {
+        path,
+        log: session.state.root().join("firewall.log"),
+        args: Vec::new(),
+        user: None,
+        variables: Vec::new(),
+    })
 }
 
 /// A program of that name in the caller's PATH.
@@ -60,16 +71,27 @@ pub(super) fn is_systemd_in_charge() -> bool {
 
 /// What the units of this guard are made from.
 pub(super) fn wanted(found: &Found, program: &Program, folder: &Path) -> Wanted {
-    let passwd = Path::new("/etc/passwd");
-    let user = state::user_name(passwd, found.uid).unwrap_or_else(|| found.uid.to_string());
+    let name = |uid: u32| state::user_name(Path::new("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
+    let isolation = found.guarded.as_ref().map_or(Isolation::SameUid, |said| said.isolation);
+    let guard = separate::guard_folder(&found.places.home).metadata().ok();
+    let (uid, owner, group) = match (isolation, guard) {
+        (Isolation::SeparateUid, Some(guard)) => {
+            let daemon = found.daemons.first().and_then(|daemon| separate::uid_of(daemon.pid));
+            (daemon.unwrap_or(found.uid), guard.uid(), guard.gid())
+        }
+        (Isolation::SeparateUid, None) | (Isolation::SameUid, _) => (found.uid, found.uid, found.gid),
+    };
+    let user = name(uid);
     Wanted {
         places: found.places.clone(),
         startup: units::startup_unit(folder, &user, &found.places.home),
-        owner: user.clone(),
-        group: found.gid.to_string(),
+        owner: name(owner),
+        group: group.to_string(),
         user,
-        isolation: Isolation::SameUid,
+        isolation,
         firewall: program.path.clone(),
+        palisade: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/palisade".into()),
+        state: program.log.parent().map(Path::to_owned).unwrap_or_default(),
     }
 }
 
@@ -98,6 +120,8 @@ impl Supervisor {
         let service = wanted.service();
         let mut names: Vec<&str> = sockets.iter().map(|(unit, ..)| unit.as_str()).collect();
         names.push(&service);
+        let notices = wanted.notices("path");
+        names.push(&notices);
         self.tell(&[&["enable"], names.as_slice()].concat())?;
         Ok(written)
     }

@@ -1,0 +1,277 @@
+//! Users of their own for daemon, guard and deployers: by one controlled restart, and what it stops.
+//!
+//! To act as other users takes root.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use palisade_core::Exit;
+use palisade_testkit::{EightApps, Scratch, eventually, process};
+use serde_json::Value;
+
+use crate::env::{POLICY, TestEnv};
+use crate::guard::{Guarded, firewall, of_this_home};
+use crate::said::Said;
+
+const DAEMON: u32 = 5101;
+const GUARD: u32 = 5102;
+const DEPLOYERS: u32 = 5103;
+/// A deployer of flyer-crawler in production, and one of stock-alert.
+const OF_CRAWLER: u32 = 5111;
+const OF_STOCK: u32 = 5112;
+
+/// A host whose daemon runs as root with eight apps, and where other users get to everything that they need.
+struct Host {
+    guarded: Guarded,
+    program: PathBuf,
+    _place: Scratch,
+}
+
+impl Host {
+    fn new() -> Self {
+        let guarded = Guarded(TestEnv::around(EightApps::start("7.0.4").pm2));
+        let env = &guarded.0;
+        assert_eq!(env.home().metadata().unwrap().uid(), 0, "run this as root: it takes other users");
+        let deployers = |uid: u32| format!("deployers = [{{ uid = {uid} }}]\n");
+        let policy = POLICY
+            .replace(
+                "processes = [\"flyer-crawler-*\"]\n",
+                &format!("processes = [\"flyer-crawler-*\"]\n{}", deployers(OF_CRAWLER)),
+            )
+            .replace(
+                "processes = [\"stock-alert\"]\nconfirm = [\"delete\"]\n",
+                &format!("processes = [\"stock-alert\"]\n{}", deployers(OF_STOCK)),
+            )
+            .replace("[environments.production]", "[environments.production]\nmode = \"enforce\"");
+        env.write_policy(&policy);
+        let place = Scratch::new();
+        let program = place.join("palisade-firewall");
+        fs::copy(firewall(), &program).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_palisade"), place.join("palisade")).unwrap();
+        for path in [place.path(), env.home(), &env.home().join("state"), env.pm2.home(), &program] {
+            fs::create_dir_all(path).unwrap_or_default();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { guarded, program, _place: place }
+    }
+
+    fn env(&self) -> &TestEnv {
+        &self.guarded.0
+    }
+
+    fn install(&self, more: &[&str]) -> Said {
+        let (home, pm2) = (self.env().pm2.home().display().to_string(), self.env().pm2.bin().join("pm2"));
+        let (program, pm2) = (self.program.display().to_string(), pm2.display().to_string());
+        let (daemon, guard, deployers) = (DAEMON.to_string(), GUARD.to_string(), DEPLOYERS.to_string());
+        let words = [
+            "guard",
+            "install",
+            "pm2",
+            "--isolation",
+            "separate-uid",
+            "--pm2-home",
+            &home,
+            "--firewall",
+            &program,
+            "--pm2",
+            &pm2,
+            "--daemon-user",
+            &daemon,
+            "--guard-user",
+            &guard,
+            "--deployer-group",
+            &deployers,
+        ];
+        self.env().palisade(&[&words, more].concat())
+    }
+
+    fn installed() -> Self {
+        let host = Self::new();
+        host.install(&[&host.confirm()]).ends(Exit::Done);
+        host
+    }
+
+    fn confirm(&self) -> String {
+        format!("--confirm={}", self.env().pm2.home().display())
+    }
+
+    /// A command as a deployer of that number, in a session of its own.
+    fn as_user(&self, uid: u32, words: &[&str]) -> Said {
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "setpriv", "--reuid", &uid.to_string(), "--regid", &uid.to_string()]);
+        command.args(["--groups", &DEPLOYERS.to_string()]).args(words);
+        command
+            .env_clear()
+            .current_dir("/")
+            .env("HOME", "/nonexistent")
+            .env("PM2_HOME", self.env().pm2.home());
+        #[expect(clippy::disallowed_methods, reason = "node is found by the caller's PATH")]
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdin(Stdio::null()).output().unwrap().into()
+    }
+
+    fn pm2_as(&self, uid: u32, args: &[&str]) -> Said {
+        let script = self.env().pm2.bin().join("pm2").canonicalize().unwrap();
+        self.as_user(uid, &[&["node", script.to_str().unwrap()], args].concat())
+    }
+
+    /// Names and pids of what runs, by the daemon's own list.
+    fn running(&self) -> Vec<(String, u64)> {
+        let rows = self.env().palisade(&["pm2", "list", "--json"]).ends(Exit::Done).json();
+        let row = |row: &Value| {
+            let process = &row["process"];
+            Some((process["name"].as_str()?.to_owned(), process["pid"].as_u64()?))
+        };
+        rows.as_array().unwrap().iter().filter_map(row).collect()
+    }
+
+    fn daemon(&self) -> u32 {
+        let daemons = self.env().pm2.daemons();
+        assert_eq!(daemons.len(), 1, "{daemons:?}");
+        daemons[0]
+    }
+}
+
+fn uid_of(pid: u32) -> u32 {
+    fs::metadata(format!("/proc/{pid}")).unwrap().uid()
+}
+
+#[test]
+fn three_users_are_put_in_force_by_one_confirmed_restart_that_may_be_repeated() {
+    let host = Host::new();
+    let before = host.running();
+    assert_eq!(before.len(), 8);
+    let shown = host.install(&["--dry-run"]).ends(Exit::Done);
+    assert!(shown.stdout.contains("END THE DAEMON WITH ALL ITS APPS"), "{}", shown.stdout);
+    host.install(&[]).ends(Exit::ConfirmationNeeded);
+    assert_eq!(host.running(), before, "nothing was touched");
+
+    host.install(&[&host.confirm()]).ends(Exit::Done);
+    let names = |list: &[(String, u64)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let after = host.running();
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(uid_of(host.daemon()), DAEMON);
+    assert!(after.iter().all(|(_, pid)| uid_of(u32::try_from(*pid).unwrap()) == DAEMON), "{after:?}");
+    let list = of_this_home(host.env(), &["guard", "list", "--json"]).ends(Exit::Done).json();
+    let guard = &list["guards"][0];
+    assert_eq!(
+        (&guard["isolation"], &guard["guarded"], &guard["private"]),
+        (&"separate-uid".into(), &true.into(), &true.into())
+    );
+    for process in ["holder", "judge"] {
+        assert_eq!(uid_of(u32::try_from(guard[process].as_u64().unwrap()).unwrap()), GUARD, "{process}");
+    }
+    assert!(!guard["does_not_stop"].to_string().contains("dump.pm2"), "{guard}");
+
+    let again = host.install(&[]).ends(Exit::Done);
+    assert!(again.stdout.contains("as before"), "{}", again.stdout);
+    assert_eq!(host.running(), after, "a repeated call restarts nothing");
+}
+
+#[test]
+fn deployers_reach_their_own_app_through_the_guard_and_nothing_past_it() {
+    let host = Host::installed();
+    let (home, before) = (host.env().pm2.home().to_owned(), host.running());
+    let pid = |name: &str| before.iter().find(|(own, _)| own == name).unwrap().1.to_string();
+
+    // Through the guard: reading, and one's own.
+    let list = host.pm2_as(OF_CRAWLER, &["jlist", "--silent"]);
+    assert_eq!(list.exit, Some(0), "{}", list.stderr);
+    assert_eq!(host.pm2_as(OF_CRAWLER, &["delete", "all"]).exit, Some(1));
+    assert_eq!(host.pm2_as(OF_CRAWLER, &["delete", "stock-alert"]).exit, Some(1));
+    assert_eq!(host.pm2_as(OF_STOCK, &["delete", "flyer-crawler-api"]).exit, Some(1));
+    assert_eq!(host.pm2_as(5119, &["delete", "stock-alert"]).exit, Some(1), "no deployer of anything");
+    assert_eq!(host.running(), before);
+    assert_eq!(host.pm2_as(OF_STOCK, &["restart", "stock-alert"]).exit, Some(0));
+    assert_eq!(host.pm2_as(OF_STOCK, &["reload", "stock-alert"]).exit, Some(0));
+
+    // Past it: the daemon's own socket, signals, files, a second daemon.
+    let direct = format!("PM2_DAEMON_RPC_PORT={}", home.join("private/rpc.sock").display());
+    let script = host.env().pm2.bin().join("pm2").canonicalize().unwrap();
+    let past = host.as_user(OF_CRAWLER, &["env", &direct, "node", script.to_str().unwrap(), "delete", "all"]);
+    assert_ne!(past.exit, Some(0), "{}", past.stdout);
+    let daemon = host.daemon();
+    for target in [daemon.to_string(), pid("stock-alert"), pid("flyer-crawler-api")] {
+        assert_ne!(host.as_user(OF_CRAWLER, &["kill", "-9", &target]).exit, Some(0), "{target}");
+    }
+    for act in [
+        "cat dump.pm2",
+        "echo x > dump.pm2",
+        "rm dump.pm2",
+        "rm rpc.sock",
+        "mv guard guard2",
+        "rm guard/rpc.sock",
+        "ls private",
+        "echo x >> logs/stock-alert-out.log",
+        "touch new",
+    ] {
+        let said = host.as_user(OF_CRAWLER, &["sh", "-c", &format!("cd {} && {act}", home.display())]);
+        assert_ne!(said.exit, Some(0), "{act} worked: {}", said.stdout);
+    }
+    assert_ne!(host.pm2_as(OF_CRAWLER, &["flush"]).exit, Some(0));
+    let dump = fs::read(home.join("dump.pm2")).unwrap();
+    host.pm2_as(OF_CRAWLER, &["save"]);
+    assert_eq!(fs::read(home.join("dump.pm2")).unwrap(), dump, "a save of a redacted list is no dump");
+    assert_eq!(host.daemon(), daemon);
+    // The daemon's own user cannot put another socket in the place of the guard's either.
+    let said = Command::new("setpriv")
+        .args(["--reuid", &DAEMON.to_string(), "--regid", &DAEMON.to_string(), "--clear-groups", "rm", "-f"])
+        .arg(home.join("rpc.sock"))
+        .output()
+        .unwrap();
+    assert!(!said.status.success() && home.join("rpc.sock").is_symlink());
+    let untouched: Vec<_> = host.running().into_iter().filter(|(name, _)| name != "stock-alert").collect();
+    assert_eq!(untouched.len(), 7);
+    assert!(untouched.iter().all(|app| before.contains(app)), "{untouched:?}");
+}
+
+#[test]
+fn while_the_guard_is_dead_nobody_starts_a_second_daemon() {
+    let host = Host::installed();
+    let before = host.running();
+    for _ in 0..2 {
+        host.guarded.firewalls().into_iter().for_each(process::kill);
+    }
+    eventually("the firewall is gone", || {
+        host.guarded.firewalls().into_iter().for_each(process::kill);
+        host.guarded.firewalls().is_empty().then_some(())
+    });
+    for words in [&["list"][..], &["resurrect"], &["delete", "all"]] {
+        assert_ne!(host.pm2_as(OF_CRAWLER, words).exit, Some(0), "{words:?}");
+    }
+    assert_eq!(host.env().pm2.daemons().len(), 1);
+    host.install(&[]).ends(Exit::Done);
+    assert_eq!(host.pm2_as(OF_CRAWLER, &["jlist", "--silent"]).exit, Some(0));
+    assert_eq!(host.running(), before, "the guard alone was started");
+}
+
+#[test]
+fn what_would_not_separate_anything_is_refused_before_anything_is_touched() {
+    let host = Host::new();
+    let before = host.running();
+    let said = host.install(&["--guard-user", "5101", &host.confirm()]);
+    assert!(said.exit != Some(0), "{}", said.stdout);
+    fs::set_permissions(host.env().policy(), Permissions::from_mode(0o600)).unwrap();
+    let said = host.install(&[&host.confirm()]).ends(Exit::Failure);
+    assert!(said.stderr.contains("could not read") && said.stderr.contains("chmod o+r"), "{}", said.stderr);
+    assert_eq!(host.running(), before);
+    let without = host.env().palisade(&["guard", "install", "pm2", "--isolation", "separate-uid"]);
+    assert!(without.ends(Exit::Usage).stderr.contains("--daemon-user"));
+}
+
+#[test]
+fn a_removal_restarts_nothing_and_leaves_the_daemon_to_its_user() {
+    let host = Host::installed();
+    let before = host.running();
+    of_this_home(host.env(), &["guard", "remove", "pm2"]).ends(Exit::Done);
+    assert_eq!(host.running(), before);
+    assert!(host.guarded.firewalls().is_empty());
+    let home = host.env().pm2.home();
+    assert_eq!((home.metadata().unwrap().uid(), host.env().state().metadata().unwrap().uid()), (DAEMON, 0));
+    assert_ne!(host.pm2_as(OF_CRAWLER, &["list"]).exit, Some(0), "the daemon is its own user's now");
+    of_this_home(host.env(), &["guard", "remove", "pm2"]).ends(Exit::Done);
+    host.install(&[]).ends(Exit::Done);
+    assert_eq!(host.running(), before, "the daemon runs as its user already: only the guard is started");
+}
