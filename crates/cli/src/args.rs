@@ -7,7 +7,9 @@ pub(crate) mod database;
 pub(crate) mod guard;
 pub(crate) mod guard_table;
 pub(crate) mod identity;
+pub(crate) mod job;
 pub(crate) mod notify;
+pub(crate) mod queue;
 pub(crate) mod stamp;
 
 use std::path::PathBuf;
@@ -96,6 +98,12 @@ pub(crate) enum Command {
     Off(bypass::OffArgs),
     /// End a bypass before its time.
     On(bypass::OnArgs),
+    /// Enqueue durable jobs, look at them, and change them by hand.
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Look at queues, pause them, and set their rules.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Try whether notices of refusals arrive, and look which ones wait.
     #[command(subcommand)]
     Notify(notify::NotifyCommand),

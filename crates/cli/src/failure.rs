@@ -137,6 +137,20 @@ impl From<palisade_dbguard::Error> for Failure {
     }
 }
 
+impl From<palisade_jobs::Error> for Failure {
+    fn from(error: palisade_jobs::Error) -> Self {
+        Self::new(error.exit(), error.to_string()).caused_by(&error).code(error.code()).hint(error.fix())
+    }
+}
+
+impl From<palisade_jobs::bulk::Refusal> for Failure {
+    fn from(refusal: palisade_jobs::bulk::Refusal) -> Self {
+        Self::new(refusal.exit(), format!("{refusal}; nothing was changed"))
+            .code(refusal.code())
+            .hint(refusal.fix())
+    }
+}
+
 impl From<files::Error> for Failure {
     fn from(error: files::Error) -> Self {
         Self::new(Exit::Failure, error.to_string()).caused_by(&error)

@@ -58,6 +58,9 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
     let exit = match command {
         Command::Explain(args) => match &args.command {
             Some(ExplainCommand::Row(args)) => block_on(command::undo::row(output, args))?,
+            Some(ExplainCommand::Job(args)) => {
+                block_on(command::job::explain(&Session::open()?, output, args))?
+            }
             None => command::explain::explain(output, args)?,
         },
         Command::Completions { shell } => {
@@ -67,6 +70,8 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         Command::Guard(args) => block_on(command::guard::guard(output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
+        Command::Job(args) => block_on(command::job::job(&Session::open()?, output, args))?,
+        Command::Queue(args) => block_on(command::queue::queue(&Session::open()?, output, args))?,
         Command::Notify(args) => command::notify::notify(&Session::open()?, output, args)?,
         Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,
         Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,

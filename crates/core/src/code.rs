@@ -231,6 +231,27 @@ codes! {
     /// A step of an install or a removal failed.
     GuardStep = 423, "a step of an install or a removal failed";
 
+    /// The answer of a store was lost.
+    AnswerLost = 501, "the answer was lost: it may or may not be written";
+    /// A worker that a store does not know.
+    UnknownWorker = 502, "the worker is not known here, or said goodbye";
+    /// Tables of another version.
+    StoreVersion = 503, "the store is of another version";
+    /// A job from whose state this does not lead on.
+    JobUnfit = 504, "the job's state does not allow that";
+    /// Rules of a queue that contradict each other.
+    QueueUnsound = 505, "the rules of a queue do not fit together";
+    /// Somebody else was faster.
+    QueueChanged = 506, "the rules of the queue were changed meanwhile";
+    /// What no store takes.
+    JobInvalid = 507, "a job cannot be enqueued like this";
+    /// No such job.
+    JobMissing = 508, "there is no such job";
+    /// More jobs than one command may change.
+    JobBudget = 509, "too many jobs for one command";
+    /// The store refused what was asked.
+    StoreRefused = 510, "the store refused it";
+
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";
     /// The journal cannot be written.

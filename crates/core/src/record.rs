@@ -6,7 +6,7 @@ use crate::actor::Actor;
 use crate::bypass::{Bypass, BypassId};
 use crate::code::Code;
 use crate::epoch::{Epoch, Subject};
-use crate::name::Scope;
+use crate::name::{QueueName, Scope};
 use crate::outcome::{Outcome, TargetOutcome};
 use crate::plan::Target;
 use crate::policy::PolicyRef;
@@ -83,6 +83,30 @@ pub enum Event {
     Gap(Gap),
     /// Somebody who should have been told was not.
     NoticeUndelivered(NoticeUndelivered),
+    /// A person changes jobs or the rules of a queue, or has changed them.
+    JobsChanged(JobsChanged),
+}
+
+/// What a person does to jobs or to a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobsChanged {
+    /// What, in one word: `cancel`, `hold`, `release`, `resume`, `retry`, `set`.
+    pub deed: String,
+    /// Whether it is about to begin, or how it ended.
+    pub phase: Phase,
+    /// The store, without secrets.
+    pub store: String,
+    /// The queue, where it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
+    /// So many jobs.
+    pub jobs: u64,
+    /// The numbers of the first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<i64>,
+    /// What was asked for or done, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
 }
 
 /// Another policy came into force.

@@ -6,6 +6,7 @@
 //!
 //! Nothing here does IO or reads a clock. [`JobStore`] is the wall between the rules and the databases.
 
+pub mod bulk;
 pub mod claim;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use palisade_core::{QueueName, Timestamp};
+use palisade_core::{Code, Exit, QueueName, Timestamp};
 
 use crate::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Evidence, Finish};
 use crate::event::Event;
@@ -257,4 +257,45 @@ pub enum Error {
         /// The rule that it breaks.
         rule: String,
     },
+}
+
+impl Error {
+    /// The code with a page about it.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Unreachable { .. } => Code::Unreachable,
+            Self::Unknown { .. } => Code::AnswerLost,
+            Self::Refused(_) => Code::StoreRefused,
+            Self::Version(_) => Code::StoreVersion,
+            Self::Stranger(_) => Code::UnknownWorker,
+            Self::QueueChanged { .. } => Code::QueueChanged,
+            Self::Unsound(_) => Code::QueueUnsound,
+            Self::Invalid { .. } => Code::JobInvalid,
+        }
+    }
+
+    /// The exit code of a command that ends with this.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } | Self::Unknown { .. } => Exit::Unreachable,
+            Self::Refused(_) | Self::Version(_) | Self::Stranger(_) => Exit::Refused,
+            Self::QueueChanged { .. } => Exit::PlanStale,
+            Self::Unsound(_) | Self::Invalid { .. } => Exit::Usage,
+        }
+    }
+
+    /// How to go on; empty where the message says it.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "look whether the store runs and has room, and do it again",
+            Self::Unknown { .. } => {
+                "look at it with `palisade job list` first, or give a key: --idempotency-key KEY"
+            }
+            Self::QueueChanged { .. } => "do it again: it starts from the rules as they are now",
+            _ => "",
+        }
+    }
 }

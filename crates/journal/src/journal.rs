@@ -320,7 +320,8 @@ fn spends_reserve(event: &Event) -> bool {
         | Event::DeploymentEnded(_)
         | Event::BypassBegan(_)
         | Event::BypassEnded(_)
-        | Event::Administered(_) => true,
+        | Event::Administered(_)
+        | Event::JobsChanged(_) => true,
         Event::PolicyChanged(_)
         | Event::Refused(_)
         | Event::DeploymentStarted(_)

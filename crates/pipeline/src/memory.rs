@@ -137,7 +137,8 @@ pub fn unsettled(
             | Event::JobJudged(_)
             | Event::Called(_)
             | Event::Gap(_)
-            | Event::NoticeUndelivered(_) => {}
+            | Event::NoticeUndelivered(_)
+            | Event::JobsChanged(_) => {}
         }
     }
     let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);

@@ -134,14 +134,8 @@ impl Identity {
 pub async fn identify(target: &Target) -> Result<(Session, Identity), Error> {
     let session = Session::connect(target).await?;
     let between = between(&session, target).await?;
-    let facts = session.rows("say who it is", FACTS).await?;
-    let facts = facts.first().cloned().unwrap_or_default();
-    // Functions that some providers and forks do not have or do not allow.
-    let system = optional(&session, "SELECT system_identifier FROM pg_control_system()").await?;
-    let timeline = optional(&session, TIMELINE).await?;
-    let provider_ids = session.rows("name its provider", PROVIDER_IDS).await?;
+    let (server, facts) = server_of(&session).await?;
     let guarded = guarded(&session).await?;
-    let server = server(&facts, system, timeline, &provider_ids);
     let role = role(&facts);
     let stamp = stamp::read(&session, &Bound::of(&server)).await?;
     let abilities = ability::abilities(&server, &role, between);
@@ -161,6 +155,25 @@ pub async fn identify(target: &Target) -> Result<(Session, Identity), Error> {
         abilities,
     };
     Ok((session, identity))
+}
+
+/// The environment stamp of the database behind a connection, if it bears one.
+///
+/// # Errors
+/// A statement that failed.
+pub async fn stamp_of(session: &Session) -> Result<Option<Stamp>, Error> {
+    let (server, _) = server_of(session).await?;
+    stamp::read(session, &Bound::of(&server)).await
+}
+
+async fn server_of(session: &Session) -> Result<(Server, Row), Error> {
+    let facts = session.rows("say who it is", FACTS).await?;
+    let facts = facts.first().cloned().unwrap_or_default();
+    // Functions that some providers and forks do not have or do not allow.
+    let system = optional(session, "SELECT system_identifier FROM pg_control_system()").await?;
+    let timeline = optional(session, TIMELINE).await?;
+    let provider_ids = session.rows("name its provider", PROVIDER_IDS).await?;
+    Ok((server(&facts, system, timeline, &provider_ids), facts))
 }
 
 /// Which database is behind a connection: its [`Identity::id`] alone, in one round trip.

@@ -15,7 +15,7 @@ mod tls;
 
 pub use ability::{Ability, Level};
 pub use error::Error;
-pub use identity::{Identity, id_of, identify};
+pub use identity::{Identity, id_of, identify, stamp_of};
 pub use session::{FromSql, Row, Session, ToSql, Type, TypedRow, Value};
 pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;

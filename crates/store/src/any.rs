@@ -22,6 +22,27 @@ pub enum Store {
 }
 
 impl Store {
+    /// Where it is, without secrets.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(store) => format!("sqlite:{}", store.path().display()),
+            Self::Postgres(store) => store.place(),
+        }
+    }
+
+    /// As [`Self::open`], for a client of that environment: a database that bears a stamp has to bear this one, as its
+    /// own, on every connection.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`Error::Refused`] for a database of another environment.
+    pub async fn open_as(url: &str, environment: Option<&str>) -> Result<Self, Error> {
+        if is_postgres(url) {
+            return Postgres::open_as(target(url)?, environment).await.map(Self::Postgres);
+        }
+        Self::open(url).await
+    }
+
     /// Opens `sqlite:PATH` or `postgres://ROLE:PASSWORD@HOST/DATABASE`, and makes its tables where there are none.
     ///
     /// # Errors
@@ -30,10 +51,8 @@ impl Store {
         if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             return Sqlite::open(Path::new(path)).await.map(Self::Sqlite);
         }
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let target = Target::parse(url)
-                .map_err(|error| Error::Invalid { input: "the store".to_owned(), rule: error.to_string() })?;
-            return Postgres::open(target).await.map(Self::Postgres);
+        if is_postgres(url) {
+            return Postgres::open(target(url)?).await.map(Self::Postgres);
         }
         let scheme: String = url.chars().take_while(char::is_ascii_alphanumeric).take(20).collect();
         Err(Error::Invalid {
@@ -41,6 +60,15 @@ impl Store {
             rule: "a store is sqlite:PATH or postgres://ROLE@HOST/DATABASE".to_owned(),
         })
     }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+fn target(url: &str) -> Result<Target, Error> {
+    Target::parse(url)
+        .map_err(|error| Error::Invalid { input: "the store".to_owned(), rule: error.to_string() })
 }
 
 /// The same call on whichever store it is.

@@ -41,7 +41,22 @@ impl Postgres {
     /// [`Error::Unreachable`], or [`Error::Version`] where the tables are of a version that this one cannot serve, or
     /// are missing and may not be made by this role.
     pub async fn open(target: Target) -> Result<Self, Error> {
-        Ok(Self { pool: Pool::open(target).await? })
+        Ok(Self { pool: Pool::open(target, None).await? })
+    }
+
+    /// As [`Self::open`], for a client of that environment.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`Error::Refused`] where the database bears the stamp of another environment, or one that
+    /// was made for another database, on this connection or a later one.
+    pub async fn open_as(target: Target, environment: Option<&str>) -> Result<Self, Error> {
+        Ok(Self { pool: Pool::open(target, Some(environment)).await? })
+    }
+
+    /// Where it is, without its password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.pool.place()
     }
 
     /// Which database it is: every further connection has to lead to the same one.

@@ -90,6 +90,8 @@ pub(crate) struct RowArgs {
 pub(crate) enum ExplainCommand {
     /// Who took this job of a guarded table, from where, and against which rule.
     Row(RowArgs),
+    /// What happened to a durable job, in order, and who did it.
+    Job(super::job::OneArgs),
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use palisade_core::outcome::Outcome;
 use palisade_core::record::{
-    Act, Administered, Called, EpochRaised, Event, JobJudged, OutcomeRecord, Phase, Ruling,
+    Act, Administered, Called, EpochRaised, Event, JobJudged, JobsChanged, OutcomeRecord, Phase, Ruling,
 };
 use palisade_core::text::escaped;
 use palisade_core::{Finding, Record};
@@ -67,6 +67,7 @@ fn what(event: &Event) -> String {
         ),
         Event::BypassEnded(ended) => format!("bypass {} ended before its time", ended.id),
         Event::Administered(done) => administered(done),
+        Event::JobsChanged(done) => jobs(done),
         Event::EpochRaised(raised) => raise(raised),
         Event::DeploymentRefused(refused) => {
             format!("REFUSED deployment of {}: {}", refused.scope, codes(&refused.findings))
@@ -87,6 +88,19 @@ fn what(event: &Event) -> String {
         ),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
+}
+
+fn jobs(done: &JobsChanged) -> String {
+    let phase = match done.phase {
+        Phase::Begun => "begins",
+        Phase::Done => "done",
+        Phase::Failed => "FAILED",
+    };
+    let queue = done.queue.as_ref().map(|queue| format!(" of {queue}")).unwrap_or_default();
+    let details = done.details.join("; ");
+    format!("{} {} jobs{queue} in {}: {phase} {details}", done.deed, done.jobs, done.store)
+        .trim_end()
+        .to_owned()
 }
 
 fn administered(done: &Administered) -> String {

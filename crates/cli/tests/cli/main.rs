@@ -14,6 +14,7 @@ mod failures;
 mod full_disk;
 mod guard;
 mod interrupted;
+mod jobs;
 mod journal;
 mod layer1;
 mod lifecycle;

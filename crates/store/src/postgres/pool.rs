@@ -22,6 +22,8 @@ pub(super) struct Pool(Arc<Shared>);
 struct Shared {
     target: Target,
     id: String,
+    /// `None`: the stamp is not looked at. Else what it has to say where there is one.
+    environment: Option<Option<String>>,
     idle: Mutex<Vec<Session>>,
     free: Semaphore,
     /// Queues that this store has seen, so that not every job has to ask.
@@ -37,20 +39,27 @@ pub(super) struct Line<'a> {
 }
 
 impl Pool {
-    pub(super) async fn open(target: Target) -> Result<Self, Error> {
+    pub(super) async fn open(target: Target, environment: Option<Option<&str>>) -> Result<Self, Error> {
         let name = target.to_string();
         let failed = |error: PgError| before(&name, &error);
         let session = Session::connect(&target).await.map_err(failed)?;
         let id = id_of(&session).await.map_err(failed)?;
+        let environment = environment.map(|environment| environment.map(str::to_owned));
+        fits(&session, &name, environment.as_ref()).await?;
         schema::prepare(&session, &name).await?;
         let shared = Shared {
             target,
             id,
+            environment,
             idle: Mutex::new(vec![session]),
             free: Semaphore::new(CONNECTIONS_MOST),
             known: Mutex::default(),
         };
         Ok(Self(Arc::new(shared)))
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.0.target.to_string()
     }
 
     pub(super) fn id(&self) -> &str {
@@ -99,6 +108,7 @@ impl Pool {
                 shared.id
             )));
         }
+        fits(&session, &name, shared.environment.as_ref()).await?;
         schema::check(&session, &name).await?;
         Ok(session)
     }
@@ -196,6 +206,23 @@ macro_rules! transact {
     }};
 }
 pub(super) use transact;
+
+/// Whether the database's stamp, where it bears one, is the client's environment.
+async fn fits(session: &Session, name: &str, expected: Option<&Option<String>>) -> Result<(), Error> {
+    let Some(expected) = expected else { return Ok(()) };
+    let stamp = palisade_postgres::stamp_of(session).await.map_err(|error| before(name, &error))?;
+    match (stamp, expected) {
+        (None, _) => Ok(()),
+        (Some(stamp), Some(expected)) => stamp
+            .expect(&[expected])
+            .map_err(|error| Error::Refused(format!("{name}: {error}; nothing was written"))),
+        (Some(stamp), None) => Err(Error::Refused(format!(
+            "{name} is a database of {}, and nothing says that you mean that: set PALISADE_ENVIRONMENT={0}, or give \
+             --environment {0}; nothing was written",
+            stamp.environment
+        ))),
+    }
+}
 
 /// What ends a transaction without effect.
 pub(super) enum Stop {

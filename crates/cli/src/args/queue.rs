@@ -1,0 +1,86 @@
+//! The words of `palisade queue`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use palisade_core::QueueName;
+
+use super::job::StoreArgs;
+
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub(crate) enum QueueCommand {
+    /// List queues with their rules.
+    List(StoreArgs),
+    /// Give out nothing of a queue until it is resumed; what runs goes on.
+    Pause(NamedArgs),
+    /// Give out jobs of a queue again.
+    Resume(NamedArgs),
+    /// Set rules of a queue; claims that exist keep theirs.
+    Set(SetArgs),
+}
+
+// Which queue.
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// The queue.
+    #[arg(value_name = "QUEUE")]
+    pub(crate) queue: QueueName,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// What becomes of a job whose worker fell silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnSilence {
+    /// Given out again, from its last good checkpoint.
+    Requeue,
+    /// Kept for a person.
+    Hold,
+    /// Ended.
+    Cancel,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade queue set backfill --reap-after 90m --concurrency 4
+  palisade queue set mail --backoff 5s --backoff-most 10m --retention 7d
+  palisade queue set backfill --on-silence hold --progress-deadline 2h --dry-run")]
+pub(crate) struct SetArgs {
+    #[command(flatten)]
+    pub(crate) named: NamedArgs,
+    /// Silence after which a job may be taken from its worker; at least three beats.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) reap_after: Option<Duration>,
+    /// How often a worker beats.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) beat_every: Option<Duration>,
+    /// A worker stops by itself after so long without an acknowledged beat [default: in proportion to --reap-after].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) self_fence: Option<Duration>,
+    /// Between a reap and the next claim of that job.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) handover_delay: Option<Duration>,
+    /// At most so many jobs run at once; 0 is no limit.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) concurrency: Option<u32>,
+    /// How long a failed job waits at first; doubled with each attempt.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) backoff: Option<Duration>,
+    /// How long it waits at most.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) backoff_most: Option<Duration>,
+    /// How long jobs that ended are kept.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) retention: Option<Duration>,
+    /// What becomes of a job whose worker fell silent.
+    #[arg(long, value_enum)]
+    pub(crate) on_silence: Option<OnSilence>,
+    /// A job without progress for so long counts as stuck: shown, never reaped; 0s is none.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) progress_deadline: Option<Duration>,
+    /// Show the rules that would follow, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}

@@ -1,0 +1,198 @@
+//! `palisade queue`: rules of queues.
+
+use std::time::Duration;
+
+use palisade_core::record::{JobsChanged, Phase};
+use palisade_core::{Exit, QueueName};
+use palisade_jobs::queue::OnSilence;
+use palisade_jobs::{JobStore as _, Queue};
+use palisade_store::Store;
+use serde_json::json;
+
+use crate::args::job::StoreArgs;
+use crate::args::queue::{self, NamedArgs, QueueCommand, SetArgs};
+use crate::command::store::{self, Ledger};
+use crate::failure::Failure;
+use crate::output::{GOOD, Output, styled};
+use crate::render::table;
+use crate::session::Session;
+
+pub(crate) async fn queue(
+    session: &Session,
+    output: Output,
+    command: &QueueCommand,
+) -> Result<Exit, Failure> {
+    match command {
+        QueueCommand::List(args) => list(session, output, args).await,
+        QueueCommand::Pause(args) => pause(session, output, args, true).await,
+        QueueCommand::Resume(args) => pause(session, output, args, false).await,
+        QueueCommand::Set(args) => set(session, output, args).await,
+    }
+}
+
+async fn list(session: &Session, output: Output, args: &StoreArgs) -> Result<Exit, Failure> {
+    let store = store::open(session, output, args).await?;
+    let queues = store.queues().await?;
+    output.document(&json!({ "store": store.place(), "queues": queues }))?;
+    let rows: Vec<_> = queues.iter().map(row).collect();
+    for line in
+        table::columns(&["queue", "", "at most", "beat", "reap after", "silence", "kept", "revision"], &rows)
+    {
+        output.data(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(queue: &Queue) -> Vec<String> {
+    vec![
+        queue.name.to_string(),
+        if queue.paused { "paused".to_owned() } else { String::new() },
+        queue.concurrency.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string()),
+        span(queue.terms.beat_every_ms),
+        span(queue.terms.reap_after_ms),
+        on_silence(queue.on_silence).to_owned(),
+        span(queue.retention_ms),
+        queue.revision.to_string(),
+    ]
+}
+
+fn span(ms: u64) -> String {
+    humantime::format_duration(Duration::from_millis(ms)).to_string()
+}
+
+const fn on_silence(rule: OnSilence) -> &'static str {
+    match rule {
+        OnSilence::Requeue => "requeue",
+        OnSilence::Hold => "hold",
+        OnSilence::Cancel => "cancel",
+    }
+}
+
+/// The queue as it is, or as it would be: rules can be set before the first job comes.
+async fn current(store: &Store, name: &QueueName) -> Result<Queue, Failure> {
+    let queues = store.queues().await?;
+    let found = queues.into_iter().find(|queue| queue.name == *name);
+    Ok(found.unwrap_or_else(|| Queue::new(name.clone())))
+}
+
+async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool) -> Result<Exit, Failure> {
+    let store = store::open(session, output, &args.store).await?;
+    let before = current(&store, &args.queue).await?;
+    let word = if paused { "paused" } else { "resumed" };
+    if before.paused == paused {
+        output.document(&json!({ "result": "already", "queue": before }))?;
+        output.data(format_args!("queue {} is {word} already", args.queue))?;
+        return Ok(Exit::Done);
+    }
+    let after = Queue { paused, ..before };
+    write(session, output, &store, &args.store, &after, vec![word.to_owned()]).await
+}
+
+async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, Failure> {
+    let store = store::open(session, output, &args.named.store).await?;
+    let before = current(&store, &args.named.queue).await?;
+    let after = changed(&before, args);
+    let details = differences(&before, &after);
+    if details.is_empty() {
+        return Err(Failure::usage(format!("nothing of queue {} would change", args.named.queue))
+            .hint("see `palisade queue set --help` for what can be set"));
+    }
+    after.check().map_err(palisade_jobs::Error::from)?;
+    if args.dry_run {
+        output.document(&json!({ "result": "planned", "queue": after, "changes": details }))?;
+        for line in &details {
+            output.data(format_args!("would set {line}"))?;
+        }
+        return Ok(Exit::Done);
+    }
+    write(session, output, &store, &args.named.store, &after, details).await
+}
+
+fn changed(before: &Queue, args: &SetArgs) -> Queue {
+    let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut queue = before.clone();
+    let put = |place: &mut u64, span: Option<Duration>| *place = span.map_or(*place, ms);
+    put(&mut queue.terms.reap_after_ms, args.reap_after);
+    put(&mut queue.terms.beat_every_ms, args.beat_every);
+    put(&mut queue.handover_delay_ms, args.handover_delay);
+    put(&mut queue.backoff.first_ms, args.backoff);
+    put(&mut queue.backoff.most_ms, args.backoff_most);
+    put(&mut queue.retention_ms, args.retention);
+    queue.terms.self_fence_ms = match (args.self_fence, args.reap_after) {
+        (Some(span), _) => ms(span),
+        // As in the rules that nobody set: 35 of 60 minutes.
+        (None, Some(_)) => queue.terms.reap_after_ms / 60 * 35,
+        (None, None) => queue.terms.self_fence_ms,
+    };
+    if let Some(limit) = args.concurrency {
+        queue.concurrency = Some(limit).filter(|limit| *limit > 0);
+    }
+    if let Some(deadline) = args.progress_deadline {
+        queue.progress_deadline_ms = Some(ms(deadline)).filter(|deadline| *deadline > 0);
+    }
+    if let Some(rule) = args.on_silence {
+        queue.on_silence = match rule {
+            queue::OnSilence::Requeue => OnSilence::Requeue,
+            queue::OnSilence::Hold => OnSilence::Hold,
+            queue::OnSilence::Cancel => OnSilence::Cancel,
+        };
+    }
+    queue
+}
+
+fn differences(before: &Queue, after: &Queue) -> Vec<String> {
+    let limit = |limit: Option<u32>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    let deadline = |deadline: Option<u64>| deadline.map_or_else(|| "none".to_owned(), span);
+    let both = |of: fn(&Queue) -> u64| (span(of(before)), span(of(after)));
+    let pairs = [
+        ("reap-after", both(|queue| queue.terms.reap_after_ms)),
+        ("beat-every", both(|queue| queue.terms.beat_every_ms)),
+        ("self-fence", both(|queue| queue.terms.self_fence_ms)),
+        ("handover-delay", both(|queue| queue.handover_delay_ms)),
+        ("backoff", both(|queue| queue.backoff.first_ms)),
+        ("backoff-most", both(|queue| queue.backoff.most_ms)),
+        ("retention", both(|queue| queue.retention_ms)),
+        ("concurrency", (limit(before.concurrency), limit(after.concurrency))),
+        ("progress-deadline", (deadline(before.progress_deadline_ms), deadline(after.progress_deadline_ms))),
+        ("on-silence", (on_silence(before.on_silence).to_owned(), on_silence(after.on_silence).to_owned())),
+    ];
+    let changed = pairs.iter().filter(|(_, (before, after))| before != after);
+    changed.map(|(name, (before, after))| format!("{name} {before} -> {after}")).collect()
+}
+
+async fn write(
+    session: &Session,
+    output: Output,
+    store: &Store,
+    args: &StoreArgs,
+    queue: &Queue,
+    details: Vec<String>,
+) -> Result<Exit, Failure> {
+    let (actor, by) = store::note(session, args)?;
+    let entry = JobsChanged {
+        deed: "set".to_owned(),
+        phase: Phase::Begun,
+        store: store.place(),
+        queue: Some(queue.name.clone()),
+        jobs: 0,
+        first: Vec::new(),
+        details: details.clone(),
+    };
+    let ledger = Ledger::begin(session, output, actor, entry)?;
+    let revision = match store.set_queue(queue, &by).await {
+        Ok(revision) => revision,
+        Err(error) => {
+            ledger.end(Phase::Failed, vec![error.to_string()]);
+            return Err(error.into());
+        }
+    };
+    let recorded = ledger.end(Phase::Done, details.clone());
+    let queue = Queue { revision, ..queue.clone() };
+    output.document(&json!({ "result": "set", "queue": queue, "changes": details, "recorded": recorded }))?;
+    output.data(format_args!("{} queue {} is at revision {revision}", styled(GOOD, "done:"), queue.name))?;
+    for line in &details {
+        output.data(format_args!("  {line}"))?;
+    }
+    output.data(format_args!("  recorded: {recorded}"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,169 @@
+//! `palisade job` and `palisade queue`, on both stores.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use palisade_core::Exit;
+use palisade_testkit::{Postgres, Scratch};
+use serde_json::Value;
+
+use crate::env::TestEnv;
+use crate::said::Said;
+
+fn id(said: &Said) -> String {
+    said.stdout.trim().to_owned()
+}
+
+fn state(env: &TestEnv, job: &str) -> Value {
+    env.palisade(&["job", "show", job, "--json"]).ends(Exit::Done).json()["state"].clone()
+}
+
+#[test]
+fn a_job_is_enqueued_listed_changed_by_hand_and_explained() {
+    let env = TestEnv::without_daemon();
+    let run = |words: &[&str]| env.palisade(words).ends(Exit::Done);
+    let job = id(&run(&["job", "enqueue", "--queue", "mail", "--payload", r#"{"to":"a"}"#, "--delay", "1h"]));
+    assert!(env.state().join("jobs.db").exists(), "the default store is a file in the state folder");
+    let listed = run(&["job", "list", "--queue", "mail"]).stdout;
+    assert!(listed.contains("scheduled") && listed.contains("mail"), "{listed}");
+    assert_eq!(state(&env, &job), "scheduled");
+    let cancelled = run(&["job", "cancel", &job, "--reason", "wrong \u{1b}[2J day"]).stdout;
+    assert!(
+        cancelled.contains("1 now cancelled") && cancelled.contains("palisade job resume"),
+        "{cancelled}"
+    );
+    assert!(run(&["job", "list"]).stdout.contains(r"wrong \u{1b}[2J day"));
+    let waited = env.palisade(&["job", "wait", &job]).ends(Exit::Failure).stdout;
+    assert!(waited.contains("cancelled"), "{waited}");
+    run(&["job", "resume", &job]);
+    assert_eq!(state(&env, &job), "scheduled");
+    run(&["job", "hold", &job]);
+    run(&["job", "release", &job]);
+    let explained = run(&["explain", "job", &job]).stdout;
+    let told = ["enqueued", "cancelled: wrong", "resumed", "held: held by hand", "released", "(machine "];
+    for word in told {
+        assert!(explained.contains(word), "{word}: {explained}");
+    }
+    assert_eq!(run(&["job", "logs", &job, "--no-follow"]).stdout.lines().count(), 5);
+    let unfit = env.palisade(&["job", "retry", &job]).ends(Exit::Refused);
+    assert!(
+        unfit.stderr.contains("PAL-504") && unfit.stderr.contains("takes what is dead"),
+        "{}",
+        unfit.stderr
+    );
+}
+
+#[test]
+fn keys_make_one_job_and_lines_make_many() {
+    let env = TestEnv::without_daemon();
+    let keyed = ["job", "enqueue", "--queue", "mail", "--unique-key", "user 7"];
+    let first = id(&env.palisade(&keyed).ends(Exit::Done));
+    let again = env.palisade(&keyed).ends(Exit::Done).stdout;
+    assert!(again.starts_with(&first) && again.contains("no second one"), "{again}");
+    let mut child = env
+        .command(&["job", "enqueue", "--queue", "mail", "--lines", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"1\n\n[2]\n{\"n\":3}\n").unwrap();
+    let said = Said::from(child.wait_with_output().unwrap()).ends(Exit::Done);
+    assert_eq!(said.json()["jobs"].as_array().unwrap().len(), 3);
+    let bad = env.palisade(&["job", "enqueue", "--queue", "mail", "--payload", "{to:1}"]).ends(Exit::Usage);
+    assert!(bad.stderr.contains("no JSON"), "{}", bad.stderr);
+}
+
+#[test]
+fn many_jobs_are_changed_only_after_a_person_typed_the_queue() {
+    let env = TestEnv::without_daemon();
+    for _ in 0..7 {
+        env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done);
+    }
+    let cancel = ["job", "cancel", "--queue", "mail"];
+    let with = |more: &[&str]| env.palisade(&[&cancel[..], more].concat());
+    let planned = with(&["--dry-run"]).ends(Exit::Done);
+    assert!(
+        planned.stderr.contains("cancel 7 jobs") && planned.stderr.contains("and 2 more"),
+        "{}",
+        planned.stderr
+    );
+    let refused = with(&[]).ends(Exit::ConfirmationNeeded);
+    assert!(refused.stderr.contains("--confirm mail"), "{}", refused.stderr);
+    with(&["--confirm", "male"]).ends(Exit::ConfirmationNeeded);
+    let budget = with(&["--confirm", "mail", "--most", "6"]).ends(Exit::Refused);
+    assert!(budget.stderr.contains("PAL-509"), "{}", budget.stderr);
+    let ready = env.palisade(&["job", "list", "--queue", "mail", "--state", "ready", "--json"]).json();
+    assert_eq!(ready["jobs"].as_array().unwrap().len(), 7);
+    let done = with(&["--confirm", "mail"]).ends(Exit::Done).stdout;
+    assert!(done.contains("7 now cancelled") && done.contains("journal record"), "{done}");
+    let empty = with(&["--confirm", "mail"]).ends(Exit::Refused);
+    assert!(empty.stderr.contains("PAL-105"), "{}", empty.stderr);
+    let none = env.palisade(&["job", "cancel"]).ends(Exit::Usage);
+    assert!(none.stderr.contains("never means all"), "{}", none.stderr);
+    env.palisade(&["job", "cancel", "--state", "ready"]).ends(Exit::Usage);
+    let records = env.events("jobs-changed");
+    let phases: Vec<_> = records.iter().map(|record| record["data"]["phase"].clone()).collect();
+    assert_eq!(phases, ["begun", "done"]);
+    assert_eq!(records[0]["data"]["jobs"], 7);
+}
+
+#[test]
+fn rules_of_a_queue_are_set_shown_and_refused_where_they_do_not_fit() {
+    let env = TestEnv::without_daemon();
+    let set = |more: &[&str]| env.palisade(&[&["queue", "set", "backfill"], more].concat());
+    let planned = set(&["--reap-after", "90m", "--dry-run"]).ends(Exit::Done).stdout;
+    assert!(planned.contains("reap-after 1h -> 1h 30m") && planned.contains("self-fence"), "{planned}");
+    let done = set(&["--reap-after", "90m", "--concurrency", "4", "--on-silence", "hold"]).ends(Exit::Done);
+    assert!(done.stdout.contains("revision 2"), "{}", done.stdout);
+    let unsound = set(&["--reap-after", "30s"]).ends(Exit::Usage);
+    assert!(
+        unsound.stderr.contains("PAL-505") && unsound.stderr.contains("three beats"),
+        "{}",
+        unsound.stderr
+    );
+    set(&["--concurrency", "4"]).ends(Exit::Usage);
+    env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done);
+    let listed = env.palisade(&["queue", "list"]).ends(Exit::Done).stdout;
+    assert!(listed.contains("paused") && listed.contains("1h 30m") && listed.contains("hold"), "{listed}");
+    let again = env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done).stdout;
+    assert!(again.contains("already"), "{again}");
+    env.palisade(&["queue", "resume", "backfill"]).ends(Exit::Done);
+    let queue = env.palisade(&["queue", "list", "--json"]).json()["queues"][0].clone();
+    assert_eq!((&queue["revision"], &queue["paused"]), (&4.into(), &false.into()));
+}
+
+#[test]
+fn a_job_that_is_not_there_is_an_error() {
+    let env = TestEnv::without_daemon();
+    for words in [&["job", "show", "4711"][..], &["job", "cancel", "4711"], &["explain", "job", "4711"]] {
+        let said = env.palisade(words).ends(Exit::Failure);
+        assert!(said.stderr.contains("PAL-508"), "{}", said.stderr);
+    }
+    env.palisade(&["job", "show", "all"]).ends(Exit::Usage);
+}
+
+#[test]
+fn a_database_of_another_environment_is_refused() {
+    let (home, server) = (Scratch::new(), Postgres::start("18"));
+    server.sql("postgres", "CREATE DATABASE jobs");
+    let url = server.admin("jobs");
+    let run = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+        command.args(words).env_clear().env("HOME", home.path()).env("DATABASE_URL", &url);
+        Said::from(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let enqueue = ["job", "enqueue", "--queue", "mail"];
+    run(&enqueue, &[]).ends(Exit::Done);
+    run(&["db", "stamp", "--environment", "production"], &[("PALISADE_DATABASE_URL", &url)]).ends(Exit::Done);
+    for variables in [&[][..], &[("PALISADE_ENVIRONMENT", "test")]] {
+        let said = run(&enqueue, variables).ends(Exit::Refused);
+        assert!(said.stderr.contains("PAL-510") && said.stderr.contains("production"), "{}", said.stderr);
+        assert!(
+            !said.stderr.contains("hunter2") && !said.stderr.contains(palisade_testkit::postgres::PASSWORD)
+        );
+    }
+    run(&enqueue, &[("PALISADE_ENVIRONMENT", "production")]).ends(Exit::Done);
+    let listed = run(&["job", "list", "--environment", "production", "--json"], &[]).ends(Exit::Done).json();
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade_jobs.job"), "2");
+}
