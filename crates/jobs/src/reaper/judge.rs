@@ -26,6 +26,10 @@ pub struct Judge<K, C> {
     brake: Brake,
     /// The clocks of the last sweep from which time may be charged.
     last: Option<(u64, u64)>,
+    /// How much time was observed since the store, or the way to it, was last away.
+    back: Duration,
+    /// Which run of the store answered last.
+    store_run: Option<u64>,
     took: VecDeque<Duration>,
     sweeps: u64,
     /// A gate that a test has switched off.
@@ -149,6 +153,8 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
             remembered: remembered.into_iter().map(|row| (row.key.clone(), row)).collect(),
             brake: Brake::default(),
             last: None,
+            back: Duration::MAX,
+            store_run: None,
             took: VecDeque::new(),
             sweeps: 0,
             off: None,
@@ -175,8 +181,14 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
         &self.limits
     }
 
-    /// A sweep failed, or a write of the judge's own did: nothing could be seen.
+    /// A sweep failed, or a write of the judge's own did: nothing could be seen. Workers may have lost their way too,
+    /// so nothing is charged until they had time to come back.
     pub fn could_not_see(&mut self) {
+        self.back = Duration::ZERO;
+        self.look_anew();
+    }
+
+    fn look_anew(&mut self) {
         self.last = None;
         self.brake.look_anew();
         self.watches.values_mut().for_each(Watch::look_anew);
@@ -185,7 +197,7 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
     /// The policy has changed.
     pub fn policy_changed(&mut self, limits: Limits) {
         self.limits = limits;
-        self.could_not_see();
+        self.look_anew();
     }
 
     /// An operator says that those whom the brake spares are dead indeed.
@@ -195,7 +207,10 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
 
     /// Judges what a sweep saw.
     pub fn judge(&mut self, sweep: &Sweep<K, C>) -> Ruling<K, C> {
-        let charge = self.charge(sweep);
+        let observed = self.observed(sweep);
+        let away = self.is_on(Gate::Fresh) && self.back < self.limits.reconnect_grace;
+        let charge = if away { Duration::ZERO } else { observed };
+        self.back = self.back.saturating_add(observed);
         self.sweeps += 1;
         self.took.truncate(SWEEPS_OF_HEALTH - 1);
         self.took.push_front(sweep.took);
@@ -203,7 +218,7 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
         let mut forget = Vec::new();
         let mut beat = false;
         for subject in &sweep.subjects {
-            beat |= self.see(subject, charge, &mut forget);
+            beat |= self.see(subject, (observed, charge), &mut forget);
         }
         self.leave_out_the_gone(&mut forget);
 
@@ -212,10 +227,11 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
         self.rule(sweep, standings, charge, beat, forget)
     }
 
-    /// How much of the time since the last sweep is charged to those who did not change.
-    fn charge(&mut self, sweep: &Sweep<K, C>) -> Duration {
+    /// How much of the time since the last sweep could be observed.
+    fn observed(&mut self, sweep: &Sweep<K, C>) -> Duration {
         let most = self.limits.sweep_every * 2;
         let now = (sweep.store_us, sweep.judge_us);
+        let restarted = self.store_run.replace(sweep.store_run).is_some_and(|run| run != sweep.store_run);
         let Some(last) = self.last.replace(now) else { return Duration::ZERO };
         let by_store = Duration::from_micros(now.0.saturating_sub(last.0));
         let by_judge = Duration::from_micros(now.1.saturating_sub(last.1));
@@ -224,7 +240,7 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
             return passed;
         }
         // Whoever could not look for longer cannot tell who could have beaten meanwhile.
-        let blind = by_store.max(by_judge) > most || now.0 < last.0;
+        let blind = restarted || by_store.max(by_judge) > most || now.0 < last.0;
         let unheard = !sweep.canary && self.is_on(Gate::Canary);
         if blind || unheard {
             self.could_not_see();
@@ -235,9 +251,9 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
     }
 
     /// Gives whether the subject has shown a sign of life.
-    fn see(&mut self, subject: &Subject<K, C>, charge: Duration, forget: &mut Vec<K>) -> bool {
+    fn see(&mut self, subject: &Subject<K, C>, time: (Duration, Duration), forget: &mut Vec<K>) -> bool {
         if let Some(watch) = self.watches.get_mut(&subject.key) {
-            let beat = watch.see(subject, charge, self.sweeps);
+            let beat = watch.see(subject, time, self.sweeps);
             if beat && watch.stored {
                 watch.stored = false;
                 forget.push(subject.key.clone());

@@ -5,8 +5,9 @@
 //! charges the time since its last sweep to those whose counter has not, as far as it could have seen a change:
 //!
 //! * Time between two sweeps is charged by the slower of two clocks, the store's and the judge's own, and at most two
-//!   sweeps of it. After a failed sweep, under a new term and after a change of policy nothing is charged, and what
-//!   was charged before is **kept**: a team that deploys every hour still reaps at a threshold of sixty minutes.
+//!   sweeps of it. After a failed sweep or a restart of the store nothing is charged until workers had time to come
+//!   back; a new term and a change of policy charge nothing once. What was charged before is **kept**: a team that
+//!   deploys every hour still reaps at a threshold of sixty minutes.
 //! * A subject is *silent*, then *suspect* from half its threshold on, then *condemned*, and *reaped* once the store
 //!   has accepted that. Any change of its counter refutes it until then: the store compares the counter again.
 //! * Condemning by silence needs every [`Gate`]: the threshold of the row, the whole silence seen steadily by this
@@ -79,6 +80,9 @@ pub enum Proof {
 /// What a sweep saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep<K, C> {
+    /// Which run of the store answered. Another one means that it was away in between, however shortly, and that
+    /// workers may still be on their way back.
+    pub store_run: u64,
     /// The store's clock in the statement that read the subjects, in microseconds from anywhere.
     pub store_us: u64,
     /// The judge's own boot clock when the answer was there, in microseconds.

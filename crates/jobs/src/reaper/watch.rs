@@ -11,7 +11,7 @@ pub(super) struct Watch<C> {
     reap_after: Duration,
     /// Charged in all, by this term and those before it.
     pub(super) silent: Duration,
-    /// Charged by this term since it last could not see.
+    /// Seen silent by this term, for so long, since it last could not see.
     pub(super) seen: Duration,
     /// Sweeps of this term in which it was seen silent since then.
     pub(super) sweeps: u32,
@@ -40,8 +40,14 @@ impl<C: Clone + Eq> Watch<C> {
         }
     }
 
-    /// Takes in what a sweep saw of it. Gives whether it has shown a sign of life.
-    pub(super) fn see<K>(&mut self, subject: &Subject<K, C>, charge: Duration, last: u64) -> bool {
+    /// Takes in what a sweep saw of it, and how much time it could observe and does charge. Gives whether the subject
+    /// has shown a sign of life.
+    pub(super) fn see<K>(
+        &mut self,
+        subject: &Subject<K, C>,
+        (observed, charge): (Duration, Duration),
+        last: u64,
+    ) -> bool {
         self.last = last;
         let progress = subject.progress.as_ref().map(|progress| progress.counter.clone());
         self.idle = if self.progress == progress { self.idle + charge } else { Duration::ZERO };
@@ -59,8 +65,8 @@ impl<C: Clone + Eq> Watch<C> {
             return false;
         }
         self.silent += charge;
-        if !charge.is_zero() {
-            self.seen += charge;
+        if !observed.is_zero() {
+            self.seen += observed;
             self.sweeps = self.sweeps.saturating_add(1);
         }
         false

@@ -15,6 +15,7 @@ pub(super) type Key = usize;
 pub(super) struct Court {
     pub(super) judge: Judge<Key, u64>,
     pub(super) subjects: Vec<Subject<Key, u64>>,
+    pub(super) store_run: u64,
     pub(super) store_us: u64,
     pub(super) judge_us: u64,
     pub(super) took: Duration,
@@ -50,6 +51,7 @@ impl Court {
         Self {
             judge: Judge::new(limits, Vec::new()).without(off),
             subjects: (0..population).map(subject).collect(),
+            store_run: 1,
             store_us: 10_000_000_000,
             judge_us: 5_000_000,
             took: Duration::from_millis(5),
@@ -69,6 +71,7 @@ impl Court {
     pub(super) fn sweep(&mut self) -> Ruling<Key, u64> {
         self.pass(SWEEP);
         let sweep = Sweep {
+            store_run: self.store_run,
             store_us: self.store_us,
             judge_us: self.judge_us,
             took: self.took,

@@ -4,3 +4,4 @@ mod court;
 mod gates;
 mod properties;
 mod rulings;
+mod simulation;

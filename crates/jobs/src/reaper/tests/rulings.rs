@@ -20,7 +20,16 @@ fn a_failed_sweep_keeps_the_silence_and_has_to_be_followed_by_a_fresh_look() {
     court.judge.could_not_see();
     let (_, after) = court.run(THRESHOLD, &[0]).unwrap();
     let fresh = limits().fresh(BEAT);
-    assert!(after >= fresh && after <= fresh + SWEEP * 2, "{after:?}");
+    assert!(after >= fresh && after <= fresh + SWEEP * 3, "{after:?}");
+}
+
+#[test]
+fn a_store_that_restarts_between_two_sweeps_is_seen_to_have_been_away() {
+    let mut court = Court::of(3, limits());
+    court.run(THRESHOLD - SWEEP, &[0]);
+    court.store_run += 1;
+    let (_, after) = court.run(THRESHOLD, &[0]).unwrap();
+    assert!(after >= limits().fresh(BEAT), "{after:?}");
 }
 
 #[test]
