@@ -9,6 +9,7 @@ pub(crate) mod guard_table;
 pub(crate) mod identity;
 pub(crate) mod job;
 pub(crate) mod notify;
+pub(crate) mod quarantine;
 pub(crate) mod queue;
 pub(crate) mod stamp;
 
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Ci(ci::CiCommand),
     /// Look for what is wrong on this host; each finding comes with its fix.
     Doctor(Pm2Home),
+    /// Shut an app, a role or a build out at every guard of a database.
+    Quarantine(quarantine::QuarantineArgs),
     /// Open guards for a while: nothing is refused until it ends by itself.
     Off(bypass::OffArgs),
     /// End a bypass before its time.

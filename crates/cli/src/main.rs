@@ -68,6 +68,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             Exit::Done
         }
         Command::Guard(args) => block_on(command::guard::guard(output, args))?,
+        Command::Quarantine(args) => block_on(command::quarantine::quarantine(output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
         Command::Job(args) => block_on(command::job::job(&Session::open()?, output, args))?,

@@ -45,6 +45,12 @@ pub enum Error {
         #[source]
         source: palisade_postgres::Error,
     },
+    /// A database cannot be forked so.
+    #[error("the database cannot be forked so: {problem}")]
+    Fork {
+        /// Why.
+        problem: String,
+    },
     /// An app has no key in this database.
     #[error("{app}/{environment} has no key in this database")]
     Keyless {
@@ -75,6 +81,7 @@ impl Error {
         match self {
             Self::Rules { .. } => None,
             Self::Keyless { .. } => Some(Code::ProofRefused),
+            Self::Fork { .. } => Some(Code::ForkBarred),
             Self::Unfit { .. } => Some(Code::TableUnfit),
             Self::Unguarded { .. } => Some(Code::GuardMissing),
             Self::Forbidden { .. } => Some(Code::RoleUnfit),
@@ -92,7 +99,8 @@ impl Error {
             | Self::Unguarded { .. }
             | Self::Forbidden { .. }
             | Self::Busy { .. }
-            | Self::Keyless { .. } => Exit::Failure,
+            | Self::Keyless { .. }
+            | Self::Fork { .. } => Exit::Failure,
             Self::Database(error) => error.exit(),
         }
     }
@@ -102,6 +110,7 @@ impl Error {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Rules { .. } => "",
+            Self::Fork { .. } => "choose another name or environment; the original was not touched",
             Self::Keyless { .. } => "give it one: palisade db key create --app APP --environment ENVIRONMENT",
             Self::Unfit { .. } => "see what Palisade finds: palisade guard install table NAME --inspect",
             Self::Unguarded { .. } => "see which tables are guarded: palisade guard list table",

@@ -7,11 +7,13 @@
 
 pub mod columns;
 mod error;
+pub mod fork;
 pub mod identity;
 pub mod inspect;
 mod installed;
 pub mod profile;
 pub mod proof;
+pub mod quarantine;
 pub mod quote;
 mod report;
 pub mod rules;

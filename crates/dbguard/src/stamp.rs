@@ -114,3 +114,24 @@ pub async fn run(session: &Session, what: &str, sql: &str) -> Result<(), Error> 
     session.run("go back", "ROLLBACK").await?;
     Err(error.into())
 }
+
+/// Renews the beacon of a database; a database whose stamp is not its own gets none.
+///
+/// # Errors
+/// What the database says.
+pub async fn renew(session: &Session, max_age: Duration, agent: &str) -> Result<(), Error> {
+    const RENEW: &str = "INSERT INTO palisade.beacon (at, max_age, agent) VALUES (clock_timestamp(), $1::interval, $2) \
+        ON CONFLICT (one) DO UPDATE SET at = excluded.at, max_age = excluded.max_age, agent = excluded.agent RETURNING agent";
+    let max_age = format!("{} seconds", max_age.as_secs());
+    session.ask("renew the beacon", RENEW, &[Some(&max_age), Some(agent)]).await?;
+    Ok(())
+}
+
+/// Takes the beacon away: from then on nobody is expected to renew it.
+///
+/// # Errors
+/// What the database says.
+pub async fn end_beacon(session: &Session) -> Result<(), Error> {
+    session.run("end the beacon", "DELETE FROM palisade.beacon").await?;
+    Ok(())
+}

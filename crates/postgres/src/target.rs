@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::Error;
 
@@ -104,6 +104,33 @@ impl Target {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Another database of the same server.
+    #[must_use]
+    pub fn with_database(&self, database: &str) -> Self {
+        Self { database: database.to_owned(), ..self.clone() }
+    }
+
+    /// The URL of another role on another database of the same server. It holds the password: for a file of mode
+    /// 0600, or to be shown once.
+    #[must_use]
+    pub fn url_of(&self, role: &str, password: &str, database: &str) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let mode = match self.encryption {
+            Encryption::None if matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") => "",
+            Encryption::None => "?sslmode=disable",
+            Encryption::Verified => "?sslmode=verify-full",
+            Encryption::Unverified => "?sslmode=no-verify",
+        };
+        let roots = self.roots.as_ref().map(|file| {
+            let sign = if mode.is_empty() { '?' } else { '&' };
+            format!("{sign}sslrootcert={}", encoded(&file.to_string_lossy()))
+        });
+        let (role, password, database) = (encoded(role), encoded(password), encoded(database));
+        let port = self.port;
+        format!("postgres://{role}:{password}@{host}:{port}/{database}{mode}{}", roots.unwrap_or_default())
     }
 
     /// Gives the password that the URL does not hold.
@@ -210,6 +237,26 @@ mod tests {
         assert_eq!(of("postgres://a@127.0.0.1/jobs"), Encryption::None);
         assert_eq!(of("postgres://a@127.0.0.1/jobs?sslmode=verify-full"), Encryption::Verified);
         assert_eq!(of("postgres://a@[::1]:6543/jobs"), Encryption::None);
+    }
+
+    #[test]
+    fn the_url_of_another_role_leads_to_the_same_server_in_the_same_way() {
+        for url in [
+            "postgres://a:b@127.0.0.1:6543/jobs",
+            "postgres://a:b@[::1]/jobs",
+            "postgres://a:b@db.example.org/jobs?sslmode=disable",
+            "postgres://a:b@db.example.org/jobs?sslrootcert=/a%20b.pem",
+            "postgres://a:b@db.example.org/jobs?sslmode=no-verify",
+        ] {
+            let target = Target::parse(url).unwrap();
+            let other = Target::parse(&target.url_of("r@/", "p:%", "d?&")).unwrap();
+            assert_eq!(
+                (other.place(), other.encryption, &other.roots),
+                (target.place(), target.encryption, &target.roots)
+            );
+            assert_eq!((other.role.as_str(), other.database.as_str()), ("r@/", "d?&"));
+            assert_eq!(other.password.as_deref(), Some("p:%"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use palisade_core::EnvironmentName;
 
 use super::identity::{EpochCommand, KeyCommand, ProofArgs};
+use super::quarantine::{BeaconArgs, ForkArgs};
 use super::stamp::StampArgs;
 
 // Which database.
@@ -32,6 +33,10 @@ pub(crate) enum DbCommand {
     /// Keys with which apps prove who they are.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Renew the beacon of a database, which a copy of it stops having.
+    Beacon(BeaconArgs),
+    /// Make an empty, stamped database beside this one, with a role of its own.
+    Fork(ForkArgs),
     /// Print a proof for palisade.begin.
     Proof(ProofArgs),
     /// The lowest epoch of builds that may begin anything.

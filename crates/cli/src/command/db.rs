@@ -9,7 +9,7 @@ use palisade_journal::VerifierKey;
 use palisade_postgres::{Identity, Level, Session, Stamp, Standing, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
-use crate::command::{identity, stamp, undo};
+use crate::command::{fork, identity, stamp, undo};
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
@@ -23,6 +23,8 @@ pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Fail
         DbCommand::Identify(args) => ask(output, args).await,
         DbCommand::Stamp(args) => stamp::stamp(output, args).await,
         DbCommand::Key(command) => identity::keys(output, command).await,
+        DbCommand::Beacon(args) => fork::beacon(output, args).await,
+        DbCommand::Fork(args) => fork::fork(output, args).await,
         DbCommand::Proof(args) => identity::proof(output, args),
         DbCommand::Epoch(command) => identity::epoch(output, command).await,
         DbCommand::Undo(args) => undo::give_back(output, args).await,
@@ -120,7 +122,7 @@ impl Surroundings {
     }
 }
 
-fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
+pub(crate) fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
     let environment = Environment::of_this_process();
     let variable = |name: &str| {
         let missing = || {

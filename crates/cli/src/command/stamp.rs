@@ -73,19 +73,9 @@ async fn put(
     environment: &EnvironmentName,
     rotate: bool,
 ) -> Result<Exit, Failure> {
-    let bound = Bound::of(&identity.server);
-    if identity.server.standby {
-        return Err(Failure::new(Exit::Failure, "this is a standby, and a stamp is written on the primary"));
-    }
-    let at_s = clock::now().unix_ms() / 1000;
-    let host = Host::open()?;
-    let text = Stamp::text(environment.as_str(), &bound, at_s);
-    let (signature, key) = sign_text(&host.state, &host.actor()?, &text)?;
-    let there = There::look(session).await?;
-    let new = New { environment: environment.clone(), bound, at_s, signature, rotate };
-    run(session, "stamp the database", &write(there, &new, Patience::default().lock_timeout)).await?;
+    let (bound, key) = written(session, identity, environment, rotate).await?;
     output.document(&json!({
-        "result": "stamped", "database": identity.id, "environment": environment, "bound": new.bound,
+        "result": "stamped", "database": identity.id, "environment": environment, "bound": bound,
         "key": key.to_string(), "keys_rotated": rotate,
     }))?;
     output.data(format!(
@@ -100,12 +90,33 @@ async fn put(
         output
             .data("  every key that an app holds stopped counting: palisade db key create makes new ones")?;
     }
-    if new.bound.system_identifier.is_none() {
+    if bound.system_identifier.is_none() {
         output
             .talk("this server does not tell its identifier: a dump that is restored elsewhere may not show");
     }
     output.talk(format!("to let this signature count on a host, put the key into {KEYS} beside its policy"));
     Ok(Exit::Done)
+}
+
+/// Signs and writes a stamp.
+pub(crate) async fn written(
+    session: &Session,
+    identity: &Identity,
+    environment: &EnvironmentName,
+    rotate: bool,
+) -> Result<(Bound, VerifierKey), Failure> {
+    let bound = Bound::of(&identity.server);
+    if identity.server.standby {
+        return Err(Failure::new(Exit::Failure, "this is a standby, and a stamp is written on the primary"));
+    }
+    let at_s = clock::now().unix_ms() / 1000;
+    let host = Host::open()?;
+    let text = Stamp::text(environment.as_str(), &bound, at_s);
+    let (signature, key) = sign_text(&host.state, &host.actor()?, &text)?;
+    let there = There::look(session).await?;
+    let new = New { environment: environment.clone(), bound, at_s, signature, rotate };
+    run(session, "stamp the database", &write(there, &new, Patience::default().lock_timeout)).await?;
+    Ok((new.bound, key))
 }
 
 async fn take_away(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {

@@ -135,3 +135,63 @@ fn a_key_is_made_used_and_rotated_from_the_command_line() {
         assert!(!said.stdout.contains(&secret) && !said.stderr.contains(&secret));
     }
 }
+
+#[test]
+fn an_app_is_shut_out_its_stop_is_named_and_it_is_let_in_again() {
+    let home = Scratch::new();
+    let (server, url) = stamped(&home);
+    let run = |words: &[&str]| palisade(&home, &url, words);
+    run(&["quarantine"]).ends(Exit::Usage);
+    run(&["quarantine", ""]).ends(Exit::Usage);
+    run(&["quarantine", "--role", "postgres"]).ends(Exit::Usage);
+    let claim = "SET application_name = 'atom-test'; INSERT INTO j VALUES (1, 'r', now())";
+    let said = run(&["quarantine", "atom-test", "--reason", "cancels jobs"]).ends(Exit::Done);
+    for part in
+        ["refused at 1 guards", "fly scale count 0 --app atom-test", "systemctl stop", "render", "pm2 stop"]
+    {
+        assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
+    }
+    server.as_role("postgres", "jobs", claim).fails("PL324");
+    assert!(run(&["quarantine", "--list"]).ends(Exit::Done).stdout.contains("cancels jobs"));
+    run(&["quarantine", "atom-test", "--lift"]).ends(Exit::Done);
+    run(&["quarantine", "atom-test", "--lift"]).ends(Exit::Failure);
+    server.as_role("postgres", "jobs", claim).succeeds();
+    let empty = server.admin("postgres");
+    palisade(&home, &empty, &["quarantine", "atom-test"]).ends(Exit::Failure);
+}
+
+#[test]
+fn a_fork_is_a_stamped_database_of_its_own_with_a_role_of_its_own() {
+    let home = Scratch::new();
+    let (server, url) = stamped(&home);
+    let run = |words: &[&str]| palisade(&home, &url, words);
+    run(&["db", "fork", "jobs_test"]).ends(Exit::Usage);
+    let same = run(&["db", "fork", "jobs_test", "--environment", "production"]).ends(Exit::Failure);
+    assert!(same.stderr.contains("PAL-016"), "{}", same.stderr);
+    let file = home.join("test.url").display().to_string();
+    let made =
+        run(&["db", "fork", "jobs_test", "--environment", "test", "--url-file", &file]).ends(Exit::Done);
+    assert!(made.stderr.contains("it shares the server with jobs"), "{}", made.stderr);
+    let fork = std::fs::read_to_string(&file).unwrap();
+    let shown = palisade(&home, fork.trim(), &["db", "stamp", "show", "--json"]).ends(Exit::Done).json();
+    assert_eq!(
+        (shown["stamp"]["environment"].as_str(), shown["stamp"]["standing"].as_str()),
+        (Some("test"), Some("own"))
+    );
+    let password = fork.split(':').nth(2).unwrap().split('@').next().unwrap().to_owned();
+    assert!(!made.stdout.contains(&password) && !made.stderr.contains(&password));
+    assert_eq!(server.sql("jobs_test", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    let again = run(&["db", "fork", "jobs_test", "--environment", "test"]).ends(Exit::Failure);
+    assert!(again.stderr.contains("there is a database"), "{}", again.stderr);
+    let once = run(&["db", "fork", "two", "--environment", "test", "--json"]).ends(Exit::Done).json();
+    palisade(&home, once["url"].as_str().unwrap(), &["db", "identify"]).ends(Exit::Done);
+
+    run(&["db", "beacon", "--once", "--every", "10s", "--environment", "test"]).ends(Exit::Refused);
+    run(&["db", "beacon", "--once", "--every", "10s"]).ends(Exit::Done);
+    let shown = run(&["db", "stamp", "show", "--json"]).ends(Exit::Done).json();
+    assert_eq!(shown["stamp"]["beacon"]["max_age_s"], 50);
+    server.sql("postgres", "CREATE DATABASE copy TEMPLATE jobs");
+    let copy = palisade(&home, &server.admin("copy"), &["db", "beacon", "--once"]).ends(Exit::Refused);
+    assert!(copy.stderr.contains("PAL-011"), "{}", copy.stderr);
+    run(&["db", "beacon", "--end"]).ends(Exit::Done);
+}

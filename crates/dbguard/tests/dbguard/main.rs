@@ -14,6 +14,7 @@ mod incident;
 mod libraries;
 mod partitions;
 mod production;
+mod quarantines;
 mod schema_changes;
 mod seen;
 mod shapes;

@@ -1,0 +1,188 @@
+//! `palisade quarantine`: shut an app, a role or a build out of a database.
+
+use std::path::Path;
+
+use palisade_core::text::Shown;
+use palisade_core::{AppName, Exit};
+use palisade_dbguard::quarantine::{
+    Connection, Quarantine, Who, connections, end, lift, order, quarantines, sharing,
+};
+use palisade_dbguard::stamp::There;
+use palisade_postgres::identity::Between;
+use palisade_postgres::{Identity, Session};
+use serde_json::json;
+
+use crate::args::quarantine::QuarantineArgs;
+use crate::command::db::reach_to_write;
+use crate::failure::Failure;
+use crate::output::{BAD, GOOD, Output, STRONG, styled};
+use crate::render::table;
+
+pub(crate) async fn quarantine(output: Output, args: &QuarantineArgs) -> Result<Exit, Failure> {
+    let who = Who { app: args.app.clone(), role: args.role.clone(), build: args.build.clone() };
+    if [&who.app, &who.role, &who.build].into_iter().flatten().any(String::is_empty) {
+        return Err(Failure::usage("an app, a role or a build without a name means nobody"));
+    }
+    let (session, identity) = reach_to_write(output, &args.database).await?;
+    let there = There::look(&session).await?;
+    if !there.schema {
+        let table = format!("database {}", identity.database);
+        return Err(palisade_dbguard::Error::Unguarded { table }.into());
+    }
+    if args.list {
+        return list(output, &session).await;
+    }
+    if args.lift {
+        return let_in(output, &session, &who).await;
+    }
+    if who.role.as_deref() == Some(identity.role.name.as_str()) && who.app.is_none() {
+        return Err(Failure::usage(format!("{} is the role of this very connection", identity.role.name))
+            .hint("name the app too, or connect as another role"));
+    }
+    shut_out(output, args, &session, &identity, &who, there).await
+}
+
+async fn list(output: Output, session: &Session) -> Result<Exit, Failure> {
+    let found = quarantines(session).await?;
+    output.document(&found)?;
+    if found.is_empty() {
+        output.talk("nobody is in quarantine");
+    }
+    let row = |one: &Quarantine| {
+        let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "any".to_owned());
+        let Who { app, role, build } = &one.who;
+        vec![
+            one.id.to_string(),
+            part(app),
+            part(role),
+            part(build),
+            one.at.clone(),
+            one.by.clone(),
+            one.reason.clone(),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    for line in table::columns(&["id", "app", "role", "build", "since", "by", "reason"], &rows) {
+        output.data(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn let_in(output: Output, session: &Session, who: &Who) -> Result<Exit, Failure> {
+    let lifted = lift(session, who).await?;
+    output.document(&json!({ "result": "lifted", "who": who, "quarantines": lifted }))?;
+    if lifted.is_empty() {
+        return Err(Failure::new(Exit::Failure, "no quarantine in force has exactly these parts")
+            .hint("see who is shut out: palisade quarantine --list"));
+    }
+    output.data(format!("{} {} is let in again", styled(GOOD, "ok:"), Shown(&shown(who))))?;
+    Ok(Exit::Done)
+}
+
+fn shown(who: &Who) -> String {
+    let part = |word: &str, part: &Option<String>| part.as_ref().map(|part| format!("{word} {part}"));
+    let parts = [part("app", &who.app), part("role", &who.role), part("build", &who.build)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+async fn shut_out(
+    output: Output,
+    args: &QuarantineArgs,
+    session: &Session,
+    identity: &Identity,
+    who: &Who,
+    there: There,
+) -> Result<Exit, Failure> {
+    let id = order(session, who, args.reason.as_deref()).await?;
+    output.progress("refused from now on; looking for its connections");
+    let found = connections(session, who).await?;
+    let mut results = Vec::new();
+    for connection in &found {
+        let kept = kept(args, identity, connection);
+        let result = match kept {
+            Some(why) => why,
+            None => match end(session, connection).await {
+                Ok(true) => "ended".to_owned(),
+                Ok(false) => "gone by itself".to_owned(),
+                Err(error) => format!("not ended: {error}"),
+            },
+        };
+        results.push(result);
+    }
+    let shared = sharing(session, who).await?;
+    let stop = who.app.as_deref().map(stop_commands).unwrap_or_default();
+    output.document(&json!({
+        "result": "quarantined", "id": id, "who": who, "guards": there.guards,
+        "connections": found.iter().zip(&results).map(|(one, result)| json!({ "connection": one, "result": result }))
+            .collect::<Vec<_>>(),
+        "shares_role_with": shared, "stop": stop,
+    }))?;
+    output.data(format!(
+        "{} {} is refused at {} guards of {}, in observe too (quarantine {id})",
+        styled(BAD, "SHUT OUT:"),
+        Shown(&shown(who)),
+        there.guards,
+        Shown(&identity.database)
+    ))?;
+    let row = |(one, result): (&Connection, &String)| {
+        vec![one.pid.to_string(), one.app.clone(), one.role.clone(), one.address.clone(), result.clone()]
+    };
+    let rows: Vec<_> = found.iter().zip(&results).map(row).collect();
+    for line in table::columns(&["process", "app (claimed)", "role", "from", "connection"], &rows) {
+        output.data(format!("  {line}"))?;
+    }
+    for (role, names) in &shared {
+        output.data(format!(
+            "  {} role {} is also used by {}: a client of that role that hides its name is not told apart",
+            styled(STRONG, "look:"),
+            Shown(role),
+            Shown(&names.join(", "))
+        ))?;
+    }
+    output.data("  it still runs; stop it where it does:")?;
+    for line in &stop {
+        output.data(format!("    {line}"))?;
+    }
+    let words = ["", " --role ", " --build "];
+    let parts = [&who.app, &who.role, &who.build];
+    let undo: String = words
+        .iter()
+        .zip(parts)
+        .filter_map(|(word, part)| Some(format!("{word}{}", part.as_ref()?)))
+        .collect();
+    output.talk(format!("to let it in again: palisade quarantine {} --lift", Shown(undo.trim_start())));
+    Ok(Exit::Done)
+}
+
+/// Why a connection is not ended, if it is not.
+fn kept(args: &QuarantineArgs, identity: &Identity, connection: &Connection) -> Option<String> {
+    if args.keep_connections {
+        Some("kept, as asked".to_owned())
+    } else if identity.between == Between::TransactionPooler {
+        Some("kept: we came through a pooler, whose connections are everybody's".to_owned())
+    } else if args.app.is_some() && !connection.others.is_empty() && !args.direct {
+        let others = connection.others.join(", ");
+        Some(format!("kept: {others} was seen there too, so it may be a pooler's (--direct if it is none)"))
+    } else {
+        None
+    }
+}
+
+/// What stops an app, by where it may run; what this folder has comes first. A name that a shell could misread gets none.
+fn stop_commands(app: &str) -> Vec<String> {
+    if AppName::new(app).is_err() {
+        return vec!["(its name is no plain word: stop it by hand)".to_owned()];
+    }
+    let mut commands = vec![
+        ("fly.toml", format!("fly scale count 0 --app {app}")),
+        (
+            "render.yaml",
+            "curl -X POST https://api.render.com/v1/services/SERVICE_ID/suspend -H \"Authorization: Bearer $RENDER_API_KEY\""
+                .to_owned(),
+        ),
+        ("ecosystem.config.js", format!("palisade pm2 stop --app {app} --environment ENVIRONMENT   # or: pm2 stop {app}")),
+        (".service", format!("systemctl stop {app}.service")),
+    ];
+    commands.sort_by_key(|(file, _)| !Path::new(file).exists());
+    commands.into_iter().map(|(_, command)| command).collect()
+}
