@@ -136,6 +136,8 @@ codes! {
     BuildBelowMinimum = 323, "the build is older than the minimum epoch of its app";
     /// Somebody in quarantine.
     Quarantined = 324, "an app, role or build in quarantine";
+    /// A client of another environment claims a job.
+    ForeignWorker = 335, "a client of another environment may not claim a job";
 
     /// An app is connected that no expectation names.
     UnexpectedApp = 345, "an app is connected that is not expected";

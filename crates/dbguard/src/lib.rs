@@ -5,6 +5,7 @@
 //! an old reaper with production's own credentials is refused by the database itself. [`Rules`] and [`Table`] go
 //! into [`script`], which is pure: what `--dry-run` shows is what runs.
 
+pub mod binding;
 pub mod columns;
 mod error;
 pub mod fork;

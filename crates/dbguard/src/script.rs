@@ -12,6 +12,7 @@ pub(crate) const SCHEMA: &str = concat!(
     include_str!("sql/schema.sql"),
     include_str!("sql/stamp.sql"),
     include_str!("sql/identity.sql"),
+    include_str!("sql/foreign.sql"),
     include_str!("sql/grants.sql"),
 );
 const ROWS: &str = include_str!("sql/rows.sql");

@@ -42,8 +42,34 @@ pub(crate) enum DbCommand {
     /// The lowest epoch of builds that may begin anything.
     #[command(subcommand)]
     Epoch(EpochCommand),
+    /// Say which environment a role belongs to, and show all such roles.
+    Bind(BindArgs),
     /// Give back jobs that somebody took wrongly, from what a table's guard recorded.
     Undo(UndoArgs),
+}
+
+// Which role.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A role of another environment than the database's stamp cannot claim a job of a guarded table there. Without a
+binding the name that a client gives itself is looked at, such as atom-saas-test.
+
+Examples:
+  palisade db bind                              show every binding
+  palisade db bind atom_test test
+  palisade db bind atom_test --remove")]
+pub(crate) struct BindArgs {
+    /// The role, as it logs in.
+    #[arg(value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// The environment that it belongs to.
+    #[arg(value_name = "ENVIRONMENT", requires = "role")]
+    pub(crate) to: Option<EnvironmentName>,
+    /// Bind it to none.
+    #[arg(long, requires = "role", conflicts_with = "to")]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
 }
 
 // Which exits to undo.

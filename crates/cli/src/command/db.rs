@@ -9,7 +9,7 @@ use palisade_journal::VerifierKey;
 use palisade_postgres::{Identity, Level, Session, Stamp, Standing, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
-use crate::command::{fork, identity, stamp, undo};
+use crate::command::{bind, fork, identity, stamp, undo};
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
@@ -27,6 +27,7 @@ pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Fail
         DbCommand::Fork(args) => fork::fork(output, args).await,
         DbCommand::Proof(args) => identity::proof(output, args),
         DbCommand::Epoch(command) => identity::epoch(output, command).await,
+        DbCommand::Bind(args) => bind::bind(output, args).await,
         DbCommand::Undo(args) => undo::give_back(output, args).await,
     }
 }

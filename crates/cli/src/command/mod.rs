@@ -1,5 +1,6 @@
 //! One module per command: parse, call, render. No decision is made here.
 
+mod bind;
 pub(crate) mod bypass;
 pub(crate) mod ci;
 pub(crate) mod db;

@@ -202,3 +202,21 @@ fn a_librarys_table_is_recognised_and_guarded_by_its_profile() {
     run(&[&install[..], &["--profile", "sidekiq"]].concat()).ends(Exit::Usage);
     run(&[&install[..], &["--claimed", "locked_at"]].concat()).ends(Exit::Usage);
 }
+
+#[test]
+fn a_role_is_bound_to_an_environment_listed_and_let_go() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    let install = jobs_table(&server);
+    let url = server.admin("jobs");
+    let run = |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], words);
+    server.role("atom_test", "");
+    run(&["db", "bind", "atom_test", "test"]).ends(Exit::Failure);
+    run(&install).ends(Exit::Done);
+    run(&["db", "bind", "atom_test"]).ends(Exit::Usage);
+    run(&["db", "bind", "atom_tset", "test"]).ends(Exit::Usage);
+    run(&["db", "bind", "atom_test", "test"]).ends(Exit::Done);
+    let listed = run(&["db", "bind", "--json"]).ends(Exit::Done).json();
+    assert_eq!((&listed[0]["role"], &listed[0]["environment"]), (&"atom_test".into(), &"test".into()));
+    run(&["db", "bind", "atom_test", "--remove"]).ends(Exit::Done);
+    assert_eq!(run(&["db", "bind", "--json"]).ends(Exit::Done).json().as_array().map(Vec::len), Some(0));
+}

@@ -267,6 +267,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms
 DECLARE
   g palisade.guard;
   me palisade.identity;
+  alien text;
   code integer;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
@@ -274,17 +275,20 @@ BEGIN
     RETURN;
   END IF;
   me := palisade.me();
+  alien := palisade.foreign_by(me);
   code := CASE
     WHEN me.quarantine IS NOT NULL THEN 324
     WHEN me.epoch < me.minimum THEN 323
     WHEN g.identity_required AND NOT palisade.satisfies(me) THEN 321
+    WHEN alien IS NOT NULL THEN 335
     WHEN beat > clock_timestamp() + g.clock_skew THEN 305 END;
   IF code IS NULL THEN
     PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL, me => me);
   ELSE
     PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, code,
       CASE code WHEN 305 THEN format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew)
-      ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became) || palisade.barred(code, me) END, me => me);
+      ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became)
+        || CASE code WHEN 335 THEN alien ELSE palisade.barred(code, me) END END, me => me);
   END IF;
 END $palisade$;
 

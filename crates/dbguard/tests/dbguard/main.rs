@@ -8,6 +8,7 @@ mod beats;
 mod budget;
 mod fence;
 mod fixture;
+mod foreign;
 mod history;
 mod identities;
 mod incident;
