@@ -1,5 +1,6 @@
 //! What is measured, row by row.
 
+mod audit;
 mod firewall;
 mod journal;
 mod layers;
@@ -17,7 +18,7 @@ use crate::{Outcome, say};
 const VERSION: &str = "7.0.4";
 
 /// What can be measured alone.
-pub(crate) const ROWS: [&str; 6] = ["five", "many", "layers", "restore", "journal", "firewall"];
+pub(crate) const ROWS: [&str; 7] = ["five", "many", "layers", "restore", "journal", "firewall", "audit"];
 
 /// Every section, in the order of the file.
 pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
@@ -44,6 +45,10 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
         say("the firewall, changes");
         sections.push(firewall::changes(plan)?);
         sections.push(firewall::size()?);
+    }
+    if plan.has("audit") {
+        say("the audit of a log");
+        sections.extend(audit::logs(plan)?);
     }
     Ok(sections)
 }

@@ -106,10 +106,12 @@ impl Expectations {
             }
             return found;
         }
-        found.extend(self.foreign(client));
+        let foreign = self.foreign(client);
+        let plausible = foreign.is_none();
+        found.extend(foreign);
         found.extend(self.contradicted(client, pooled));
         found.extend(self.old(client, newest));
-        found.extend(self.unknown(client));
+        found.extend(self.unknown(client, plausible));
         found
     }
 
@@ -172,13 +174,13 @@ impl Expectations {
         Some(Finding::new(Kind::OldBuild, what, None))
     }
 
-    /// A name that is not expected, or was never seen.
-    fn unknown(&self, client: &Client) -> Option<Finding> {
+    /// A name that is not expected, or was never seen; the command that would accept it only where that is plausible.
+    fn unknown(&self, client: &Client, plausible: bool) -> Option<Finding> {
         let (base, _) = split_epoch(&client.app);
         if base == OURS || self.of(&client.app).next().is_some() {
             return None;
         }
-        let accept = self.accept(client);
+        let accept = self.accept(client).filter(|_| plausible);
         if !self.apps.is_empty() {
             let what = format!("{} is not expected here", who(client));
             return Some(Finding::new(Kind::Unexpected, what, accept));
@@ -314,6 +316,16 @@ mod tests {
             let sighting = Sighting::Client(client(app, role, address));
             assert_eq!(kinds(&expectations, &sighting), expected, "{app} {role} {address}");
         }
+    }
+
+    #[test]
+    fn the_command_that_accepts_a_client_is_told_where_that_is_plausible() {
+        let accept = |app: &str| {
+            let sighting = Sighting::Client(client(app, "app", "local"));
+            expectations().judge(&sighting, &BTreeMap::new()).pop().unwrap().accept
+        };
+        assert_eq!(accept("my app@3").as_deref(), Some("palisade db expect app 'my app' --role app"));
+        assert_eq!(accept("atom-saas-test"), None);
     }
 
     #[test]

@@ -7,5 +7,5 @@ mod reader;
 mod record;
 
 pub use prefix::{Prefix, UnknownPrefix};
-pub use reader::{Format, Reader, detect};
+pub use reader::{Count, Format, Reader, detect};
 pub use record::{Record, Severity};

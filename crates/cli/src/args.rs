@@ -1,5 +1,6 @@
 //! The command line, as types.
 
+pub(crate) mod audit;
 pub(crate) mod bypass;
 pub(crate) mod ci;
 pub(crate) mod daemon;
@@ -11,6 +12,7 @@ pub(crate) mod job;
 pub(crate) mod notify;
 pub(crate) mod quarantine;
 pub(crate) mod queue;
+pub(crate) mod rotate;
 pub(crate) mod stamp;
 
 use std::path::PathBuf;

@@ -159,6 +159,8 @@ codes! {
     FirstSeen = 353, "an app is seen for the first time";
     /// A role that was retired is still used.
     RetiredRole = 354, "a retired role is still used";
+    /// A step of a rotation would hit somebody, or would stop nobody.
+    RotationBarred = 355, "a step of a rotation is barred as things are";
 
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";

@@ -151,6 +151,11 @@ impl Columns {
         Ok(())
     }
 
+    /// State, beat and key: the columns that only the right code may change.
+    pub(crate) fn guarded_names(&self) -> Vec<String> {
+        [&self.status, &self.beat].into_iter().chain(&self.key).map(|column| column.name.clone()).collect()
+    }
+
     /// What identifies the job in that row.
     pub(crate) fn key_of(&self, row: &str) -> String {
         match self.key.as_slice() {

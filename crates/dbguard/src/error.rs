@@ -59,6 +59,20 @@ pub enum Error {
         /// Its environment.
         environment: String,
     },
+    /// A step of a rotation would hit somebody, or would stop nobody.
+    #[error("this step is barred for the role {role}: {problem}")]
+    Barred {
+        /// The role.
+        role: String,
+        /// Why.
+        problem: String,
+    },
+    /// The server's log cannot be read.
+    #[error("the server's log cannot be read: {problem}")]
+    Log {
+        /// Why not.
+        problem: String,
+    },
     /// The database.
     #[error(transparent)]
     Database(palisade_postgres::Error),
@@ -86,6 +100,8 @@ impl Error {
             Self::Unguarded { .. } => Some(Code::GuardMissing),
             Self::Forbidden { .. } => Some(Code::RoleUnfit),
             Self::Busy { .. } => Some(Code::TableBusy),
+            Self::Log { .. } => Some(Code::LogUnreadable),
+            Self::Barred { .. } => Some(Code::RotationBarred),
             Self::Database(error) => error.code(),
         }
     }
@@ -100,7 +116,9 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::Busy { .. }
             | Self::Keyless { .. }
-            | Self::Fork { .. } => Exit::Failure,
+            | Self::Fork { .. }
+            | Self::Log { .. } => Exit::Failure,
+            Self::Barred { .. } => Exit::Refused,
             Self::Database(error) => error.exit(),
         }
     }
@@ -120,6 +138,8 @@ impl Error {
             Self::Busy { .. } => {
                 "try again when the table is less busy; nothing was changed, and nobody waited longer"
             }
+            Self::Barred { .. } => "see where it stands: palisade db rotate status; nothing was changed",
+            Self::Log { .. } => "name the server's log_line_prefix with --prefix, or take --source sample",
             Self::Database(error) => error.fix(),
         }
     }

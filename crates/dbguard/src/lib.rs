@@ -5,6 +5,7 @@
 //! an old reaper with production's own credentials is refused by the database itself. [`Rules`] and [`Table`] go
 //! into [`script`], which is pure: what `--dry-run` shows is what runs.
 
+pub mod audit;
 pub mod binding;
 pub mod columns;
 mod error;
@@ -12,11 +13,13 @@ pub mod fork;
 pub mod identity;
 pub mod inspect;
 mod installed;
+pub mod login;
 pub mod profile;
 pub mod proof;
 pub mod quarantine;
 pub mod quote;
 mod report;
+pub mod rotate;
 pub mod rules;
 pub mod script;
 pub mod stamp;

@@ -19,3 +19,10 @@ pub use identity::{Identity, id_of, identify, stamp_of};
 pub use session::{FromSql, Row, Session, ToSql, Type, TypedRow, Value};
 pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;
+
+/// What `CREATE ROLE .. PASSWORD` takes instead of a password: the verifier of SCRAM-SHA-256 with a salt of its own, so
+/// that the password itself reaches neither the server nor its log.
+#[must_use]
+pub fn scram_verifier(password: &str) -> String {
+    postgres_protocol::password::scram_sha_256(password.as_bytes())
+}

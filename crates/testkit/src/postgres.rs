@@ -222,7 +222,8 @@ fn launch(version: &str, scratch: &Scratch, settings: &[String]) -> (u16, Child)
                 return Some(false);
             }
             let text = fs::read_to_string(&status).ok()?;
-            text.lines().nth(7).is_some_and(|line| line.trim() == "ready").then_some(true)
+            let state = text.lines().nth(7).map(str::trim);
+            matches!(state, Some("ready" | "standby")).then_some(true)
         });
         if up {
             return (port, child);

@@ -52,3 +52,27 @@ proptest! {
         prop_assert!(detect(&log).is_none() || !log.is_empty());
     }
 }
+
+#[test]
+fn the_fuzz_corpus_reads_the_same_whole_and_in_pieces() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/log");
+    let mut replayed = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let (first, log) = bytes.split_first().unwrap();
+        let format = match first {
+            b'c' => Format::Csv,
+            b'j' => Format::Json,
+            other => {
+                let known = Prefix::KNOWN[usize::from(*other) % Prefix::KNOWN.len()];
+                Format::Plain(Prefix::parse(known).unwrap())
+            }
+        };
+        let (whole, by_whole) = collected(log, &format, log.len().max(1));
+        let (parts, by_parts) = collected(log, &format, 7);
+        assert_eq!((whole.seen(), by_whole.count()), (parts.seen(), by_parts.count()));
+        assert!(by_whole.count().entries > 0, "{first}: an entry that is read");
+        replayed += 1;
+    }
+    assert!(replayed >= 4);
+}

@@ -46,6 +46,14 @@ pub(crate) enum DbCommand {
     Bind(BindArgs),
     /// Give back jobs that somebody took wrongly, from what a table's guard recorded.
     Undo(UndoArgs),
+    /// Show who is connected, and what contradicts what is expected.
+    Audit(super::audit::AuditArgs),
+    /// Say who is expected.
+    #[command(subcommand)]
+    Expect(super::audit::ExpectCommand),
+    /// Give the good code a new role, and take from the old one what can do harm.
+    #[command(subcommand)]
+    Rotate(super::rotate::RotateCommand),
 }
 
 // Which role.

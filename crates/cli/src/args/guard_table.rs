@@ -43,6 +43,8 @@ pub(crate) enum InstallCommand {
     Pm2(guard::InstallArgs),
     /// A table of jobs in PostgreSQL.
     Table(Box<InstallTable>),
+    /// A trigger that keeps who logs in to a database, from PostgreSQL 17 on; it refuses nobody.
+    Login(LoginArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +54,8 @@ pub(crate) enum RemoveCommand {
     Pm2(guard::RemoveArgs),
     /// A table of jobs in PostgreSQL.
     Table(RemoveTable),
+    /// The trigger that keeps who logs in to a database, with what it kept.
+    Login(LoginArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,6 +161,15 @@ pub(crate) struct InstallTable {
     /// Propose columns and rules from the catalogue, and change nothing.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) inspect: bool,
+    /// Print the whole SQL, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
     /// Print the whole SQL, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

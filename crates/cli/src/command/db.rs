@@ -9,14 +9,14 @@ use palisade_journal::VerifierKey;
 use palisade_postgres::{Identity, Level, Session, Stamp, Standing, Target, identify};
 
 use crate::args::database::{DatabaseArgs, DbCommand, IdentifyArgs};
-use crate::command::{bind, fork, identity, stamp, undo};
+use crate::command::{audit, bind, expect, fork, identity, rotate, stamp, undo};
 use crate::failure::Failure;
 use crate::output::{Output, STRONG, styled};
 use crate::render::table;
 use crate::session::Session as Host;
 
 /// Where a URL is looked for when none is given.
-const DEFAULT: &str = "PALISADE_DATABASE_URL";
+pub(crate) const DEFAULT: &str = "PALISADE_DATABASE_URL";
 
 pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Failure> {
     match command {
@@ -29,6 +29,9 @@ pub(crate) async fn db(output: Output, command: &DbCommand) -> Result<Exit, Fail
         DbCommand::Epoch(command) => identity::epoch(output, command).await,
         DbCommand::Bind(args) => bind::bind(output, args).await,
         DbCommand::Undo(args) => undo::give_back(output, args).await,
+        DbCommand::Audit(args) => audit::audit(output, args).await,
+        DbCommand::Expect(command) => expect::expect(output, command).await,
+        DbCommand::Rotate(command) => rotate::rotate(output, command).await,
     }
 }
 

@@ -1,11 +1,13 @@
 //! One module per command: parse, call, render. No decision is made here.
 
+pub(crate) mod audit;
 mod bind;
 pub(crate) mod bypass;
 pub(crate) mod ci;
 pub(crate) mod db;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
+pub(crate) mod expect;
 pub(crate) mod explain;
 pub(crate) mod fork;
 pub(crate) mod guard;
@@ -17,6 +19,7 @@ pub(crate) mod journal;
 pub(crate) mod lease;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod notify;
 pub(crate) mod operate;
 pub(crate) mod policy;
@@ -24,6 +27,7 @@ pub(crate) mod quarantine;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod restore;
+pub(crate) mod rotate;
 pub(crate) mod runbook;
 pub(crate) mod save;
 pub(crate) mod stamp;

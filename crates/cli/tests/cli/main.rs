@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
 
+mod audit;
 mod bypass;
 mod ci;
 mod codes;
@@ -24,6 +25,7 @@ mod notify;
 mod other_user;
 mod packaging;
 mod pages;
+mod rotate;
 mod said;
 mod secrets;
 mod separate;

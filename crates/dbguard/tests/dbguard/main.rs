@@ -4,6 +4,7 @@
 
 mod ablation;
 mod adopting;
+mod audited;
 mod beats;
 mod budget;
 mod fence;
@@ -13,9 +14,11 @@ mod history;
 mod identities;
 mod incident;
 mod libraries;
+mod logins;
 mod partitions;
 mod production;
 mod quarantines;
+mod rotated;
 mod schema_changes;
 mod seen;
 mod shapes;

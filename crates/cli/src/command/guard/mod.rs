@@ -26,7 +26,7 @@ use crate::args::guard_table::{
     GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
 };
 use crate::args::identity::RequireCommand;
-use crate::command::{guard_table, identity};
+use crate::command::{guard_table, identity, login};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -44,6 +44,8 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
             IsolationWord::SeparateUid => separate::install(&acting()?, output, args).await,
         },
         GuardCommand::Install(InstallCommand::Table(args)) => guard_table::install(output, args).await,
+        GuardCommand::Install(InstallCommand::Login(args)) => login::install(output, args).await,
+        GuardCommand::Remove(RemoveCommand::Login(args)) => login::remove(output, args).await,
         GuardCommand::Remove(RemoveCommand::Pm2(args)) => remove::remove(&acting()?, output, args).await,
         GuardCommand::Remove(RemoveCommand::Table(args)) => guard_table::remove(output, args).await,
         GuardCommand::Mode(ModeCommand::Pm2(args)) => mode::mode(&acting()?, output, args),
