@@ -49,10 +49,10 @@ fn a_handler_does_its_jobs_and_says_how_each_ended() {
     });
 }
 
+type Working = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// Works until it is told to stop, and hands over what it was told.
-fn patient(
-    told: mpsc::UnboundedSender<Stop>,
-) -> impl Fn(Context<Value>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> {
+fn patient(told: mpsc::UnboundedSender<Stop>) -> impl Fn(Context<Value>) -> Working {
     move |context| {
         let told = told.clone();
         Box::pin(async move {
