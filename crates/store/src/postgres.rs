@@ -10,6 +10,7 @@ mod claim;
 mod deed;
 mod enqueue;
 mod events;
+mod history;
 mod pool;
 mod read;
 mod reap;

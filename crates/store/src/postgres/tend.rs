@@ -3,6 +3,7 @@
 use palisade_jobs::store::{Promoted, Pruned};
 use palisade_jobs::{Error, Queue};
 
+use super::history;
 use super::pool::Pool;
 use super::read;
 use super::rows::{field, json, moment, ms, number, text, unsigned};
@@ -100,5 +101,6 @@ pub(super) async fn prune(pool: &Pool, most: u32) -> Result<Pruned, Error> {
         let rows = pool.write("forget old jobs", FORGET, &values).await?;
         left -= rows.first().map_or(Ok(0), |row| field::<i64>(row, "jobs"))?;
     }
+    history::tend(pool, most).await?;
     Ok(Pruned { jobs: unsigned(i64::from(most) - left), more: left == 0 })
 }

@@ -4,6 +4,7 @@
 
 mod leases;
 mod postgres;
+mod races;
 mod sqlite;
 
 fn block_on<F: Future>(future: F) -> F::Output {

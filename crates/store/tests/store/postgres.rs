@@ -1,7 +1,7 @@
 //! PostgreSQL 15 and 18, directly and through PgBouncer in transaction mode: the suite.
 
-use palisade_jobs::JobId;
 use palisade_jobs::conformance::{self, Stage};
+use palisade_jobs::{Error, JobId, JobStore as _};
 use palisade_postgres::Target;
 use palisade_store::Postgres;
 use palisade_testkit::{PgBouncer, Postgres as Server};
@@ -81,4 +81,58 @@ fn the_suite_passes_on_18() {
 #[test]
 fn the_suite_passes_on_18_through_a_transaction_pooler() {
     crate::block_on(async { all(&OnPostgres::new("18", true).await).await });
+}
+
+#[test]
+fn history_falls_with_its_day_and_days_are_made_ahead() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        conformance::a_job_is_made_claimed_and_done(&stage).await;
+        let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'palisade_jobs.event'::regclass";
+        assert_eq!(stage.server.sql("jobs", days), "1");
+        stage.store().prune(100).await.unwrap();
+        assert_eq!(stage.server.sql("jobs", days), "8");
+        stage.server.sql(
+            "jobs",
+            "CREATE TABLE palisade_jobs.event_20200101 PARTITION OF palisade_jobs.event \
+             FOR VALUES FROM (1577836800000) TO (1577923200000); \
+             ALTER TABLE palisade_jobs.event_20200101 OWNER TO worker; \
+             INSERT INTO palisade_jobs.event (job, at_ms, kind) VALUES (1, 1577836800001, 'x'), (1, 1, 'y')",
+        );
+        stage.store().prune(100).await.unwrap();
+        assert_eq!(stage.server.sql("jobs", days), "8");
+        let left =
+            "SELECT count(*) FILTER (WHERE at_ms < 1600000000000), count(*) > 0 FROM palisade_jobs.event";
+        assert_eq!(stage.server.sql("jobs", left), "0|t");
+        // A day that somebody looks at is not waited for, and falls the next time.
+        let mut session = stage.server.session("postgres", "jobs");
+        stage.server.sql("jobs", "DROP TABLE palisade_jobs.event_rest");
+        stage
+            .server
+            .sql("jobs", "CREATE TABLE palisade_jobs.event_rest PARTITION OF palisade_jobs.event DEFAULT");
+        stage.server.sql("jobs", "ALTER TABLE palisade_jobs.event_rest OWNER TO worker");
+        session.ask("BEGIN; SELECT count(*) FROM palisade_jobs.event");
+        stage.store().prune(100).await.unwrap();
+    });
+}
+
+#[test]
+fn tables_of_two_versions_later_are_refused() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        let set = |version: u32| {
+            stage.server.sql("jobs", &format!("UPDATE palisade_jobs.meta SET value = {version}"));
+        };
+        let open = || Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap());
+        set(2);
+        open().await.unwrap();
+        set(3);
+        let refused = open().await.unwrap_err();
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 3")), "{refused}");
+        stage.server.role("reader", "");
+        stage.server.sql("postgres", "CREATE DATABASE empty");
+        let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();
+        let refused = Postgres::open(target).await.unwrap_err();
+        assert!(matches!(&refused, Error::Version(text) if text.contains("may not make them")), "{refused}");
+    });
 }

@@ -1,7 +1,7 @@
 //! SQLite: the suite, and several processes at one file.
 
-use palisade_jobs::JobId;
 use palisade_jobs::conformance::{self, Stage};
+use palisade_jobs::{Error, JobId};
 use palisade_store::Sqlite;
 use palisade_testkit::Scratch;
 use rusqlite::{Connection, params};
@@ -60,3 +60,34 @@ macro_rules! cases {
 }
 
 palisade_jobs::conformance_cases!(cases);
+
+#[test]
+fn a_file_of_two_versions_later_or_of_something_else_is_refused_and_left_alone() {
+    crate::block_on(async {
+        let stage = OnSqlite::new().await;
+        let open = || Sqlite::open(stage.store.path());
+        stage.beside().execute("UPDATE meta SET value = 2 WHERE name = 'schema'", []).unwrap();
+        open().await.unwrap();
+        stage.beside().execute("UPDATE meta SET value = 3 WHERE name = 'schema'", []).unwrap();
+        let refused = open().await.unwrap_err();
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 3")), "{refused}");
+        let other = stage.scratch.join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE users (name TEXT)").unwrap();
+        let refused = Sqlite::open(&other).await.unwrap_err();
+        assert!(matches!(&refused, Error::Version(text) if text.contains("something else")), "{refused}");
+    });
+}
+
+#[test]
+fn the_file_and_what_lies_beside_it_are_readable_for_their_user_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    crate::block_on(async {
+        let stage = OnSqlite::new().await;
+        conformance::a_job_is_made_claimed_and_done(&stage).await;
+        let files = std::fs::read_dir(stage.scratch.path()).unwrap();
+        for file in files.map(|file| file.unwrap()) {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", file.path().display());
+        }
+    });
+}
