@@ -5,6 +5,7 @@
 
 pub mod apps;
 pub mod clients;
+pub mod fault;
 pub mod fleet;
 pub mod install;
 pub mod npm;
@@ -19,6 +20,7 @@ pub mod s3;
 pub mod scratch;
 
 pub use apps::{App, EightApps};
+pub use fault::Between;
 pub use fleet::Fleet;
 pub use install::installed;
 pub use pm2::{Pm2, Ran};

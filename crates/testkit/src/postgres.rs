@@ -195,6 +195,19 @@ impl Postgres {
         (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
     }
 
+    /// Ends the server as a crash would, and starts it again on the same data and another port.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn crash(&mut self) {
+        process::quit(self.child.id());
+        if crate::within_patience(|| self.child.try_wait().ok().flatten()).is_none() {
+            process::kill(self.child.id());
+            drop(self.child.wait());
+        }
+        (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
+    }
+
     fn end(&mut self) {
         // PostgreSQL's fast shutdown: it ends its backends and does not wait for clients.
         process::interrupt(self.child.id());

@@ -43,6 +43,11 @@ pub fn interrupt(pid: u32) {
     send(pid, Signal::INT);
 }
 
+/// Asks `pid` to end at once without cleaning up (SIGQUIT): PostgreSQL's immediate shutdown.
+pub fn quit(pid: u32) {
+    send(pid, Signal::QUIT);
+}
+
 /// Tells `pid` to begin anew (SIGHUP). One that is gone already is no error.
 pub fn hang_up(pid: u32) {
     send(pid, Signal::HUP);

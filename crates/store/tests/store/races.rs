@@ -189,10 +189,10 @@ fn sixteen_busy_processes_at_one_file_miss_no_beat() {
     }
 }
 
-/// Writes without a pause, and beats beside it: each beat has to be acknowledged within the time that it has, a fifth
-/// of what starved under SQLite's own wait.
+/// Writes without a pause, and beats beside it. A beat that is due every 20 s may take a while; under SQLite's own wait
+/// some never came in.
 fn busy(url: &str) {
-    const DUE: Duration = Duration::from_secs(1);
+    const DUE: Duration = Duration::from_secs(2);
     crate::block_on(async {
         let (store, beats) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
         let me = worker(1);
