@@ -1,8 +1,9 @@
 //! One client's connection: moves bytes, runs the session, and waits for the judge's answers.
 //!
-//! Requests of one connection are judged one after another, in their order; connections do not wait for each
-//! other. What a client or the daemon does not take is held up to a bound, and then the other side is not read.
+//! Changes of one connection are judged one after another, in their order; reads pass them, and connections do not
+//! wait for each other. What a client or the daemon does not take is held up to a bound, and then the other side is not read.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,24 @@ struct Held {
     answer: oneshot::Receiver<Answer>,
 }
 
+/// What waits while an earlier change of this connection is judged.
+enum Next {
+    /// A change to be judged.
+    Change(Asking),
+    /// For the record: it was refused already.
+    Bad(String),
+}
+
+impl Next {
+    /// Bytes that are held for it.
+    const fn size(&self) -> usize {
+        match self {
+            Self::Change(asking) => asking.size,
+            Self::Bad(why) => why.len(),
+        }
+    }
+}
+
 struct Connection {
     shared: Shared,
     number: u64,
@@ -68,6 +87,7 @@ struct Connection {
     to_client: Vec<u8>,
     to_daemon: Vec<u8>,
     held: Option<Held>,
+    next: VecDeque<Next>,
     /// The client sends nothing more, or is not read any more.
     ended: bool,
     /// Others wait for its place; it may have it while it is in use.
@@ -91,6 +111,7 @@ pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: S
         to_client: Vec::new(),
         to_daemon: Vec::new(),
         held: None,
+        next: VecDeque::new(),
         ended: false,
         is_unwanted: false,
         deadline: None,
@@ -138,20 +159,25 @@ impl Connection {
 
     fn reads_client(&self) -> bool {
         let room = self.to_client.len() < OUTGOING && self.to_daemon.len() < OUTGOING;
-        !self.ended && room && self.held.is_none() && self.session.waiting() < IN_FLIGHT
+        !self.ended && room && self.under_way() < IN_FLIGHT
+    }
+
+    /// Requests that wait for the daemon, or to be judged.
+    fn under_way(&self) -> usize {
+        self.session.waiting() + self.next.len()
     }
 
     /// Takes requests that are whole, as far as there is room, one at a time.
     async fn work(&mut self) -> Result<(), Over> {
-        while self.held.is_none() && self.session.waiting() < IN_FLIGHT && self.to_daemon.len() < OUTGOING {
+        while self.under_way() < IN_FLIGHT && self.to_daemon.len() < OUTGOING {
             let offered = self.offered();
             // A client that sends no frames gets no answer that it could read, but it gets an end.
             match self.session.next_request(&offered) {
-                Ok(Some(Step::Judge(asking))) => self.take(asking).await?,
+                Ok(Some(Step::Judge(asking))) => self.take(asking).await,
                 Ok(Some(Step::Reject { id, why })) => {
                     let why = why.to_string();
                     self.to_client.extend(refusal(&id, &bad_call_text(&why)));
-                    self.ask(None, Question::Bad { why }).await?;
+                    self.next.push_back(Next::Bad(why));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -159,23 +185,34 @@ impl Connection {
                     self.session = Session::new();
                     self.daemon = None;
                     self.to_daemon.clear();
+                    self.next.clear();
                     self.ended = true;
                 }
             }
         }
-        Ok(())
+        self.ask_next().await
     }
 
-    async fn take(&mut self, asking: Asking) -> Result<(), Over> {
+    /// A read passes at once, also while a change before it is judged: nobody's list waits behind a slow disk.
+    async fn take(&mut self, asking: Asking) {
         match asking.asked.kind() {
-            Kind::Read => {
-                self.pass(asking).await;
-                Ok(())
-            }
-            Kind::Act(_) | Kind::Lifecycle => {
+            Kind::Read => self.pass(asking).await,
+            Kind::Act(_) | Kind::Lifecycle => self.next.push_back(Next::Change(asking)),
+        }
+    }
+
+    /// Puts the next change to the judge, where none is under way.
+    async fn ask_next(&mut self) -> Result<(), Over> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        match self.next.pop_front() {
+            None => Ok(()),
+            Some(Next::Bad(why)) => self.ask(None, Question::Bad { why }).await,
+            Some(Next::Change(asking)) => {
                 let (method, kind) = (asking.asked.name().to_owned(), asking.asked.kind().clone());
-                self.ask(Some(asking), Question::Call { method, kind, socket: Some(self.socket.clone()) })
-                    .await
+                let socket = Some(self.socket.clone());
+                self.ask(Some(asking), Question::Call { method, kind, socket }).await
             }
         }
     }
@@ -293,7 +330,7 @@ impl Connection {
 
     /// Ends what takes too long or too much.
     fn look_at_time_and_memory(&mut self) -> Result<(), Over> {
-        let is_served = self.held.is_none() && self.session.waiting() == 0 && self.to_client.is_empty();
+        let is_served = self.held.is_none() && self.under_way() == 0 && self.to_client.is_empty();
         if self.ended && is_served && self.to_daemon.is_empty() {
             return Err(Over);
         }
@@ -310,7 +347,8 @@ impl Connection {
         }
         let held = self.held.as_ref().and_then(|held| held.asking.as_ref());
         let asking = held.map_or(0, |asking| asking.size);
-        let bytes = self.session.held() + asking + self.to_client.len() + self.to_daemon.len();
+        let next: usize = self.next.iter().map(Next::size).sum();
+        let bytes = self.session.held() + asking + next + self.to_client.len() + self.to_daemon.len();
         if self.meter.set(bytes) { Ok(()) } else { Err(Over) }
     }
 }

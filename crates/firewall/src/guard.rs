@@ -31,7 +31,7 @@ use crate::judge::{Case, Judgement};
 use crate::message::Answer;
 use crate::policy_file::{Look, PolicyFile};
 use crate::telling;
-use crate::view::View;
+use crate::view::{Seen, View, ViewError};
 
 /// Trees of which a refusal is remembered besides the journal.
 const MOST_TREES: usize = 4096;
@@ -154,7 +154,7 @@ impl Guard {
     ) -> Answer {
         let (mut judgement, actor, mut called) = match self.judge(caller, method, kind, socket).await {
             Ok(judged) => judged,
-            Err(reason) => return Answer::Refuse(unreachable(method, &reason)),
+            Err(error) => return Answer::Refuse(unreachable(method, &error.to_string())),
         };
         if judgement.ruling == Ruling::Refused
             && let Some(bypass) = self.opening(&called.daemon.home)
@@ -218,7 +218,7 @@ impl Guard {
         method: &str,
         kind: &Kind,
         socket: Option<&str>,
-    ) -> Result<(Judgement, palisade_core::Actor, Called), String> {
+    ) -> Result<(Judgement, Actor, Called), ViewError> {
         let (seen, folders) = self.view.look(&self.policy).await?;
         let (leases, registrations) = (leases(&self.state), registrations(&self.state));
         let evident = caller.evident(seen.daemon.process);
@@ -236,12 +236,10 @@ impl Guard {
         if let Standing::Of { tree: Some(tree), .. } = &standing {
             actor.tree = tree.clone();
         }
-        let log = self.log.as_ref().ok_or("the firewall's journal is gone")?;
+        let log = self.log.as_ref().ok_or(ViewError::Lacking("the firewall's journal is gone"))?;
         let now = clock::now();
-        let in_journal = log.refused_before(&actor, now).map(|(_, called)| called.method.clone());
-        let since = now.before(self.policy.limits.window);
-        let in_memory = self.refused.get(&actor.tree).filter(|(at, _)| *at >= since);
-        let refused_before = in_journal.or_else(|| in_memory.map(|(_, method)| method.clone()));
+        let window = self.policy.limits.window;
+        let refused_before = refused_before(log, &self.refused, &actor, now, window);
         let ledger = log.ledger(now);
         let job = caller.job(seen.daemon.process);
         let case = Case {
@@ -255,22 +253,11 @@ impl Guard {
             refused_before: refused_before.as_deref(),
             line: caller.line.as_ref(),
             kind,
-            id: random::operation_id().map_err(|error| error.to_string())?,
+            id: random::operation_id()?,
             now,
         };
         let judgement = case.judge();
-        let called = Called {
-            method: method.to_owned(),
-            ruling: judgement.ruling,
-            scope: standing.scope().cloned(),
-            evidence: standing.grounds().to_vec(),
-            daemon: seen.daemon.clone(),
-            targets: judgement.targets.clone(),
-            takes_down: judgement.takes_down,
-            total: seen.processes.iter().filter(|process| !process.module).count(),
-            findings: judgement.findings.clone(),
-            bypass: None,
-        };
+        let called = called(method, &judgement, &standing, seen);
         Ok((judgement, actor, called))
     }
 
@@ -322,6 +309,36 @@ impl Guard {
         let (log, result) = done.await.ok()?;
         self.log = Some(log);
         Some(result)
+    }
+}
+
+/// The call that this tree was refused within the window: by the journal, or else by this process's memory.
+fn refused_before(
+    log: &CallLog,
+    memory: &BTreeMap<Tree, (Timestamp, String)>,
+    actor: &Actor,
+    now: Timestamp,
+    window: Duration,
+) -> Option<String> {
+    let in_journal = log.refused_before(actor, now).map(|(_, called)| called.method.clone());
+    let since = now.before(window);
+    let in_memory = memory.get(&actor.tree).filter(|(at, _)| *at >= since);
+    in_journal.or_else(|| in_memory.map(|(_, method)| method.clone()))
+}
+
+/// What is recorded of a judged call.
+fn called(method: &str, judgement: &Judgement, standing: &Standing, seen: &Seen) -> Called {
+    Called {
+        method: method.to_owned(),
+        ruling: judgement.ruling,
+        scope: standing.scope().cloned(),
+        evidence: standing.grounds().to_vec(),
+        daemon: seen.daemon.clone(),
+        targets: judgement.targets.clone(),
+        takes_down: judgement.takes_down,
+        total: seen.processes.iter().filter(|process| !process.module).count(),
+        findings: judgement.findings.clone(),
+        bypass: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::activation::{self, ActivationError, notify, notify_reload};
 use crate::connection::{self, Shared};
 use crate::control;
-use crate::daemon::{self, Watch};
+use crate::daemon::{self, Offered, Watch};
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
 use crate::listen::{ListenError, Place};
 use crate::options::Options;
@@ -150,19 +151,7 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let environment = Environment::of_this_process();
     let given = if options.handed { Vec::new() } else { activation::given(&environment)? };
     let is_waited_for = options.handed || !given.is_empty();
-    let (places, offered) = if options.handed {
-        (Places::handed(options)?, None)
-    } else if !given.is_empty() {
-        // Clients wait already: for an answer, not for a daemon or a policy.
-        (Places::given(options, given)?, None)
-    } else {
-        let offered = match (daemon::check(&location).await, &options.start_daemon) {
-            (Err(Error::Daemon(_)), Some(_)) => None,
-            (checked, _) => checked?,
-        };
-        rehearse(&program).await?;
-        (Places::made(options)?, offered)
-    };
+    let (places, offered) = taken(options, given, &location, &program).await?;
     program.sockets = places.shared()?;
     let mut signals = Signals::new()?;
     let (asks, asked) = mpsc::channel(QUEUE);
@@ -197,21 +186,10 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         }
     };
     let stop = accept(&places, &mut tasks, &shared, options, stop).await;
-    let left = match stop {
-        // Somebody goes on with the sockets: this process anew, or its judge.
-        Stop::Anew | Stop::Defect => {
-            notify_reload(&environment);
-            Some(places.left()?)
-        }
-        Stop::Signal => {
-            notify(&environment, "STOPPING=1");
-            if writes_note {
-                note.remove(&options.home);
-            }
-            drop(places);
-            None
-        }
-    };
+    let left = leave(&stop, places, &environment)?;
+    if left.is_none() && writes_note {
+        note.remove(&options.home);
+    }
     watchers.shutdown().await;
     drain.send_replace(true);
     drop(shared);
@@ -220,6 +198,44 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
         (Stop::Defect, _) => Err(Error::HolderEnded),
         (Stop::Signal | Stop::Anew, left) => Ok(left.map_or(Ended::Done, Ended::Anew)),
     }
+}
+
+/// Gives the sockets up, for whoever goes on with them; `None` if nobody does, and they are gone then.
+fn leave(stop: &Stop, places: Places, environment: &Environment) -> Result<Option<Sockets>, Error> {
+    match stop {
+        // This process anew, or its judge.
+        Stop::Anew | Stop::Defect => {
+            notify_reload(environment);
+            Ok(Some(places.left()?))
+        }
+        Stop::Signal => {
+            notify(environment, "STOPPING=1");
+            drop(places);
+            Ok(None)
+        }
+    }
+}
+
+/// The sockets to listen on, and what the daemon offers as far as it was asked.
+async fn taken(
+    options: &Options,
+    given: Vec<(String, OwnedFd)>,
+    location: &Location,
+    program: &Program,
+) -> Result<(Places, Offered), Error> {
+    if options.handed {
+        return Ok((Places::handed(options)?, None));
+    }
+    if !given.is_empty() {
+        // Clients wait already: for an answer, not for a daemon or a policy.
+        return Ok((Places::given(options, given)?, None));
+    }
+    let offered = match (daemon::check(location).await, &options.start_daemon) {
+        (Err(Error::Daemon(_)), Some(_)) => None,
+        (checked, _) => checked?,
+    };
+    rehearse(program).await?;
+    Ok((Places::made(options)?, offered))
 }
 
 /// Whoever starts a firewall is told at once if no judge can judge here, before anybody's place is taken.

@@ -7,7 +7,8 @@ use palisade_core::policy::{App, Owner};
 use palisade_core::process::{DaemonIdentity, Process};
 use palisade_core::{Policy, Scope};
 use palisade_host::clock::{self, Stopwatch};
-use palisade_pm2::client::{Answer, Client};
+use palisade_host::{files, random};
+use palisade_pm2::client::{Answer, Client, ConnectError};
 use palisade_pm2::list::Listing;
 use palisade_pm2::locate::Location;
 use palisade_pm2::methods::Call;
@@ -26,6 +27,32 @@ pub(crate) struct Seen {
     pub(crate) daemon: DaemonIdentity,
     pub(crate) processes: Vec<Process>,
     at: Stopwatch,
+}
+
+/// The daemon, or its list, cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ViewError {
+    /// Nobody answers on its socket.
+    #[error(transparent)]
+    Away(#[from] ConnectError),
+    /// It answered with an error.
+    #[error("the daemon gave no list: {0}")]
+    Refused(String),
+    /// The connection ended, or it took too long.
+    #[error("the daemon gave no list: {0}")]
+    Lost(String),
+    /// Its list is not one that this version reads.
+    #[error("the daemon's list cannot be read: {0}")]
+    Unreadable(String),
+    /// What else a ruling needs is not there.
+    #[error("{0}")]
+    Lacking(&'static str),
+    /// This boot cannot be told from another one.
+    #[error("this boot has no id")]
+    Boot(#[from] files::Error),
+    /// The kernel gives no random numbers.
+    #[error("no number could be made for the call")]
+    Random(#[from] random::Error),
 }
 
 /// Looks at one daemon.
@@ -49,7 +76,7 @@ impl View {
     }
 
     /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.
-    pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), String> {
+    pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), ViewError> {
         if self.seen.as_ref().is_none_or(|seen| seen.at.elapsed() > FRESH_FOR) {
             let at = Stopwatch::start();
             let listing = self.list().await?;
@@ -61,7 +88,7 @@ impl View {
             }
             self.seen = Some(Seen { daemon, processes, at });
         }
-        let seen = self.seen.as_ref().ok_or("the daemon's list is gone")?;
+        let seen = self.seen.as_ref().ok_or(ViewError::Lacking("the daemon's list is gone"))?;
         Ok((seen, &self.folders))
     }
 
@@ -70,7 +97,7 @@ impl View {
         self.seen = None;
     }
 
-    async fn list(&mut self) -> Result<Listing, String> {
+    async fn list(&mut self) -> Result<Listing, ViewError> {
         // A daemon that was restarted closes the connection that was there before: one more try.
         let had_connection = self.client.is_some();
         match self.ask().await {
@@ -79,34 +106,35 @@ impl View {
         }
     }
 
-    async fn ask(&mut self) -> Result<Listing, String> {
+    async fn ask(&mut self) -> Result<Listing, ViewError> {
         let answer = self.connect().await?.call(&Call::list(), LIST_DEADLINE).await;
         let reply = match answer {
             Answer::Done(reply) => reply,
-            Answer::Refused(message) => return Err(message),
+            Answer::Refused(message) => return Err(ViewError::Refused(message)),
             Answer::NoReply(lost) | Answer::NotSent(lost) => {
                 self.client = None;
-                return Err(lost.to_string());
+                return Err(ViewError::Lost(lost.to_string()));
             }
         };
         // No rule compares variables, so nobody waits for fingerprints of all of them.
-        Listing::parse_without_fingerprints(reply.json()).map_err(|error| error.to_string())
+        Listing::parse_without_fingerprints(reply.json())
+            .map_err(|error| ViewError::Unreadable(error.to_string()))
     }
 
-    async fn connect(&mut self) -> Result<&mut Client, String> {
+    async fn connect(&mut self) -> Result<&mut Client, ViewError> {
         if self.client.is_none() {
             let client = Client::connect(&self.location.socket, CONNECT_DEADLINE).await;
-            self.client = Some(client.map_err(|error| error.to_string())?);
+            self.client = Some(client?);
         }
-        self.client.as_mut().ok_or_else(|| "the daemon is gone".to_owned())
+        self.client.as_mut().ok_or(ViewError::Lacking("the daemon is gone"))
     }
 
-    fn identity(&self) -> Result<DaemonIdentity, String> {
-        let client = self.client.as_ref().ok_or("the daemon is gone")?;
+    fn identity(&self) -> Result<DaemonIdentity, ViewError> {
+        let client = self.client.as_ref().ok_or(ViewError::Lacking("the daemon is gone"))?;
         Ok(DaemonIdentity {
             process: client.daemon(),
             uid: client.uid(),
-            boot_id: clock::boot_id().map_err(|error| error.to_string())?,
+            boot_id: clock::boot_id()?,
             version: client.version().to_owned(),
             home: self.location.home.display().to_string(),
             socket: self.location.socket.display().to_string(),

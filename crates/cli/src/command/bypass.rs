@@ -20,6 +20,10 @@ use crate::session::Session;
 pub(crate) fn off(output: Output, args: &OffArgs) -> Result<Exit, Failure> {
     let (environment, uid) = surroundings();
     let actor = observed(&environment)?;
+    // A job that is known to be stale opens nothing. Where nothing can be known, a person still can.
+    if let Ok(session) = Session::open() {
+        super::ci::no_stale_job(&session)?;
+    }
     let moment = Moment { at: clock::now(), boot_id: clock::boot_id()?, boot_ms: clock::boot_ms() };
     let id = random::operation_id()?;
     let who = (uid, render::actor::brief(&actor));

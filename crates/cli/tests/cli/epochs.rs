@@ -138,11 +138,13 @@ fn a_stale_job_asks_for_no_administrators_act() {
     raise(&env, "7");
     let home = format!("--confirm={}", env.pm2.home().display());
     let save = crawler(&["pm2", "save"]);
-    for words in [vec!["pm2", "kill", &home], save, vec!["guard", "mode", "pm2", "observe"]] {
+    let off = vec!["off", "pm2", "--for", "1m", "--reason", "it refuses me"];
+    for words in [vec!["pm2", "kill", &home], save, vec!["guard", "mode", "pm2", "observe"], off] {
         let said = env.palisade_with(&words, &job("6")).ends(Exit::Refused);
         assert!(said.stderr.contains("PAL-701"), "{words:?}: {}", said.stderr);
     }
     env.assert_untouched_but(&[]);
-    assert_eq!(env.events("job-judged").len(), 3);
+    assert_eq!(env.events("job-judged").len(), 4);
     assert_eq!(env.events("administered").len(), 0);
+    assert_eq!(env.events("bypass-began").len(), 0);
 }

@@ -159,3 +159,38 @@ fn an_apps_socket_serves_that_app_only_from_wherever_it_is_called() {
     let ran = bed.pm2_in(&bed.folder.join("blog"), &["restart", "blog"]);
     assert_eq!(ran.exit, Some(0), "{}", ran.text);
 }
+
+/// What a container runtime would do, by hand, for none is at hand here: a mount and a process namespace of its own, and
+/// the app's socket mounted where its PM2 looks.
+#[test]
+fn a_container_reaches_its_app_through_the_apps_socket_and_nothing_by_a_folder() {
+    let bed = bed();
+    let shop = bed.folder.join("shop.sock").canonicalize_parent();
+    let home = bed.folder.join("container");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("rpc.sock"), "").unwrap();
+    std::fs::write(home.join("touch"), "").unwrap();
+    let inside = |mount: &str, folder: &str, command: &str| -> Ran {
+        let (home, folder) = (home.display(), bed.folder.join(folder).canonicalize_parent());
+        let inner = format!(
+            "mount --bind {mount} {home}/rpc.sock && cd {folder} && export PM2_HOME={home} && exec node \"$0\" {command}"
+        );
+        let script = format!("unshare --mount --pid --fork --mount-proc sh -c '{inner}' \"$PM2\"");
+        bed.script_in(&bed.nowhere(), &script)
+    };
+    let before = bed.running();
+    let blog = before.iter().find(|(name, _)| name == "blog").cloned();
+    let ran = inside(&shop, "nowhere", "restart shop");
+    assert_eq!(ran.exit, Some(0), "{}", ran.text);
+    for command in ["restart blog", "delete all"] {
+        let ran = inside(&shop, "nowhere", command);
+        assert!(ran.exit == Some(1) && ran.text.contains("PAL-101"), "{command}: {}", ran.text);
+    }
+    // At the common socket a path of another mount namespace names no app, though it looks like the app's folder.
+    let common = bed.pm2.rpc_socket().display().to_string();
+    let ran = inside(&common, "blog", "restart blog");
+    assert!(ran.exit == Some(1) && ran.text.contains("PAL-401"), "{}", ran.text);
+    let ran = bed.pm2_in(&bed.folder.join("blog"), &["restart", "blog"]);
+    assert_eq!(ran.exit, Some(0), "{}", ran.text);
+    assert!(blog.is_some() && bed.running().len() == before.len());
+}

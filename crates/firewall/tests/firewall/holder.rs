@@ -65,9 +65,10 @@ fn a_killed_judge_is_replaced_and_its_end_drops_no_connection() {
     // A change that is asked for meanwhile waits for the next judge, who knows the rules.
     stream.write_all(&frame(&call("deleteProcessId", &json!([0])), "1:1")).unwrap();
     stream.write_all(&frame(&call("ping", &json!([{}])), "1:2")).unwrap();
-    let (json, _) = reply(&mut stream, &mut decoder).unwrap();
-    assert!(json["error"].as_str().unwrap().contains("PAL-401"), "{json}");
-    assert!(pong(&reply(&mut stream, &mut decoder).unwrap().0));
+    let (read, change) =
+        (reply(&mut stream, &mut decoder).unwrap(), reply(&mut stream, &mut decoder).unwrap());
+    assert!(pong(&read.0) && read.1 == "1:2", "{read:?}");
+    assert!(change.0["error"].as_str().unwrap().contains("PAL-401"), "{change:?}");
 
     assert_ne!(next_judge(&bed, first), first);
     assert_eq!((bed.pm2.daemon_pid(), bed.running()), before);
@@ -86,6 +87,82 @@ fn a_frozen_judge_is_killed_and_the_calls_it_owed_are_judged_by_the_next() {
     assert!(!process::is_running(first));
     assert_eq!((bed.pm2.daemon_pid(), bed.running()), before);
     assert!(gaps(&bed)[0].reason.contains("silent"), "{:?}", gaps(&bed));
+}
+
+#[test]
+fn a_list_on_one_connection_does_not_wait_behind_its_own_held_changes() {
+    let bed = Bed::new("enforce");
+    let first = judge(&bed);
+    process::freeze(first);
+    let (mut stream, mut decoder) = (bed.socket(), Decoder::new());
+    for id in 0..3 {
+        stream.write_all(&frame(&call("deleteProcessId", &json!([id])), &format!("1:{id}"))).unwrap();
+    }
+    stream.write_all(&frame(&call("ping", &json!(["x"])), "1:3")).unwrap();
+    stream.write_all(&frame(&call("getMonitorData", &json!([{}])), "1:4")).unwrap();
+    // The malformed call is refused at once, and the list is there while the judge is still frozen.
+    let (json, id) = reply(&mut stream, &mut decoder).unwrap();
+    assert!(id == "1:3" && json["error"].as_str().unwrap().contains("PAL-405"), "{id} {json}");
+    let (json, id) = reply(&mut stream, &mut decoder).unwrap();
+    assert!(id == "1:4" && json["args"][0].as_array().is_some_and(|list| list.len() == 8), "{id} {json}");
+    assert!(process::is_running(first), "nobody has replaced it yet");
+    // Changes keep their order.
+    for wanted in ["1:0", "1:1", "1:2"] {
+        let (json, id) = reply(&mut stream, &mut decoder).unwrap();
+        assert!(id == wanted && json["error"].is_string(), "{id} {json}");
+    }
+    assert_eq!(bed.running().len(), 8);
+}
+
+/// Judge and holder are replaced, and the daemon is started again, in front of that release too.
+fn is_replaced_and_raises(version: &str) {
+    let mut bed = Bed::of(version, "enforce");
+    let before = (bed.pm2.daemon_pid(), bed.running());
+    let first = judge(&bed);
+    process::kill(first);
+    next_judge(&bed, first);
+    let frozen = judge(&bed);
+    process::freeze(frozen);
+    assert!(pong(&ask(&bed, &call("ping", &json!([{}])))));
+    let answer = ask(&bed, &call("deleteProcessId", &json!([0])));
+    // Two failures in a row: the next judge may come too late for this one, which is then refused unjudged.
+    assert!(answer["error"].is_string(), "{answer}");
+    eventually("another judge", || bed.judges().first().is_some_and(|pid| *pid != frozen).then_some(()));
+    process::kill(holder(&bed));
+    let ran = bed.pm2_in(&bed.nowhere(), &["list"]);
+    assert_eq!((ran.exit, bed.pm2.daemons().len()), (Some(0), 1), "{}", ran.text);
+    let ran = bed.pm2_in(&bed.nowhere(), &["delete", "all"]);
+    assert_eq!(
+        (ran.exit, bed.pm2.daemon_pid(), bed.running()),
+        (Some(1), before.0, before.1.clone()),
+        "{}",
+        ran.text
+    );
+
+    bed.directly(&["save"]);
+    process::terminate(holder(&bed));
+    eventually("the firewall is gone", || bed.holders().is_empty().then_some(()));
+    let script = palisade_testkit::installed(version).unwrap().join("node_modules/pm2/bin/pm2");
+    bed.start_firewall_with(&["--start-daemon", script.to_str().unwrap()]);
+    bed.pm2.kill_daemon();
+    eventually("the daemon is back with its apps", || {
+        let is_back = bed.pm2.daemons().len() == 1 && bed.private("rpc.sock").exists();
+        (is_back && ask(&bed, &call("getMonitorData", &json!([{}])))["args"][0].as_array()?.len() == 8)
+            .then_some(())
+    });
+    let names = |list: Vec<(String, u64)>| list.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(bed.running()), names(before.1));
+    assert_eq!(bed.pm2_in(&bed.nowhere(), &["delete", "all"]).exit, Some(1));
+}
+
+#[test]
+fn judge_holder_and_daemon_are_replaced_on_pm2_5() {
+    is_replaced_and_raises("5.4.3");
+}
+
+#[test]
+fn judge_holder_and_daemon_are_replaced_on_pm2_6() {
+    is_replaced_and_raises("6.0.14");
 }
 
 #[test]

@@ -19,8 +19,10 @@ fn burst(fault: impl FnOnce(&Bed)) -> (Bed, [Option<i32>; 2]) {
     let (daemon, before) = (bed.pm2.daemon_pid(), foreign(&bed));
     let file = bed.ecosystem_of("flyer.json", &OWN);
     let (own, nowhere) = (bed.app_folder(OWN[0]), bed.nowhere());
-    let deploy =
-        format!("set -e\nfor name in {}; do pm2 delete $name; done\npm2 start {file}", OWN.join(" "));
+    let deploy = format!(
+        "set -e\npm2() {{ timeout 15 node \"$PM2\" \"$@\"; }}\nfor name in {}; do pm2 delete $name; done\npm2 start {file}",
+        OWN.join(" ")
+    );
     // A client whose connection was lost may wait for ever: that is PM2's, and ends here.
     let stale = "timeout 15 node \"$PM2\" delete all";
     let exits = std::thread::scope(|scope| {
@@ -44,6 +46,30 @@ fn a_judge_killed_in_a_burst_costs_the_good_deployment_nothing_and_gives_the_sta
 fn a_judge_frozen_in_a_burst_costs_the_good_deployment_time_only() {
     let (bed, [good, bad]) = burst(|bed| process::freeze(bed.judges()[0]));
     assert_eq!((good, bad, bed.running().len()), (Some(0), Some(1), 8));
+}
+
+/// Connections are lost with their holder, so the good deployment may have to be called again; nobody else pays.
+fn without_its_holder(fault: fn(u32)) {
+    let (bed, [_, bad]) = burst(|bed| fault(bed.holders()[0]));
+    assert_ne!(bad, Some(0));
+    eventually("one holder and one judge", || {
+        (bed.holders().len() == 1 && bed.judges().len() == 1).then_some(())
+    });
+    assert_eq!(bed.pm2.daemons().len(), 1);
+    assert_eq!(bed.pm2_in(&bed.nowhere(), &["list"]).exit, Some(0));
+    let before = bed.running();
+    assert_eq!(bed.pm2_in(&bed.nowhere(), &["delete", "all"]).exit, Some(1));
+    assert_eq!(bed.running(), before);
+}
+
+#[test]
+fn a_holder_killed_in_a_burst_costs_nobody_else_anything() {
+    without_its_holder(process::kill);
+}
+
+#[test]
+fn a_holder_frozen_in_a_burst_costs_nobody_else_anything() {
+    without_its_holder(process::freeze);
 }
 
 #[test]

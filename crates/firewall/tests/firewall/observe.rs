@@ -78,6 +78,74 @@ fn without_a_journal_nothing_is_taken_down_in_enforce_and_the_rest_works() {
     assert_eq!(ran.exit, Some(0), "{}", ran.text);
 }
 
+/// A small file system of its own for the state; it goes with the test.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    /// Mounting takes root.
+    fn at(folder: std::path::PathBuf) -> Self {
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let mounted =
+            mount.args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"]).arg(&folder).output().unwrap();
+        assert!(mounted.status.success(), "run this as root: {}", String::from_utf8_lossy(&mounted.stderr));
+        Self(folder)
+    }
+
+    /// Takes every byte that is left.
+    fn fill(&self) -> std::path::PathBuf {
+        use std::io::Write as _;
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        while file.write_all(&[0]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg("--lazy").arg(&self.0).output());
+    }
+}
+
+#[test]
+fn with_a_full_disk_nothing_is_taken_down_in_enforce_until_there_is_room() {
+    let mut bed = Bed::without_firewall("enforce");
+    let small = Small::at(bed.folder.join("state"));
+    bed.start_firewall();
+    let (before, own) = (bed.running(), bed.app_folder("flyer-crawler-api"));
+    assert_eq!(bed.pm2_in(&own, &["restart", "flyer-crawler-api"]).exit, Some(0), "it has a journal");
+    let filler = small.fill();
+    // A refusal needs no room, nor does a list, nor a restart of one's own.
+    let ran = bed.pm2_in(&bed.nowhere(), &["delete", "all"]);
+    assert_eq!(ran.exit, Some(1), "{}", ran.text);
+    let mut text = String::new();
+    for _ in 0..20 {
+        // Palisade has set some room aside; in the end that is used too.
+        let ran = bed.pm2_in(&own, &["stop", "flyer-crawler-api"]);
+        text = ran.text;
+        if text.contains("PAL-802") {
+            break;
+        }
+        drop(std::fs::OpenOptions::new().append(true).open(&filler).map(|mut file| {
+            use std::io::Write as _;
+            while file.write_all(&[0]).is_ok() {}
+        }));
+    }
+    assert!(text.contains("PAL-802"), "{text}");
+    assert_eq!(bed.pm2_in(&own, &["list"]).exit, Some(0));
+    let ran = bed.pm2_in(&own, &["restart", "flyer-crawler-api"]);
+    assert_eq!(ran.exit, Some(0), "{}", ran.text);
+    let ran = bed.pm2_in(&own, &["delete", "flyer-crawler-api"]);
+    assert!(ran.exit == Some(1) && ran.text.contains("PAL-802"), "{}", ran.text);
+    assert_eq!(bed.running().len(), before.len());
+
+    std::fs::remove_file(filler).unwrap();
+    let ran = bed.pm2_in(&own, &["delete", "flyer-crawler-api"]);
+    assert_eq!((ran.exit, bed.running().len()), (Some(0), 7), "{}", ran.text);
+}
+
 #[test]
 fn without_a_journal_observe_passes_all() {
     let bed = Bed::new("observe");
