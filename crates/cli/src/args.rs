@@ -12,6 +12,7 @@ pub(crate) mod job;
 pub(crate) mod notify;
 pub(crate) mod quarantine;
 pub(crate) mod queue;
+pub(crate) mod reaper;
 pub(crate) mod rotate;
 pub(crate) mod stamp;
 
@@ -81,9 +82,15 @@ pub(crate) enum Command {
     Guard(guard_table::GuardCommand),
     /// Run a deployment command while holding the lease of its app and environment.
     Deploy(DeployArgs),
-    /// Show who holds which lease.
+    /// Show who holds which lease, on this host or in a database.
     #[command(subcommand)]
     Lease(LeaseCommand),
+    /// Judge the silent jobs of a guarded table.
+    #[command(subcommand)]
+    Reaper(reaper::ReaperCommand),
+    /// Check what happened against what was promised.
+    #[command(subcommand)]
+    Verify(reaper::VerifyCommand),
     /// Write a policy from what the daemon runs; run again, it adds what is new.
     Init(InitArgs),
     /// Check and show the policy.
@@ -310,8 +317,23 @@ pub(crate) struct DeployArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LeaseCommand {
-    /// List every lease with its holder and term.
-    List,
+    /// List every lease with its holder and term: this host's, or those of a database or Redis.
+    List(reaper::LeasesArgs),
+    /// Show one lease of a database or Redis.
+    Show {
+        /// Its name, as `lease list` prints it.
+        name: String,
+        #[command(flatten)]
+        leases: reaper::LeasesArgs,
+    },
+    /// After a restore from a backup: end every lease, and raise its term above all that anybody may still show.
+    AfterRestore {
+        #[command(flatten)]
+        leases: reaper::LeasesArgs,
+        /// The highest term that a holder from the lost time was seen with.
+        #[arg(long, value_name = "TERM", default_value_t = 0)]
+        above: u64,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -129,6 +129,14 @@ impl From<palisade_postgres::Error> for Failure {
     }
 }
 
+impl From<palisade_store::lease::Error> for Failure {
+    fn from(error: palisade_store::lease::Error) -> Self {
+        let mut failure = Self::new(error.exit(), error.to_string()).caused_by(&error).hint(error.fix());
+        failure.code = error.code();
+        failure
+    }
+}
+
 impl From<palisade_dbguard::Error> for Failure {
     fn from(error: palisade_dbguard::Error) -> Self {
         let mut failure = Self::new(error.exit(), error.to_string()).caused_by(&error).hint(error.fix());

@@ -74,7 +74,9 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         Command::Job(args) => block_on(command::job::job(&Session::open()?, output, args))?,
         Command::Queue(args) => block_on(command::queue::queue(&Session::open()?, output, args))?,
         Command::Notify(args) => command::notify::notify(&Session::open()?, output, args)?,
-        Command::Lease(args) => command::lease::lease(&Session::open()?, output, args)?,
+        Command::Lease(args) => block_on(command::lease::lease(output, args))?,
+        Command::Reaper(args) => block_on(command::reaper::reaper(output, args))?,
+        Command::Verify(args) => block_on(command::verify::verify(output, args))?,
         Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,
         Command::Deploy(args) => {
             return block_on(command::deploy::deploy(&Session::open()?, output, args));

@@ -207,6 +207,8 @@ pub enum Act {
     Save,
     /// Log files are emptied.
     Flush,
+    /// A job is taken from a silent worker.
+    Reap,
 }
 
 /// How far an act of an administrator is.

@@ -126,23 +126,29 @@ impl Surroundings {
     }
 }
 
-pub(crate) fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
-    let environment = Environment::of_this_process();
-    let variable = |name: &str| {
-        let missing = || {
-            Failure::usage(format!("no database is named: ${name} is not set"))
-                .hint(format!("give a URL, @FILE or env:NAME, or set {DEFAULT}"))
-        };
-        environment.text(name).ok_or_else(missing)
+/// What a URL, `@FILE` or `env:NAME` stands for.
+pub(crate) fn text_of(source: &str) -> Result<String, Failure> {
+    match (source.strip_prefix("env:"), source.strip_prefix('@')) {
+        (Some(name), _) => variable(name),
+        (None, Some(file)) => fs::read_to_string(file)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {file}: {error}"))),
+        (None, None) => Ok(source.to_owned()),
+    }
+}
+
+fn variable(name: &str) -> Result<String, Failure> {
+    let missing = || {
+        Failure::usage(format!("no database is named: ${name} is not set"))
+            .hint(format!("give a URL, @FILE or env:NAME, or set {DEFAULT}"))
     };
+    Environment::of_this_process().text(name).ok_or_else(missing)
+}
+
+pub(crate) fn target(output: Output, source: Option<&str>) -> Result<Target, Failure> {
     let url = match source {
         None => variable(DEFAULT)?,
-        Some(source) => match (source.strip_prefix("env:"), source.strip_prefix('@')) {
-            (Some(name), _) => variable(name)?,
-            (None, Some(file)) => fs::read_to_string(file)
-                .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {file}: {error}")))?,
-            (None, None) => source.to_owned(),
-        },
+        Some(source) => text_of(source)?,
     };
     let target = Target::parse(&url)?;
     if source == Some(url.as_str()) && target.has_password() {
@@ -150,7 +156,7 @@ pub(crate) fn target(output: Output, source: Option<&str>) -> Result<Target, Fai
             "a password on a command line is seen by every user of this machine: use @FILE or env:NAME",
         );
     }
-    Ok(target.or_password(environment.text("PGPASSWORD")))
+    Ok(target.or_password(Environment::of_this_process().text("PGPASSWORD")))
 }
 
 fn show(output: Output, identity: &Identity) -> Result<(), Failure> {

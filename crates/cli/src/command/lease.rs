@@ -1,17 +1,96 @@
-//! `palisade lease list`.
+//! `palisade lease`: of this host, and of databases.
+
+use std::path::Path;
 
 use palisade_core::Exit;
+use palisade_core::text::Shown;
 use palisade_host::lease;
+use palisade_lease::{LeaseStore, Name, Seen, Term};
+use palisade_postgres::Target;
+use palisade_store::lease::{PostgresLeases, RedisLeases, SqliteLeases};
 use serde_json::json;
 
 use crate::args::LeaseCommand;
+use crate::args::reaper::{LeaseSchema, LeasesArgs};
+use crate::command::db::text_of;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{GOOD, Output, styled};
 use crate::render::table;
 use crate::session::Session;
 
-pub(crate) fn lease(session: &Session, output: Output, command: &LeaseCommand) -> Result<Exit, Failure> {
-    let LeaseCommand::List = command;
+pub(crate) async fn lease(output: Output, command: &LeaseCommand) -> Result<Exit, Failure> {
+    let (args, wanted) = match command {
+        LeaseCommand::List(LeasesArgs { store: None, .. }) => return of_this_host(output),
+        LeaseCommand::List(args) => (args, Wanted::All),
+        LeaseCommand::Show { name, leases } => {
+            let name = Name::new(name).map_err(|error| Failure::usage(error.to_string()))?;
+            (leases, Wanted::One(name))
+        }
+        LeaseCommand::AfterRestore { leases, above } => (leases, Wanted::Raised(Term::new(*above))),
+    };
+    let missing = || Failure::usage("whose leases: name a store with --store URL, @FILE or env:NAME");
+    let url = text_of(args.store.as_deref().ok_or_else(missing)?)?;
+    let schema = match args.schema {
+        LeaseSchema::Palisade => "palisade",
+        LeaseSchema::PalisadeJobs => "palisade_jobs",
+    };
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        // Opening would make it: a mistyped name must not look like a store without leases.
+        if !Path::new(path).is_file() {
+            return Err(Failure::usage(format!("there is no file {path}")));
+        }
+        return answer(output, &SqliteLeases::open(Path::new(path))?, &wanted).await;
+    }
+    if url.starts_with("redis") {
+        return answer(output, &RedisLeases::new(&url)?, &wanted).await;
+    }
+    answer(output, &PostgresLeases::new(Target::parse(&url)?, schema), &wanted).await
+}
+
+enum Wanted {
+    All,
+    One(Name),
+    Raised(Term),
+}
+
+async fn answer<S>(output: Output, store: &S, wanted: &Wanted) -> Result<Exit, Failure>
+where
+    S: LeaseStore,
+    Failure: From<S::Error>,
+{
+    let leases = match wanted {
+        Wanted::All => store.list().await?,
+        Wanted::One(name) => {
+            let missing = || Failure::new(Exit::Failure, format!("nobody ever had a lease called {name}"));
+            vec![store.show(name).await?.ok_or_else(missing)?]
+        }
+        Wanted::Raised(shown) => store.after_restore(*shown).await?,
+    };
+    output.document(&leases)?;
+    for line in table::columns(&["lease", "term", "valid for", "renewals", "holder"], &rows(&leases)) {
+        output.data(line)?;
+    }
+    if leases.is_empty() {
+        output.talk("nobody ever had a lease here");
+    }
+    if matches!(wanted, Wanted::Raised(_)) {
+        output.data(format!("{} every lease is over, and every term is raised", styled(GOOD, "ok:")))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn rows(leases: &[Seen]) -> Vec<Vec<String>> {
+    let row = |seen: &Seen| {
+        let left =
+            seen.valid_for.map_or("over".to_owned(), |span| humantime::format_duration(span).to_string());
+        let (name, holder) = (Shown(seen.name.as_str()).to_string(), Shown(seen.holder.as_str()).to_string());
+        vec![name, seen.term.to_string(), left, seen.renewals.to_string(), holder]
+    };
+    leases.iter().map(row).collect()
+}
+
+fn of_this_host(output: Output) -> Result<Exit, Failure> {
+    let session = Session::open()?;
     let leases = lease::list(&session.state.leases())
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()).caused_by(&error))?;
     if leases.is_empty() {

@@ -35,7 +35,7 @@ pub(crate) async fn row(output: Output, args: &RowArgs) -> Result<Exit, Failure>
 }
 
 /// The guard of a table that somebody typed.
-async fn guard_of(session: &Session, name: &str) -> Result<(Table, Installed), Failure> {
+pub(crate) async fn guard_of(session: &Session, name: &str) -> Result<(Table, Installed), Failure> {
     let unguarded = || palisade_dbguard::Error::Unguarded { table: name.to_owned() };
     let found = Table::find(session, name).await?;
     let guards = installed(session).await?;

@@ -113,6 +113,7 @@ fn administered(done: &Administered) -> String {
         Act::DaemonStart => "start of the daemon",
         Act::Save => "save of the list",
         Act::Flush => "flush of logs",
+        Act::Reap => "reap",
     };
     let phase = match done.phase {
         Phase::Begun => "begins",

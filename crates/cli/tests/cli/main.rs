@@ -25,6 +25,7 @@ mod notify;
 mod other_user;
 mod packaging;
 mod pages;
+mod reaper;
 mod reboot;
 mod rotate;
 mod said;

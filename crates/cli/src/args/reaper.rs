@@ -1,0 +1,97 @@
+//! The words of `palisade reaper`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::database::DatabaseArgs;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReaperCommand {
+    /// Judge a guarded table's silent jobs, as the one elected reaper, until it is ended.
+    Run(RunArgs),
+    /// Say who the reaper of a table is, and what it knows.
+    Status(StatusArgs),
+}
+
+// What to judge, and how.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The threshold is the guard's --min-age; flags lengthen it only. Silence counts only while it could be observed.
+SIGTERM ends it in order, and the lease is free at once.
+
+Examples:
+  palisade reaper run --table public.backfill_jobs --dry-run
+  palisade reaper run --table public.backfill_jobs --requeue-to queued")]
+pub(crate) struct RunArgs {
+    /// The guarded table, as SQL writes it.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// The state that a reaped job is given back to.
+    #[arg(long, value_name = "STATE", required_unless_present = "dry_run")]
+    pub(crate) requeue_to: Option<String>,
+    /// Say what would be reaped, and reap nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A longer silence than the guard's rule asks for.
+    #[arg(long, env = "PALISADE_REAP_AFTER", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) reap_after: Option<Duration>,
+    /// How often a job beats.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) beat_every: Duration,
+    /// How often to look.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) sweep_every: Duration,
+    /// How long workers may take to come back after the database was away.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) reconnect_grace: Duration,
+    /// How long the lease lasts without renewal.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) lease: Duration,
+    /// So many may always be reaped in one pass.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) brake_least: usize,
+    /// And so many of a hundred running ones.
+    #[arg(long, value_name = "PERCENT", default_value_t = 30)]
+    pub(crate) brake_percent: usize,
+    /// You have looked: those whom the brake spares at the start are dead indeed.
+    #[arg(long)]
+    pub(crate) lift_brake: bool,
+}
+
+// Which table.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The guarded table, as SQL writes it.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+}
+
+// Whose leases.
+#[derive(Debug, Args)]
+pub(crate) struct LeasesArgs {
+    /// postgres://, redis:// or sqlite:FILE, or @FILE or env:NAME to read it from there [default: this host's].
+    #[arg(long = "store", value_name = "URL|@FILE|env:NAME")]
+    pub(crate) store: Option<String>,
+    /// The schema of PostgreSQL: palisade for guards, palisade_jobs for the job engine.
+    #[arg(long, value_enum, default_value_t = LeaseSchema::Palisade, requires = "store")]
+    pub(crate) schema: LeaseSchema,
+}
+
+/// Where leases are in PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum LeaseSchema {
+    Palisade,
+    PalisadeJobs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VerifyCommand {
+    /// Hold the recorded history of a guarded table against what was promised; ends with exit 6 where it was broken.
+    History(StatusArgs),
+}

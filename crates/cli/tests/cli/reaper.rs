@@ -1,0 +1,250 @@
+//! `palisade reaper` and `palisade lease`, on a real server with workers that beat.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use palisade_core::Exit;
+use palisade_testkit::{Postgres, Scratch, eventually, process};
+
+use crate::said::Said;
+
+const TABLE: &str =
+    "CREATE TABLE jobs (id int PRIMARY KEY, status text NOT NULL, heartbeat_at timestamptz, error text);
+    INSERT INTO jobs SELECT id, 'running', clock_timestamp(), NULL FROM generate_series(1, 8) id;
+    GRANT ALL ON jobs TO app";
+
+fn palisade(home: &Scratch, server: &Postgres, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    command.args(words).env_clear().env("HOME", home.path());
+    command.env("PALISADE_DATABASE_URL", server.admin("postgres"));
+    command
+}
+
+fn said(home: &Scratch, server: &Postgres, words: &[&str]) -> Said {
+    Said::from(palisade(home, server, words).output().unwrap())
+}
+
+/// A guarded table of eight running jobs. The rule is shorter than a command would let it be, for the test's sake.
+fn guarded(version: &'static str) -> (Scratch, Postgres) {
+    let (home, server) = (Scratch::new(), Postgres::start(version));
+    server.role("app", "");
+    server.sql("postgres", TABLE);
+    let install = [
+        "guard",
+        "install",
+        "table",
+        "public.jobs",
+        "--status",
+        "status",
+        "--running",
+        "running",
+        "--heartbeat",
+        "heartbeat_at",
+        "--done",
+        "completed",
+        "--own",
+        "failed,queued",
+        "--reason-column",
+        "error",
+        "--mode",
+        "enforce",
+    ];
+    said(&home, &server, &install).ends(Exit::Done);
+    server.sql("postgres", "UPDATE palisade.guard SET min_age = '3 seconds', quiet_after = '1 second'");
+    (home, server)
+}
+
+/// Beats for these jobs, from a connection of their own.
+struct Workers {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    fn of(server: &Postgres, jobs: &str) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let mut session = server.session("app", "postgres");
+        let beat = format!(
+            "UPDATE jobs SET heartbeat_at = clock_timestamp() WHERE status = 'running' AND id IN ({jobs})"
+        );
+        let told = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                session.ask(&beat);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Self { ends, thread: Some(thread) }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+struct Running(Child);
+
+impl Running {
+    fn reaper(home: &Scratch, server: &Postgres) -> Self {
+        let words = [
+            "reaper",
+            "run",
+            "--table",
+            "public.jobs",
+            "--requeue-to",
+            "queued",
+            "--beat-every",
+            "500ms",
+            "--sweep-every",
+            "200ms",
+            "--reconnect-grace",
+            "2s",
+            "--lease",
+            "3s",
+            "--json",
+        ];
+        let mut command = palisade(home, server, &words);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        process::kill(self.0.id());
+        drop(self.0.wait());
+    }
+}
+
+fn standing(server: &Postgres) -> String {
+    server.sql("postgres", "SELECT string_agg(status, ' ' ORDER BY id) FROM jobs")
+}
+
+fn holder(home: &Scratch, server: &Postgres) -> Option<(String, u64)> {
+    let words = ["reaper", "status", "--table", "public.jobs", "--json"];
+    let lease = said(home, server, &words).ends(Exit::Done).json()["lease"].clone();
+    lease["valid_for_ms"].as_u64()?;
+    Some((lease["holder"].as_str()?.to_owned(), lease["term"].as_u64()?))
+}
+
+#[test]
+fn a_dead_worker_is_reaped_with_its_reason_and_one_that_beats_is_not_also_by_the_next_reaper() {
+    let (home, server) = guarded("15");
+    let workers = Workers::of(&server, "1, 2, 3, 4, 5, 6, 7");
+    let first = Running::reaper(&home, &server);
+    eventually("the dead job is given back", || {
+        (standing(&server) == "running running running running running running running queued").then_some(())
+    });
+    let reason = server.sql("postgres", "SELECT error FROM jobs WHERE id = 8");
+    assert!(reason.starts_with("reaped: silent for 3") && reason.contains("term 1, policy "), "{reason}");
+    assert!(reason.contains(&format!("pid {}", first.0.id())), "{reason}");
+    let machine = reason.rsplit_once(". Reaper: ").unwrap().1;
+    assert!(!machine.is_empty() && !machine.contains(' '), "{reason}");
+    said(&home, &server, &["verify", "history", "--table", "public.jobs"]).ends(Exit::Done);
+    let ground = "SELECT ground FROM palisade.history WHERE event = 'exit' AND key = '8'";
+    assert_eq!(server.sql("postgres", ground), "old");
+
+    // A second one waits; when the first is killed it takes over under a higher term, and judges on.
+    let second = Running::reaper(&home, &server);
+    let (before, term) = holder(&home, &server).unwrap();
+    assert_eq!(term, 1);
+    drop(first);
+    let (after, next) =
+        eventually("the second one is elected", || holder(&home, &server).filter(|(_, next)| *next > term));
+    assert!(after != before && next == 2);
+    drop(workers);
+    let _others = Workers::of(&server, "1, 2, 3, 4, 5, 6");
+    eventually("the next dead job is given back", || {
+        (standing(&server) == "running running running running running running queued queued").then_some(())
+    });
+    // It ends in order: its lease is free at once.
+    process::terminate(second.0.id());
+    eventually("the lease is free", || holder(&home, &server).is_none().then_some(()));
+}
+
+/// The server with all of its backends.
+fn processes(server: &Postgres) -> Vec<u32> {
+    let pid = server.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).chain([pid]).collect()
+}
+
+#[test]
+fn a_server_that_stood_still_takes_no_living_job_with_it_where_the_naive_rule_would() {
+    let (home, server) = guarded("15");
+    let _workers = Workers::of(&server, "1, 2, 3, 4, 5, 6, 7, 8");
+    let _reaper = Running::reaper(&home, &server);
+    eventually("there is a reaper", || holder(&home, &server));
+    let naive = "SELECT count(*) FROM jobs WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '3 s'";
+    let mut asking = server.session("app", "postgres");
+    let mut killed = 0;
+    for _ in 0..2 {
+        let all = processes(&server);
+        all.iter().for_each(|pid| process::freeze(*pid));
+        asking.send(naive);
+        // Longer than the threshold: what is shown is what follows.
+        std::thread::sleep(Duration::from_secs(7));
+        all.iter().for_each(|pid| process::thaw(*pid));
+        killed += asking.answer().0.parse::<u64>().unwrap();
+        for _ in 0..20 {
+            assert_eq!(standing(&server), ["running"; 8].join(" "), "a living job was taken");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    assert!(killed > 0, "the naive rule would have killed nobody, so that nothing is shown");
+    assert_eq!(server.sql("postgres", "SELECT count(*) FROM palisade.history WHERE event = 'exit'"), "0");
+}
+
+#[test]
+fn a_threshold_below_the_rule_a_state_that_runs_and_an_unguarded_table_are_refused() {
+    let (home, server) = guarded("15");
+    let run = |words: &[&str]| {
+        said(&home, &server, &[&["reaper", "run", "--table", "public.jobs"], words].concat())
+    };
+    let shorter =
+        run(&["--requeue-to", "queued", "--beat-every", "1s", "--reap-after", "2s"]).ends(Exit::Usage);
+    assert!(shorter.stderr.contains("is shorter than the guard's rule of 3s"), "{}", shorter.stderr);
+    run(&["--requeue-to", "queued", "--beat-every", "2s"]).ends(Exit::Usage);
+    run(&[]).ends(Exit::Usage);
+    assert!(run(&["--requeue-to", "running"]).stderr.contains("in which it runs"));
+    server.sql("postgres", "CREATE TABLE other (id int PRIMARY KEY)");
+    let other = said(&home, &server, &["reaper", "run", "--table", "public.other", "--dry-run"]);
+    assert!(other.stderr.contains("has no guard"), "{}", other.stderr);
+}
+
+#[test]
+fn a_history_with_the_zombie_in_it_is_named() {
+    let (home, server) = guarded("15");
+    said(&home, &server, &["guard", "mode", "table", "public.jobs", "observe"]).ends(Exit::Done);
+    let zombie =
+        "UPDATE jobs SET status = 'cancelled', error = 'Abandoned (server restart or timeout)' WHERE id = 3";
+    server.as_role("app", "postgres", zombie).succeeds();
+    let words = ["verify", "history", "--table", "public.jobs", "--json"];
+    let broken = said(&home, &server, &words).ends(Exit::VerificationFailed).json()["broken"].clone();
+    let named: Vec<_> =
+        broken.as_array().unwrap().iter().map(|one| one["property"].as_str().unwrap()).collect();
+    assert_eq!(named, ["S1", "reason"]);
+}
+
+#[test]
+fn leases_of_a_database_are_listed_shown_and_raised_after_a_restore() {
+    let (home, server) = guarded("18");
+    let reaper = Running::reaper(&home, &server);
+    eventually("there is a reaper", || holder(&home, &server));
+    let store = ["--store", "env:PALISADE_DATABASE_URL"];
+    let ask = |words: &[&str]| said(&home, &server, &[&["lease"], words, &store, &["--json"]].concat());
+    let list = ask(&["list"]).ends(Exit::Done).json();
+    assert_eq!((&list[0]["name"], &list[0]["term"]), (&"reaper/public.jobs".into(), &1.into()));
+    drop(reaper);
+    let raised = ask(&["after-restore", "--above", "41"]).ends(Exit::Done).json();
+    assert_eq!(raised[0]["term"].as_u64(), Some((1 << 32) + 41));
+    assert!(raised[0]["valid_for_ms"].is_null());
+    let shown = ask(&["show", "reaper/public.jobs"]).ends(Exit::Done).json();
+    assert_eq!(shown[0]["term"], raised[0]["term"]);
+    ask(&["show", "reaper/nobody"]).ends(Exit::Failure);
+}
