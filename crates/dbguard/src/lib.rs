@@ -17,6 +17,7 @@ mod installed;
 pub mod login;
 pub mod profile;
 pub mod proof;
+pub mod prune;
 pub mod quarantine;
 pub mod quote;
 pub mod reap;

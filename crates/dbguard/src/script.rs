@@ -240,6 +240,10 @@ fn triggers(table: &Table) -> String {
 pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Duration) -> String {
     let (id, name) = (table.id, table.qualified());
     let mut sql = begin(lock_timeout);
+    if !keep_history && (!last || table.stamped) {
+        // Before the table is locked: this may take its time.
+        sql.push_str(&format!("DELETE FROM palisade.history WHERE guard = {id};\n"));
+    }
     sql.push_str(&format!("DROP TRIGGER IF EXISTS palisade_rows ON {name};\n"));
     let relations: Vec<_> = std::iter::once(&name).chain(&table.partitions).collect();
     for relation in &relations {
@@ -276,9 +280,7 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
         sql.push_str(&format!("DELETE FROM palisade.guard WHERE id = {id};\n"));
         sql.push_str(&format!("DELETE FROM palisade.slot WHERE guard = {id};\n"));
         sql.push_str(&format!("INSERT INTO palisade.change (guard, what) VALUES ({id}, 'removed');\n"));
-        if !keep_history {
-            sql.push_str(&format!("DELETE FROM palisade.history WHERE guard = {id};\n"));
-        }
+        sql.push_str(&format!("DELETE FROM palisade.job WHERE guard = {id};\n"));
     }
     sql.push_str("COMMIT;\n");
     sql

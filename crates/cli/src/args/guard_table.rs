@@ -34,6 +34,9 @@ pub(crate) enum GuardCommand {
     /// Look whether guards still are what was installed.
     #[command(subcommand)]
     Verify(VerifyCommand),
+    /// Empty what guards recorded long ago.
+    #[command(subcommand)]
+    Prune(PruneCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +89,30 @@ pub(crate) enum ReportCommand {
 pub(crate) enum VerifyCommand {
     /// Tables of jobs in PostgreSQL.
     Table(DatabaseArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PruneCommand {
+    /// The history of a database's guarded tables.
+    Table(PruneTable),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+No app waits for it: a day that is over is emptied at once, and one that somebody reads is left for the next time.
+Run it from a timer, with the rights of whoever installed the guard.
+
+Example:
+  palisade guard prune table --keep 30d --dry-run")]
+pub(crate) struct PruneTable {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// How much is kept, in whole days.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = days)]
+    pub(crate) keep: Duration,
+    /// Show what would be emptied, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -237,6 +264,14 @@ fn budget(text: &str) -> Result<Budget, String> {
     let (jobs, window) = text.split_once('/').ok_or_else(form)?;
     let window = humantime::parse_duration(window).map_err(|error| error.to_string())?;
     Ok(Budget { jobs: jobs.parse().map_err(|_| form())?, window })
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_secs(86_400) {
+        return Err("keep at least a day: what happened last is what somebody asks for".to_owned());
+    }
+    Ok(time)
 }
 
 fn mark(text: &str) -> Result<(String, String), String> {

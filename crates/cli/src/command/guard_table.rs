@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use palisade_core::text::Shown;
 use palisade_core::{Code, Exit};
+use palisade_dbguard::prune::overdue;
 use palisade_dbguard::script::{self, Columns};
 use palisade_dbguard::{Installed, Mode, Patience, Report, Table, inspect, installed, report, run, verify};
 use palisade_postgres::Session;
@@ -239,6 +240,11 @@ pub(crate) async fn check(output: Output, database: &DatabaseArgs) -> Result<Exi
     let (session, _): (Session, _) = reach(output, None, database).await?;
     let guards = installed(&session).await?;
     let damages = verify(&session, &guards).await?;
+    if !guards.is_empty()
+        && let Some(oldest) = overdue(&session).await?
+    {
+        output.talk(format!("look: the history goes back to {oldest}: palisade guard prune table"));
+    }
     output
         .document(&json!({ "guards": guards.len(), "damages": damages, "code": code(damages.is_empty()) }))?;
     if damages.is_empty() {

@@ -23,6 +23,7 @@ pub(crate) mod login;
 pub(crate) mod notify;
 pub(crate) mod operate;
 pub(crate) mod policy;
+pub(crate) mod prune;
 pub(crate) mod quarantine;
 pub(crate) mod queue;
 pub(crate) mod reaper;

@@ -46,9 +46,26 @@ CREATE TABLE palisade.change (
   address inet DEFAULT inet_client_addr()
 );
 
--- Every committed entry into and exit from a running state, and what would have been refused in observe mode.
+-- What the rules need of a job's past, as long as it runs: a judgement does not search the history.
+CREATE TABLE palisade.job (
+  guard integer NOT NULL,
+  key text NOT NULL,
+  entered_at timestamptz,
+  -- The highest beat that was set back by a little since.
+  high timestamptz,
+  -- The transactions that claimed and that moved it last, and the claim before that.
+  claimed_by xid8,
+  moved_by xid8,
+  before timestamptz,
+  PRIMARY KEY (guard, key)
+);
+
+-- Every committed entry into and exit from a running state, and what would have been refused in observe mode. A ring of
+-- 32 days: there is always a place to write to, and nobody has to make one. What is older than a month is emptied by prune().
+CREATE SEQUENCE palisade.history_id;
 CREATE TABLE palisade.history (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id bigint NOT NULL DEFAULT nextval('palisade.history_id'),
+  day smallint NOT NULL DEFAULT (floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint % 32)::smallint,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   guard integer NOT NULL,
   key text,
@@ -71,8 +88,15 @@ CREATE TABLE palisade.history (
   identity text,
   lease text,
   term bigint,
-  epoch bigint
-);
+  epoch bigint,
+  PRIMARY KEY (id, day)
+) PARTITION BY LIST (day);
+DO $palisade$ BEGIN
+  FOR n IN 0..31 LOOP
+    EXECUTE format('CREATE TABLE palisade.history_%s PARTITION OF palisade.history FOR VALUES IN (%s)',
+      lpad(n::text, 2, '0'), n);
+  END LOOP;
+END $palisade$;
 CREATE INDEX history_key ON palisade.history (guard, key, at);
 CREATE INDEX history_finding ON palisade.history (guard, at) WHERE code IS NOT NULL;
 
@@ -213,10 +237,8 @@ BEGIN
   END IF;
   me := palisade.me();
   -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
-  SELECT max(CASE h.event WHEN 'entry' THEN h.at ELSE h.beat END) INTO sign FROM palisade.history h
-  WHERE h.guard = rule AND h.key = leave.key AND h.event IN ('entry', 'set-back') AND NOT EXISTS (
-    SELECT FROM palisade.history m
-    WHERE m.guard = rule AND m.key = leave.key AND m.event = 'moved' AND m.xid = h.xid);
+  DELETE FROM palisade.job j WHERE j.guard = rule AND j.key = leave.key
+  RETURNING greatest(j.entered_at, j.high) INTO sign;
   sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
   age := moment - sign;
   IF me.quarantine IS NOT NULL THEN
@@ -261,6 +283,16 @@ BEGIN
   PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content, me);
 END $palisade$;
 
+-- A claim counts as a beat, unless the same transaction moves the job: that is no sign of life.
+CREATE FUNCTION palisade.claim(rule integer, key text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+  INSERT INTO palisade.job AS j (guard, key, entered_at, claimed_by)
+  VALUES (rule, claim.key, clock_timestamp(), pg_current_xact_id())
+  ON CONFLICT (guard, key) DO UPDATE SET claimed_by = excluded.claimed_by, before = j.entered_at,
+    entered_at = CASE WHEN j.moved_by = excluded.claimed_by THEN j.entered_at ELSE excluded.entered_at END,
+    high = CASE WHEN j.moved_by = excluded.claimed_by THEN j.high END;
+$palisade$;
+
 -- A job enters a running state.
 CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
@@ -290,7 +322,17 @@ BEGIN
       ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became)
         || CASE code WHEN 335 THEN alien ELSE palisade.barred(code, me) END END, me => me);
   END IF;
+  IF key IS NOT NULL THEN
+    PERFORM palisade.claim(rule, key);
+  END IF;
 END $palisade$;
+
+-- The highest beat counts, also after it was set back by a little.
+CREATE FUNCTION palisade.remember(rule integer, key text, highest timestamptz) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+  INSERT INTO palisade.job AS j (guard, key, high) VALUES (rule, remember.key, highest)
+  ON CONFLICT (guard, key) DO UPDATE SET high = excluded.high;
+$palisade$;
 
 -- The key or the beat of a job that stays in a running state changes in a way that only a mistake or an evasion does.
 CREATE FUNCTION palisade.stay(
@@ -299,7 +341,7 @@ CREATE FUNCTION palisade.stay(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
-  high timestamptz;
+  highest timestamptz;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   IF NOT FOUND THEN
@@ -316,21 +358,22 @@ BEGIN
   IF became_beat >= beat OR beat IS NULL OR beat > clock_timestamp() + g.clock_skew THEN
     RETURN;
   END IF;
-  SELECT greatest(max(h.beat), stay.beat) INTO high FROM palisade.history h
-  WHERE h.guard = rule AND h.key = stay.key AND h.event = 'set-back'
-    AND h.at > coalesce((SELECT max(e.at) FROM palisade.history e
-      WHERE e.guard = rule AND e.key = stay.key AND e.event = 'entry'), '-infinity');
-  IF became_beat >= high - g.clock_skew THEN
-    PERFORM palisade.record(g, 'set-back', key, state, state, NULL, high, NULL, NULL, NULL);
+  highest := greatest(beat, (SELECT j.high FROM palisade.job j WHERE j.guard = rule AND j.key = stay.key));
+  IF became_beat >= highest - g.clock_skew THEN
+    PERFORM palisade.remember(rule, key, highest);
+    PERFORM palisade.record(g, 'set-back', key, state, state, NULL, highest, NULL, NULL, NULL);
   ELSE
-    PERFORM palisade.finding(g, 'set-back', key, state, state, NULL, high, NULL, 304,
-      format('the heartbeat would be set back from %s to %s', high, coalesce(became_beat::text, 'nothing')));
+    PERFORM palisade.finding(g, 'set-back', key, state, state, NULL, highest, NULL, 304,
+      format('the heartbeat would be set back from %s to %s', highest, coalesce(became_beat::text, 'nothing')));
   END IF;
 END $palisade$;
 
 -- A running job was deleted and put back in one statement: that is no claim, and no sign of life.
 CREATE FUNCTION palisade.moved(rule integer, key text, state text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+  INSERT INTO palisade.job AS j (guard, key, moved_by) VALUES (rule, moved.key, pg_current_xact_id())
+  ON CONFLICT (guard, key) DO UPDATE SET moved_by = excluded.moved_by,
+    entered_at = CASE WHEN j.claimed_by = excluded.moved_by THEN j.before ELSE j.entered_at END;
   SELECT palisade.record(g, 'moved', moved.key, state, state, NULL, NULL, NULL, NULL, NULL)
   FROM palisade.guard g WHERE g.id = rule;
 $palisade$;
@@ -403,4 +446,38 @@ BEGIN
   END IF;
 EXCEPTION WHEN OTHERS THEN
   readable := false;
+END $palisade$;
+
+-- Empties the days of the history that are older than that, and says which. It waits for nobody: what is in use is left for
+-- the next time. Nobody writes to a day that is over, so a whole one is emptied at once.
+CREATE FUNCTION palisade.prune(keep interval, dry boolean, OUT day text, OUT until timestamptz, OUT bytes bigint, OUT done text)
+RETURNS SETOF record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+DECLARE
+  edge timestamptz := clock_timestamp() - keep;
+  oldest timestamptz;
+BEGIN
+  FOR day IN SELECT i.inhrelid::regclass::text FROM pg_inherits i WHERE i.inhparent = 'palisade.history'::regclass ORDER BY 1
+  LOOP
+    BEGIN
+      EXECUTE format('SELECT (SELECT h.at FROM %1$s h ORDER BY h.id LIMIT 1), (SELECT h.at FROM %1$s h ORDER BY h.id DESC LIMIT 1)',
+        day) INTO oldest, until;
+      CONTINUE WHEN oldest IS NULL OR oldest >= edge;
+      bytes := pg_total_relation_size(day::regclass);
+      done := CASE WHEN dry THEN 'would be ' ELSE '' END || CASE WHEN until < edge THEN 'emptied' ELSE 'cleared of old rows' END;
+      IF dry THEN
+        NULL;
+      ELSIF until < edge THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', day);
+        EXECUTE format('SELECT h.at FROM %s h ORDER BY h.id DESC LIMIT 1', day) INTO until;
+        CONTINUE WHEN until >= edge;
+        EXECUTE format('TRUNCATE %s', day);
+      ELSE
+        EXECUTE format('DELETE FROM %s h WHERE h.at < $1', day) USING edge;
+      END IF;
+    EXCEPTION WHEN lock_not_available THEN
+      done := 'in use: left for the next time';
+    END;
+    RETURN NEXT;
+  END LOOP;
 END $palisade$;

@@ -139,7 +139,7 @@ impl Jobs {
             false => String::new(),
         };
         let forget = if guarded {
-            "DELETE FROM palisade.history; UPDATE palisade.slot SET taken_at = '-infinity';"
+            "DELETE FROM palisade.history; DELETE FROM palisade.job; UPDATE palisade.slot SET taken_at = '-infinity';"
         } else {
             ""
         };

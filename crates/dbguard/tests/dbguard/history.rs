@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use palisade_dbguard::prune::{KEPT, prune};
 use palisade_dbguard::undo::{Now, Wanted, undo, undoable};
 use palisade_dbguard::{Table, installed, story};
+
+use palisade_testkit::postgres;
 
 use crate::fixture::{Jobs, REAPER, wait};
 
@@ -90,4 +93,67 @@ fn a_job_tells_who_took_it_from_where_and_how_old_its_beat_was() {
     );
     assert_eq!(last.reason.as_deref(), Some("Abandoned (server restart or timeout)"));
     assert!(last.age.as_deref().unwrap().starts_with("00:12:"), "{last:?}");
+}
+
+/// Rows of the history as a guard wrote them so many days ago.
+fn recorded(jobs: &Jobs, days: u32, rows: u32) {
+    jobs.admin(&format!(
+        "INSERT INTO palisade.history (day, at, guard, key, event) \
+         SELECT ((extract(epoch FROM now())::bigint / 86400 - {days}) % 32)::smallint, now() - interval '{days} days', 1, \
+         '{days}', 'exit' FROM generate_series(1, {rows})"
+    ));
+}
+
+fn days(jobs: &Jobs) -> String {
+    jobs.admin("SELECT string_agg(DISTINCT key, ' ' ORDER BY key) FROM palisade.history")
+}
+
+fn pruned(jobs: &Jobs, dry: bool) -> Vec<String> {
+    let done = wait(async { prune(&jobs.connect("postgres").await, KEPT, dry).await }).unwrap();
+    done.into_iter().map(|day| day.done).collect()
+}
+
+#[test]
+fn thirty_days_are_kept_and_what_is_older_goes_without_anybody_waiting() {
+    for version in postgres::VERSIONS {
+        let jobs = Jobs::guarded(version);
+        // Thirty-two days ago is the same place in the ring as today.
+        for days in [32, 31, 29, 1, 0] {
+            recorded(&jobs, days, 3);
+        }
+        let mut plan = pruned(&jobs, true);
+        plan.sort();
+        assert_eq!(plan, ["would be cleared of old rows", "would be emptied"], "{version}");
+        assert_eq!(days(&jobs), "0 1 29 31 32");
+        let mut reader = jobs.server.session("postgres", "jobs");
+        reader.ask("BEGIN");
+        reader.ask("SELECT count(*) FROM palisade.history");
+        // Whoever reads is not disturbed, and keeps nothing else from going.
+        assert!(pruned(&jobs, false).contains(&"in use: left for the next time".to_owned()), "{version}");
+        assert_eq!(days(&jobs), "0 1 29 31", "{version}");
+        reader.ask("COMMIT");
+        assert_eq!(pruned(&jobs, false), ["emptied"], "{version}");
+        assert_eq!(days(&jobs), "0 1 29", "{version}");
+        assert!(pruned(&jobs, false).is_empty(), "{version}");
+        jobs.app("SELECT * FROM palisade.prune('1 day', false)").fails("42501");
+    }
+}
+
+#[test]
+fn a_guard_writes_to_the_place_of_its_day_and_no_search_of_the_history_judges() {
+    let jobs = Jobs::guarded("15");
+    jobs.running(3, "12 minutes");
+    jobs.app("UPDATE backfill_jobs SET status = 'completed' WHERE name = 'a'").succeeds();
+    let place = jobs.admin(
+        "SELECT tableoid::regclass = format('palisade.history_%s', lpad(((extract(epoch FROM now())::bigint / 86400) % 32)::text, \
+         2, '0'))::regclass FROM palisade.history",
+    );
+    assert_eq!(place, "t");
+    // A claim counts as a beat also where the history was emptied, and the job's row goes with it.
+    jobs.app("INSERT INTO backfill_jobs (name, status, heartbeat_at) VALUES ('x', 'running', now() - interval '3 hours')")
+        .succeeds();
+    jobs.admin("DELETE FROM palisade.history; UPDATE palisade.job SET entered_at = entered_at - interval '12 minutes'");
+    jobs.app("UPDATE backfill_jobs SET status = 'cancelled' WHERE name = 'x'").fails("PL301");
+    jobs.app("UPDATE backfill_jobs SET status = 'completed' WHERE name = 'x'").succeeds();
+    assert_eq!(jobs.admin("SELECT count(*) FROM palisade.job"), "0");
 }

@@ -186,7 +186,7 @@ fn pg_boss_rescues_what_ran_too_long_and_a_loop_that_cancels_is_bounded() {
     let id = |at: usize| taken[at].as_str().unwrap();
     boss.does(&format!("complete later {}", id(0)));
     boss.does(&format!("fail later {}", id(1)));
-    jobs.admin("UPDATE palisade.history SET at = at - interval '12 minutes' WHERE event = 'entry'");
+    jobs.admin("UPDATE palisade.job SET entered_at = entered_at - interval '12 minutes'");
     let stale = "UPDATE pgboss.job SET state = 'cancelled' WHERE state = 'active'";
     jobs.app(stale).fails("PL302");
     boss.does(&format!("cancel later {}", id(2)));

@@ -24,7 +24,7 @@ fn partitions_now_and_later_are_guarded_however_they_are_written() {
         .succeeds();
         let stale = "timezone('UTC', now()) - interval '12 minutes'";
         jobs.app(&format!("INSERT INTO parted VALUES (9, '2026-05-02', 'running', {stale})")).succeeds();
-        jobs.admin("UPDATE palisade.history SET at = at - interval '13 minutes'");
+        jobs.admin("UPDATE palisade.job SET entered_at = entered_at - interval '13 minutes'");
         for relation in ["parted", "parted_1", "parted_2"] {
             let cancel = format!("UPDATE {relation} SET status = 'cancelled'");
             jobs.app(&cancel).fails("PL301");

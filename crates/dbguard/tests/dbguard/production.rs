@@ -92,7 +92,7 @@ fn a_job_that_was_just_claimed_is_not_old_because_of_its_last_attempts_beat() {
     jobs.app("INSERT INTO backfill_jobs (name, heartbeat_at) VALUES ('again', now() - interval '3 hours')")
         .succeeds();
     jobs.app("UPDATE backfill_jobs SET status = 'running'").succeeds();
-    jobs.admin("UPDATE palisade.history SET at = at - interval '12 minutes'");
+    jobs.admin("UPDATE palisade.job SET entered_at = entered_at - interval '12 minutes'");
     jobs.app(&REAPER.replace("10 minutes", "60 minutes")).fails("PL301");
 }
 

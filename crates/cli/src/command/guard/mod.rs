@@ -23,10 +23,11 @@ pub(crate) use self::parts::in_path;
 use crate::args::Pm2Home;
 use crate::args::guard::IsolationWord;
 use crate::args::guard_table::{
-    GuardCommand, InstallCommand, ListCommand, ModeCommand, RemoveCommand, ReportCommand, VerifyCommand,
+    GuardCommand, InstallCommand, ListCommand, ModeCommand, PruneCommand, RemoveCommand, ReportCommand,
+    VerifyCommand,
 };
 use crate::args::identity::RequireCommand;
-use crate::command::{guard_table, identity, login};
+use crate::command::{guard_table, identity, login, prune};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -57,6 +58,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
         },
         GuardCommand::Report(ReportCommand::Pm2(args)) => report::report(&session()?, output, args).await,
         GuardCommand::Report(ReportCommand::Table(args)) => guard_table::show_report(output, args).await,
+        GuardCommand::Prune(PruneCommand::Table(args)) => prune::history(output, args).await,
         GuardCommand::Verify(VerifyCommand::Table(database)) => guard_table::check(output, database).await,
     }
 }
