@@ -15,6 +15,7 @@ pub(crate) mod queue;
 pub(crate) mod reaper;
 pub(crate) mod rotate;
 pub(crate) mod stamp;
+pub(crate) mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,6 +120,11 @@ pub(crate) enum Command {
     /// Try whether notices of refusals arrive, and look which ones wait.
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
+    /// Run a program for each job of a queue.
+    Worker(worker::WorkerArgs),
+    /// What a worker starts between itself and a program.
+    #[command(hide = true)]
+    WorkerKeeper(worker::KeeperArgs),
     /// Explain a code, such as PAL-101.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.

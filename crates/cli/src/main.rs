@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
     };
     let output = Output::new(&cli.global);
-    if !matches!(cli.command, Command::Off(_) | Command::On(_)) {
+    if !matches!(cli.command, Command::Off(_) | Command::On(_) | Command::WorkerKeeper(_)) {
         output.note_bypasses(command::bypass::in_force());
     }
     match run(&cli.command, output) {
@@ -77,6 +77,8 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
         Command::Lease(args) => block_on(command::lease::lease(output, args))?,
         Command::Reaper(args) => block_on(command::reaper::reaper(output, args))?,
         Command::Verify(args) => block_on(command::verify::verify(output, args))?,
+        Command::Worker(args) => block_on(command::worker::run(&Session::open()?, output, args))?,
+        Command::WorkerKeeper(args) => command::worker::keeper(args)?,
         Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,
         Command::Deploy(args) => {
             return block_on(command::deploy::deploy(&Session::open()?, output, args));

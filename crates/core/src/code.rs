@@ -193,6 +193,20 @@ codes! {
     GuardGap = 444, "for a while nobody judged calls";
     /// Nobody is named who would be told.
     NobodyToTell = 445, "the policy names nobody who would be told";
+
+    /// The claim of an attempt is spent.
+    ClaimSpent = 531, "the claim is spent";
+    /// A worker's beat was not acknowledged.
+    BeatMissed = 532, "a beat of a worker was not acknowledged";
+    /// No checkpoint of a job can be used.
+    CheckpointsBad = 533, "no checkpoint of the job can be used";
+    /// Checkpoints cannot be stored or read now.
+    CheckpointLate = 534, "checkpoints cannot be stored or read now";
+    /// The store does not take a worker.
+    WorkerRefused = 535, "the store does not take this worker";
+    /// A worker's program cannot be started.
+    HandlerUnstarted = 536, "the worker's program cannot be started";
+
     /// A workflow is older than the epoch that is required.
     StaleWorkflow = 701, "the workflow is an older version than is required";
     /// A workflow carries no epoch where one is required.

@@ -102,7 +102,11 @@ async fn resume<S: JobStore>(
             Found::AllBad(bad) => {
                 let each: Vec<String> =
                     bad.iter().map(|bad| format!("{}: {}", bad.sequence, bad.problem)).collect();
-                let reason = format!("PAL-533 no checkpoint of the job can be used ({})", each.join("; "));
+                let reason = format!(
+                    "{} no checkpoint of the job can be used ({})",
+                    palisade_core::Code::CheckpointsBad,
+                    each.join("; ")
+                );
                 return Err(Returned::Result(Err(Failure::Hold(reason))));
             }
             Found::Unreachable(problem) => {

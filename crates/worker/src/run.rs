@@ -89,6 +89,8 @@ pub enum Error {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Scheduled and retrying jobs are made ready so often by each worker.
 const PROMOTE: Duration = Duration::from_secs(1);
+/// At its start a worker waits for its store for so long.
+const START: Duration = Duration::from_secs(60);
 /// The ends of attempts are tried for so long after a drain.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -114,11 +116,10 @@ where
     H: Fn(Context<P>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let store = Arc::new(open().await.map_err(Error::Register)?);
     let worker = describe(&settings)?;
     let acknowledged = Arc::new(Acknowledged::default());
     acknowledged.set(clock::boot_ms());
-    store.register(&worker).await.map_err(Error::Register)?;
+    let store = Arc::new(register(&open, &worker, &reports).await.map_err(Error::Register)?);
     reports.tell(Report::Started { incarnation: worker.incarnation.clone() });
 
     let (holds, health) = (watch::Sender::new(Holds::default()), watch::Sender::new(Health::default()));
@@ -166,6 +167,36 @@ where
     }
     drop(beating);
     refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
+}
+
+/// A store that restarts just then is waited for; one that refuses is not.
+async fn register<S, O, C>(open: &O, worker: &Worker, reports: &Reports) -> Result<S, StoreError>
+where
+    S: JobStore,
+    O: Fn() -> C,
+    C: Future<Output = Result<S, StoreError>>,
+{
+    let (patience, mut pause) = (Instant::now() + START, FIRST_PAUSE);
+    loop {
+        let asking = async {
+            let store = open().await?;
+            store.register(worker).await.map(|()| store)
+        };
+        let late = || StoreError::Unknown {
+            store: "the store".to_owned(),
+            problem: format!("no answer within {} s", START.as_secs()),
+        };
+        match timeout(START, asking).await.unwrap_or_else(|_| Err(late())) {
+            Err(error @ (StoreError::Unreachable { .. } | StoreError::Unknown { .. }))
+                if Instant::now() < patience =>
+            {
+                reports.tell(Report::StoreTrouble { problem: error.to_string() });
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Who this worker is: a fresh incarnation at each start.

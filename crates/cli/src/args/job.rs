@@ -41,6 +41,8 @@ pub(crate) enum JobCommand {
     Wait(WaitArgs),
     /// Print what happened to a job, a line each, and go on until it has ended.
     Logs(LogsArgs),
+    #[command(flatten)]
+    Handler(super::worker::HandlerCommand),
 }
 
 #[derive(Debug, Args)]

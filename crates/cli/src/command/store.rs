@@ -37,7 +37,8 @@ pub(crate) fn environment(session: &Session, args: &StoreArgs) -> Result<Option<
     }
 }
 
-fn url(session: &Session, output: Output, args: &StoreArgs) -> Result<String, Failure> {
+/// Which store was named.
+pub(crate) fn url(session: &Session, output: Output, args: &StoreArgs) -> Result<String, Failure> {
     let variable = |name: &str| session.environment.text(name).filter(|value| !value.is_empty());
     let Some(source) = &args.store else {
         if let Some(url) = variable("DATABASE_URL") {

@@ -34,3 +34,4 @@ mod separate;
 mod setting_up;
 mod stamps;
 mod undo;
+mod worker;

@@ -128,8 +128,9 @@ impl Yard {
     pub(crate) async fn reap(&self, job: JobId) {
         let beside = rusqlite::Connection::open(self.store.path()).unwrap();
         beside.busy_timeout(Duration::from_secs(5)).unwrap();
-        let elect = "INSERT INTO lease VALUES ('reaper', 1, 'test', 0, 9e15, 0) ON CONFLICT DO NOTHING";
-        beside.execute(elect, []).unwrap();
+        let elect = "INSERT OR IGNORE INTO lease (name, term, holder, boot_id, acquired_ms, expires_ms) \
+            VALUES ('reaper', 1, 'test', ?1, 0, 9e15)";
+        beside.execute(elect, [palisade_host::clock::boot_id().unwrap()]).unwrap();
         loop {
             let sight = self.store.observe().await.unwrap();
             let seen = &sight.workers[0];

@@ -39,6 +39,7 @@ pub(crate) async fn job(session: &Session, output: Output, command: &JobCommand)
         JobCommand::Retry(args) => bulk::bulk(session, output, Deed::Retry, args).await,
         JobCommand::Wait(args) => wait(session, output, args).await,
         JobCommand::Logs(args) => logs(session, output, args).await,
+        JobCommand::Handler(command) => super::handler::handler(session, output, command),
     }
 }
 

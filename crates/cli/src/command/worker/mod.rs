@@ -1,0 +1,174 @@
+//! `palisade worker`: runs a program for each job of a queue.
+
+mod told;
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use palisade_core::actor::ProcessRef;
+use palisade_core::{Code, EnvironmentName, Exit};
+use palisade_host::{files, process};
+use palisade_store::Store;
+use palisade_worker::checkpoint::{Access, Place};
+use palisade_worker::program::{self, keeper};
+use palisade_worker::{Error, Program, Reports, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::worker::{KeeperArgs, WorkerArgs};
+use crate::command::store;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::session::Session;
+
+/// In the state folder: what handlers print.
+pub(crate) const LOGS: &str = "job-logs";
+
+pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) -> Result<Exit, Failure> {
+    let environment = &session.environment;
+    check_program(args.command.first().map_or(OsStr::new(""), |word| word), environment.get("PATH"))?;
+    let state = session.state.root();
+    files::private_folder(state)?;
+    let (_, by) = store::note(session, &args.store)?;
+    let (url, stamp) = (store::url(session, output, &args.store)?, by.environment.clone());
+    let place = place(session, args, by.environment.as_ref())?;
+    let kept = program::keep(environment.iter(), &args.pass);
+    let folder = runtime_folder(session)?;
+    let logs = state.join(LOGS);
+    files::private_folder(&logs)?;
+    talk_of_start(output, args, &place, &kept.left_out);
+
+    let mut settings =
+        Settings::new(args.queue.clone(), args.name.clone().unwrap_or_else(|| by.host.clone()), by);
+    settings.concurrency = args.concurrency;
+    settings.reap_after = args.reap_after;
+    settings.cancel_grace = args.cancel_grace;
+    settings.finish_within = args.finish_within;
+    settings.until_empty = args.until_empty;
+    let program = Program {
+        keeper: vec!["/proc/self/exe".into(), "worker-keeper".into()],
+        command: args.command.clone(),
+        queue: args.queue.clone(),
+        variables: kept.variables,
+        folder: folder.clone(),
+        logs,
+    };
+    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let drain = async move {
+        let (mut terminate, mut interrupt) = (terminate, interrupt);
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    let open = move || {
+        let (url, stamp) = (url.clone(), stamp.clone());
+        async move { Store::open_as(&url, stamp.as_ref().map(EnvironmentName::as_str)).await }
+    };
+    let (reports, receiver) = Reports::new();
+    let telling = std::thread::spawn(move || told::tell_all(output, &receiver));
+    let ran = palisade_worker::run(settings, place, reports, open, drain, program.handler()).await;
+    telling.join().unwrap_or_default();
+    std::fs::remove_dir_all(&folder).unwrap_or_default();
+    ran.map_err(failure)?;
+    Ok(Exit::Done)
+}
+
+/// Runs between a worker and a program. Its output is for the worker.
+pub(crate) fn keeper(args: &KeeperArgs) -> Result<Exit, Failure> {
+    let charge = keeper::Charge {
+        log: args.log.clone(),
+        until_ms: args.until_ms,
+        grace_ms: args.grace_ms,
+        command: args.command.clone(),
+    };
+    keeper::keep(charge, &mut std::io::stdout())?;
+    Ok(Exit::Done)
+}
+
+fn failure(error: Error) -> Failure {
+    let exit = match &error {
+        Error::Register(palisade_jobs::Error::Unreachable { .. }) => Exit::Unreachable,
+        _ => Exit::Failure,
+    };
+    let failure = Failure::new(exit, error.to_string()).caused_by(&error);
+    match error {
+        Error::Register(_) | Error::Refused(_) => failure.code(Code::WorkerRefused).hint(
+            "start the worker again; if that does not help, look at the store and at `palisade queue list`",
+        ),
+        _ => failure,
+    }
+}
+
+fn place(
+    session: &Session,
+    args: &WorkerArgs,
+    environment: Option<&EnvironmentName>,
+) -> Result<Place, Failure> {
+    let text = |name: &str| session.environment.text(name);
+    let access = Access {
+        key_id: text("AWS_ACCESS_KEY_ID"),
+        secret: text("AWS_SECRET_ACCESS_KEY"),
+        session: text("AWS_SESSION_TOKEN"),
+        region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
+        endpoint: text("AWS_ENDPOINT_URL"),
+    };
+    let default = || session.state.root().join("checkpoints").display().to_string();
+    let given = args.checkpoints.clone().unwrap_or_else(default);
+    Place::open(&given, &access, environment)
+        .map_err(|error| Failure::usage(error.to_string()).caused_by(&error))
+}
+
+/// A private folder with a short path, for a Unix socket's path has at most 107 bytes. Those of workers that are gone
+/// are removed.
+fn runtime_folder(session: &Session) -> Result<PathBuf, Failure> {
+    let base = session.environment.absolute_path("XDG_RUNTIME_DIR").map_or_else(
+        || std::env::temp_dir().join(format!("palisade-{}", session.uid())),
+        |folder| folder.join("palisade"),
+    );
+    files::private_folder(&base)?;
+    for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("w-")?.split_once('-'));
+        let owner = owner.and_then(|(pid, start)| {
+            Some(ProcessRef { pid: pid.parse().ok()?, start_ticks: start.parse().ok()? })
+        });
+        if owner.is_some_and(|owner| !process::is_alive(owner)) {
+            std::fs::remove_dir_all(entry.path()).unwrap_or_default();
+        }
+    }
+    let this = process::this().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    let folder = base.join(format!("w-{}-{}", this.pid, this.start_ticks));
+    files::private_folder(&folder)?;
+    Ok(folder)
+}
+
+/// A name that is not there would hold one job after the other.
+fn check_program(program: &OsStr, path: Option<&OsStr>) -> Result<(), Failure> {
+    let runs = |path: &Path| {
+        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let found = if program.as_encoded_bytes().contains(&b'/') {
+        runs(Path::new(program))
+    } else {
+        path.is_some_and(|path| std::env::split_paths(path).any(|folder| runs(&folder.join(program))))
+    };
+    if found {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{:?} is no program that can be run", program.display().to_string()))
+        .code(Code::HandlerUnstarted)
+        .hint("name a program on the PATH, or give the path of an executable file"))
+}
+
+fn talk_of_start(output: Output, args: &WorkerArgs, place: &Place, left_out: &[String]) {
+    output.talk(format!(
+        "worker of queue {}, {} at once, checkpoints in {}",
+        args.queue,
+        args.concurrency,
+        palisade_core::text::escaped(place.shown())
+    ));
+    if !left_out.is_empty() {
+        output.talk(format!(
+            "not handed to programs: {} (hand one on with --pass NAME)",
+            palisade_core::text::escaped(&left_out.join(", "))
+        ));
+    }
+}

@@ -1,0 +1,6 @@
+//! `palisade worker` as a process, with real programs, on real stores. A checker ends every run.
+
+mod checker;
+mod programs;
+mod proofs;
+mod yard;
