@@ -149,7 +149,7 @@ mod tests {
     fn an_honest_history_breaks_nothing() {
         let done = Exit { ground: "done".to_owned(), age_ms: Some(5), ..Exit::default() };
         let own = Exit { ground: "own".to_owned(), age_ms: Some(5), ..Exit::default() };
-        let proven = "reaped: its worker is dead for certain (another boot); by a (b) on h, pid 1, term 9, policy 1. Reaper: m";
+        let proven = "reaped: its worker is dead for certain (another boot); by shop 1 (production) on web-1, pid 1, term 9, policy 1. Reaper: m";
         let proven = Exit { reason: Some(proven.to_owned()), ..reaped(9, 1, 5) };
         let never = Exit { age_ms: None, ..reaped(9, 1, 0) };
         let honest =

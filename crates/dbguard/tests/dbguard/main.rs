@@ -18,6 +18,7 @@ mod logins;
 mod partitions;
 mod production;
 mod quarantines;
+mod reaping;
 mod rotated;
 mod schema_changes;
 mod seen;
