@@ -161,6 +161,8 @@ codes! {
     RetiredRole = 354, "a retired role is still used";
     /// A step of a rotation would hit somebody, or would stop nobody.
     RotationBarred = 355, "a step of a rotation is barred as things are";
+    /// Somebody has a right that voids a guard.
+    GuardVoidable = 356, "somebody has a right that voids a guard";
 
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";

@@ -42,8 +42,6 @@ pub struct Report {
     /// How many refusals this database counted for all its guards. The count outlives the rollback of what was
     /// refused; after a crash it may jump ahead, and it never goes back.
     pub refused: u64,
-    /// How refusals can be attributed to a client.
-    pub attribution: &'static str,
 }
 
 const FINDINGS: &str = "SELECT h.code::text, coalesce(h.was || ' -> ' || h.became, h.event), coalesce(h.app, ''), \
@@ -62,12 +60,7 @@ const REFUSED: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FRO
 ///
 /// # Errors
 /// What the database says.
-pub async fn report(
-    session: &Session,
-    guard: &Installed,
-    since: Duration,
-    reads_log: bool,
-) -> Result<Report, Error> {
+pub async fn report(session: &Session, guard: &Installed, since: Duration) -> Result<Report, Error> {
     let (id, since) = (guard.id.to_string(), format!("{} seconds", since.as_secs()));
     let parameters = [Some(id.as_str()), Some(since.as_str())];
     let findings = session.ask("read what it found", FINDINGS, &parameters).await?;
@@ -78,11 +71,6 @@ pub async fn report(
         findings: findings.iter().map(finding).collect(),
         passed: passed.iter().map(|row| (text(row, 0), number(row, 1))).collect(),
         refused: refused.first().map_or(0, |row| number(row, 0)),
-        attribution: if reads_log {
-            "each refusal is a line in the server's log with role, name, address and process"
-        } else {
-            "count only for this role; each refusal is a line in the server's log, which it may not read"
-        },
     })
 }
 

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::installed::Installed;
 use crate::script::{self, Columns};
 use crate::table::{Table, text};
+use crate::weak;
 
 /// Something that weakens a guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +53,11 @@ pub async fn verify(session: &Session, guards: &[Installed]) -> Result<Vec<Damag
             fix: "see who changed it, then remove the guards and install them again".to_owned(),
         })
         .collect();
+    found.extend(weak::functions(session).await?.into_iter().map(|problem| Damage {
+        table: "(every table)".to_owned(),
+        problem,
+        fix: "see who changed it, then remove the guards and install them again".to_owned(),
+    }));
     for guard in guards {
         let problems = match Table::find(session, &guard.table).await {
             Ok(table) => problems(guard, &table, &triggers, &functions),

@@ -36,6 +36,9 @@ pub fn abilities(server: &Server, role: &Role, between: Between) -> Vec<Ability>
         of("guard against the table's owner", owner(role)),
         of("say who was refused", refused(role)),
         of("see every connection", connections(server, role, between)),
+        of("keep who logs in", logins(server, role, between)),
+        of("rotate a role", rotation(role)),
+        of("let the database sleep", SLEEP),
     ]
 }
 
@@ -75,10 +78,38 @@ fn refused(role: &Role) -> (Level, &'static str) {
     } else {
         (
             Level::Partial,
-            "each refusal is a line in the server's log, which this role may not read; it can count them",
+            "clients that are still connected, and the count; the server's log, which SQL cannot read here, names all",
         )
     }
 }
+
+fn logins(server: &Server, role: &Role, between: Between) -> (Level, &'static str) {
+    if server.version_number < 170_000 {
+        (Level::None, "PostgreSQL 17 or newer has login triggers")
+    } else if !role.superuser {
+        (Level::None, "a login trigger needs a superuser, or a provider that lets this role make one")
+    } else if between == Between::TransactionPooler {
+        (Level::Partial, "behind a transaction pooler it sees the pooler's logins, not those of its clients")
+    } else {
+        (Level::Full, "this server has login triggers and this role may make one")
+    }
+}
+
+fn rotation(role: &Role) -> (Level, &'static str) {
+    if role.superuser {
+        (Level::Full, "this role may make roles and take rights")
+    } else if role.create_role {
+        (Level::Partial, "for roles that this one administers, on tables that it owns")
+    } else {
+        (Level::None, "this role may not make roles: CREATEROLE")
+    }
+}
+
+/// The guard itself asks nothing while nobody writes.
+const SLEEP: (Level, &str) = (
+    Level::Full,
+    "a guard is triggers: nothing runs while nobody writes; choose --every longer than the database's idle time",
+);
 
 fn connections(server: &Server, role: &Role, between: Between) -> (Level, &'static str) {
     if between == Between::TransactionPooler {

@@ -208,7 +208,8 @@ fn composed(system: Option<&str>, oid: &str, branch: Option<&str>) -> String {
 const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num'), \
     current_database(), d.oid, pg_is_in_recovery(), pg_postmaster_start_time(), current_user, r.rolsuper, \
     r.rolcreaterole, has_database_privilege(d.oid, 'CREATE'), \
-    r.rolsuper OR pg_has_role('pg_read_all_stats', 'USAGE'), r.rolsuper OR pg_has_role('pg_monitor', 'USAGE'), \
+    r.rolsuper OR pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('logging_collector') = 'on' AND \
+    has_function_privilege('pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE'), \
     (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')) \
     FROM pg_catalog.pg_database d, pg_catalog.pg_roles r \
     WHERE d.datname = current_database() AND r.rolname = current_user";

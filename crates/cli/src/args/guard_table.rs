@@ -88,7 +88,30 @@ pub(crate) enum ReportCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum VerifyCommand {
     /// Tables of jobs in PostgreSQL.
-    Table(DatabaseArgs),
+    Table(VerifyTable),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 6: a guard is not what was installed, or its beacon is stale. A right that voids a guard is
+told, and counts with --strict. A pause that is longer than a database's idle time lets it sleep.
+
+Examples:
+  palisade guard verify table
+  palisade guard verify table --every 5m --alert
+  palisade guard verify table --every 1h --alert --strict")]
+pub(crate) struct VerifyTable {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Look again and again, each time over a new connection, and tell what changes.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) every: Option<Duration>,
+    /// Tell the receivers of the host's policy ([notify]) what is wrong.
+    #[arg(long)]
+    pub(crate) alert: bool,
+    /// A right that voids a guard counts as damage.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Subcommand)]

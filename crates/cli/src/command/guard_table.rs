@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use palisade_core::Exit;
 use palisade_core::text::Shown;
-use palisade_core::{Code, Exit};
-use palisade_dbguard::prune::overdue;
+use palisade_dbguard::refused::{Channel, Refused, refused};
 use palisade_dbguard::script::{self, Columns};
-use palisade_dbguard::{Installed, Mode, Patience, Report, Table, inspect, installed, report, run, verify};
-use palisade_postgres::Session;
+use palisade_dbguard::{Installed, Mode, Patience, Report, Table, inspect, installed, report, run};
 use serde_json::json;
 
 use crate::args::database::DatabaseArgs;
@@ -15,7 +14,7 @@ use crate::args::guard_table::{InstallTable, ModeTable, RemoveTable, ReportTable
 use crate::command::db::{reach, reach_to_write};
 use crate::command::guard_rules::chosen;
 use crate::failure::Failure;
-use crate::output::{BAD, GOOD, Output, STRONG, styled};
+use crate::output::{GOOD, Output, STRONG, styled};
 use crate::render::table;
 
 pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
@@ -198,21 +197,26 @@ pub(crate) async fn show_report(output: Output, args: &ReportTable) -> Result<Ex
         return Err(palisade_dbguard::Error::Unguarded { table }.into());
     }
     let mut document = Vec::new();
+    let (channel, refused) = refused(&session, args.since.as_secs(), identity.role.sees_sessions).await?;
     for guard in &guards {
-        let report = report(&session, guard, args.since, identity.role.reads_log).await?;
-        document.push(json!({ "table": guard.table, "mode": guard.rules.mode, "report": report }));
-        text(output, guard, &report)?;
+        let report = report(&session, guard, args.since).await?;
+        document.push(json!({
+            "table": guard.table, "mode": guard.rules.mode, "report": report, "channel": channel,
+            "attribution": channel.to_string(), "refused": refused,
+        }));
+        text(output, guard, &report, channel)?;
     }
+    who_was_refused(output, &refused)?;
     output.document(&document)?;
     Ok(Exit::Done)
 }
 
-fn text(output: Output, guard: &Installed, report: &Report) -> Result<(), Failure> {
+fn text(output: Output, guard: &Installed, report: &Report, channel: Channel) -> Result<(), Failure> {
     output.data(format!("{}, mode {}", styled(STRONG, Shown(&guard.table)), guard.rules.mode))?;
     let passed: Vec<_> = report.passed.iter().map(|(ground, jobs)| format!("{jobs} {ground}")).collect();
     let passed = if passed.is_empty() { "none".to_owned() } else { passed.join(", ") };
     output.data(format!("  passed:   {passed}"))?;
-    output.data(format!("  refused:  {} in this database; {}", report.refused, report.attribution))?;
+    output.data(format!("  refused:  {} in this database; {channel}", report.refused))?;
     if report.findings.is_empty() {
         return output.data("  findings: none");
     }
@@ -236,38 +240,24 @@ fn text(output: Output, guard: &Installed, report: &Report) -> Result<(), Failur
     Ok(())
 }
 
-pub(crate) async fn check(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {
-    let (session, _): (Session, _) = reach(output, None, database).await?;
-    let guards = installed(&session).await?;
-    let damages = verify(&session, &guards).await?;
-    if !guards.is_empty()
-        && let Some(oldest) = overdue(&session).await?
-    {
-        output.talk(format!("look: the history goes back to {oldest}: palisade guard prune table"));
+/// Clients that were refused in this database, as far as that can be known.
+fn who_was_refused(output: Output, refused: &[Refused]) -> Result<(), Failure> {
+    if refused.is_empty() {
+        return Ok(());
     }
-    output
-        .document(&json!({ "guards": guards.len(), "damages": damages, "code": code(damages.is_empty()) }))?;
-    if damages.is_empty() {
-        output.data(format!(
-            "{} {} guarded tables, each as it was installed",
-            styled(GOOD, "ok:"),
-            guards.len()
-        ))?;
-        return Ok(Exit::Done);
+    let row = |one: &Refused| {
+        vec![
+            format!("PAL-{}", one.code),
+            one.times.to_string(),
+            one.app.clone(),
+            one.role.clone(),
+            one.address.clone(),
+            one.last.clone(),
+        ]
+    };
+    let rows: Vec<_> = refused.iter().map(row).collect();
+    for line in table::columns(&["was refused", "times", "app (claimed)", "role", "from", "last"], &rows) {
+        output.data(line)?;
     }
-    for damage in &damages {
-        output.data(format!(
-            "{} [{}] {}: {}",
-            styled(BAD, "damaged:"),
-            Code::GuardDamaged,
-            Shown(&damage.table),
-            Shown(&damage.problem)
-        ))?;
-        output.data(format!("  fix: {}", Shown(&damage.fix)))?;
-    }
-    Ok(Exit::VerificationFailed)
-}
-
-fn code(sound: bool) -> Option<Code> {
-    (!sound).then_some(Code::GuardDamaged)
+    Ok(())
 }

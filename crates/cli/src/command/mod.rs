@@ -37,4 +37,5 @@ pub(crate) mod stamp;
 pub(crate) mod store;
 pub(crate) mod undo;
 pub(crate) mod verify;
+pub(crate) mod verify_table;
 pub(crate) mod worker;

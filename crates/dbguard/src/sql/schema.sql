@@ -209,6 +209,8 @@ BEGIN
     RETURN;
   END IF;
   PERFORM nextval('palisade.refused');
+  -- A mark that outlives the rollback and ends with the session: it is shared, so nobody waits for it.
+  PERFORM pg_try_advisory_lock_shared(hashtext('palisade.refused'), code);
   RAISE LOG 'palisade: PAL-% refused: %; %', code, what, who;
   RAISE EXCEPTION USING ERRCODE = 'PL' || code, MESSAGE = what,
     DETAIL = format('PAL-%s. By %s.', code, who),

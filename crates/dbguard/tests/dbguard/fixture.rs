@@ -33,7 +33,17 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Without a guard.
     pub(crate) fn unguarded(version: &'static str) -> Self {
-        let server = Postgres::start(version);
+        Self::on(Postgres::start(version))
+    }
+
+    /// With a guard in enforce, on a server with further settings.
+    pub(crate) fn guarded_with(version: &'static str, settings: &[&str]) -> Self {
+        let jobs = Self::on(Postgres::start_with(version, settings));
+        jobs.guard(|_| {});
+        jobs
+    }
+
+    fn on(server: Postgres) -> Self {
         server.role("app", "");
         server.sql("postgres", "CREATE DATABASE jobs");
         server.sql("jobs", "GRANT CREATE ON SCHEMA public TO app");

@@ -4,6 +4,7 @@
 
 mod ablation;
 mod adopting;
+mod attributed;
 mod audited;
 mod beats;
 mod budget;
@@ -26,3 +27,4 @@ mod shapes;
 mod snippets;
 mod stamps;
 mod verified;
+mod weakened;

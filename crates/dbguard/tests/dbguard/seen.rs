@@ -15,7 +15,7 @@ fn in_observe_the_stale_reaper_passes_and_is_named_with_its_statement() {
     let report = wait(async {
         let session = jobs.connect("postgres").await;
         let guards = installed(&session).await.unwrap();
-        report(&session, &guards[0], Duration::from_secs(60), true).await.unwrap()
+        report(&session, &guards[0], Duration::from_secs(60)).await.unwrap()
     });
     let [finding] = report.findings.as_slice() else { panic!("{report:?}") };
     assert_eq!((finding.code, finding.jobs, finding.change.as_str()), (301, 5, "running -> cancelled"));

@@ -27,7 +27,7 @@ use crate::args::guard_table::{
     VerifyCommand,
 };
 use crate::args::identity::RequireCommand;
-use crate::command::{guard_table, identity, login, prune};
+use crate::command::{guard_table, identity, login, prune, verify_table};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -59,7 +59,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
         GuardCommand::Report(ReportCommand::Pm2(args)) => report::report(&session()?, output, args).await,
         GuardCommand::Report(ReportCommand::Table(args)) => guard_table::show_report(output, args).await,
         GuardCommand::Prune(PruneCommand::Table(args)) => prune::history(output, args).await,
-        GuardCommand::Verify(VerifyCommand::Table(database)) => guard_table::check(output, database).await,
+        GuardCommand::Verify(VerifyCommand::Table(args)) => verify_table::check(output, args).await,
     }
 }
 
