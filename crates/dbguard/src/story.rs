@@ -38,11 +38,18 @@ pub struct Event {
     pub transaction: String,
     /// The statement without its values.
     pub statement: Option<String>,
+    /// Who it proved to be, as `app/environment`.
+    pub identity: Option<String>,
+    /// The lease and the term that it held, as `LEASE term N`.
+    pub term: Option<String>,
+    /// The epoch of its build.
+    pub epoch: Option<String>,
 }
 
 const STORY: &str = "SELECT h.at::text, h.event, h.was, h.became, h.reason, date_trunc('second', h.age)::text, \
     h.ground, h.code::text, coalesce(h.app, ''), h.role, coalesce(host(h.address), 'a local socket'), \
-    h.backend::text, h.xid::text, h.statement FROM palisade.history h \
+    h.backend::text, h.xid::text, h.statement, h.identity, h.lease || ' term ' || h.term, h.epoch::text \
+    FROM palisade.history h \
     WHERE h.guard = $1::int AND h.key = $2 ORDER BY h.at DESC, h.id DESC LIMIT 100";
 
 /// The last hundred events of the job with that key, newest first.
@@ -72,5 +79,8 @@ fn event(row: &Row) -> Event {
         backend: text(row, 11),
         transaction: text(row, 12),
         statement: optional(13),
+        identity: optional(14),
+        term: optional(15),
+        epoch: optional(16),
     }
 }

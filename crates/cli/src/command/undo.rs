@@ -76,6 +76,12 @@ fn tell(output: Output, guard: &Installed, args: &RowArgs, exit: &Event) -> Resu
         "  from:      {}, server process {}, transaction {}",
         exit.address, exit.backend, exit.transaction
     ))?;
+    let epoch = exit.epoch.as_ref().map(|epoch| format!(", build of epoch {epoch}")).unwrap_or_default();
+    output.data(format!(
+        "  proved:    {}, holding {}{epoch}",
+        Shown(exit.identity.as_deref().unwrap_or("nothing")),
+        Shown(exit.term.as_deref().unwrap_or("no term"))
+    ))?;
     let age = exit.age.as_deref().unwrap_or("of unknown age");
     output.data(format!(
         "  beat:      {age} old; alive up to {}, to be taken from {} on",

@@ -1,25 +1,34 @@
 
--- RFC 2104 over SHA-256, from what every server has built in. A block of it is the key, padded, against one byte.
+-- RFC 2104 over SHA-256, from what every server has built in. A block of it is the key, padded, against one byte. What is
+-- called for each transaction is PL/pgSQL, which keeps its plans, and runs under the search_path of its caller, which is
+-- set: either costs more than the digests.
 CREATE FUNCTION palisade.pad(key bytea, mask bigint) RETURNS bytea
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT string_agg(int8send(('x' || substr(block, 16 * n + 1, 16))::bit(64)::bigint # mask), '' ORDER BY n)
-  FROM generate_series(0, 7) n,
-    (SELECT rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0')) padded (block);
-$palisade$;
+LANGUAGE plpgsql IMMUTABLE AS $palisade$
+DECLARE
+  digits text := rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0');
+  block bytea := '';
+BEGIN
+  FOR n IN 0..7 LOOP
+    block := block || int8send(('x' || substr(digits, 16 * n + 1, 16))::bit(64)::bigint # mask);
+  END LOOP;
+  RETURN block;
+END $palisade$;
 
 CREATE FUNCTION palisade.hmac(key bytea, message bytea) RETURNS bytea
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT sha256(palisade.pad(key, 6655295901103053916) || sha256(palisade.pad(key, 3906369333256140342) || message));
-$palisade$;
+LANGUAGE plpgsql IMMUTABLE AS $palisade$
+BEGIN
+  RETURN sha256(palisade.pad(key, 6655295901103053916) || sha256(palisade.pad(key, 3906369333256140342) || message));
+END $palisade$;
 
 -- The verifier: drawn by the server when this is made and at every REFRESH, and in no dump. Every key comes from it. The
--- blocks are those of the seal's own key, so that a seal costs two digests.
+-- blocks are those of its two keys, so that deriving a key, or a seal, costs two digests.
 CREATE MATERIALIZED VIEW palisade.secret AS
   WITH drawn AS MATERIALIZED (
     SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS key,
       sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS seal
   )
-  SELECT key, palisade.pad(seal, 3906369333256140342) AS inner_block, palisade.pad(seal, 6655295901103053916) AS outer_block
+  SELECT key, palisade.pad(key, 3906369333256140342) AS key_inner, palisade.pad(key, 6655295901103053916) AS key_outer,
+    palisade.pad(seal, 3906369333256140342) AS inner_block, palisade.pad(seal, 6655295901103053916) AS outer_block
   FROM drawn;
 
 -- Who may prove itself, and which builds of it are too old to begin anything.
@@ -61,30 +70,34 @@ CREATE TABLE palisade.lease (
 
 -- The key of an app. It is never stored.
 CREATE FUNCTION palisade.key(app text, environment text, generation integer) RETURNS bytea
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT palisade.hmac(s.key, convert_to(format(E'palisade-key/1\n%s\n%s\n%s', app, environment, generation), 'UTF8'))
-  FROM palisade.secret s;
-$palisade$;
+LANGUAGE plpgsql AS $palisade$
+DECLARE
+  message bytea := convert_to(format(E'palisade-key/1\n%s\n%s\n%s', app, environment, generation), 'UTF8');
+BEGIN
+  RETURN (SELECT sha256(s.key_outer || sha256(s.key_inner || message)) FROM palisade.secret s);
+END $palisade$;
 
 -- What only this server can write, and only for this transaction of this server process.
 CREATE FUNCTION palisade.seal(content text) RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT encode(sha256(s.outer_block || sha256(s.inner_block
-    || convert_to(format('%s %s %s', pg_backend_pid(), pg_current_xact_id(), content), 'UTF8'))), 'hex')
-  FROM palisade.secret s;
-$palisade$;
+LANGUAGE plpgsql AS $palisade$
+DECLARE
+  message bytea := convert_to(format('%s %s %s', pg_backend_pid(), pg_current_xact_id(), content), 'UTF8');
+BEGIN
+  RETURN (SELECT encode(sha256(s.outer_block || sha256(s.inner_block || message)), 'hex') FROM palisade.secret s);
+END $palisade$;
 
 -- The name that a client gives itself: app, app/environment, app@epoch or app/environment@epoch, then anything.
 CREATE FUNCTION palisade.claimed() RETURNS text[]
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT coalesce(regexp_match(current_setting('application_name'),
+LANGUAGE plpgsql AS $palisade$
+BEGIN
+  RETURN coalesce(regexp_match(current_setting('application_name'),
     '^([A-Za-z0-9][A-Za-z0-9._-]*)(?:/([A-Za-z0-9][A-Za-z0-9._-]*))?(?:@([0-9]{1,18}))?(?:[ :].*)?$'),
     ARRAY[current_setting('application_name'), NULL, NULL]);
-$palisade$;
+END $palisade$;
 
 -- A claim may only lower rights: it is looked at for quarantines and epochs, and proves nothing.
 CREATE FUNCTION palisade.me() RETURNS palisade.identity
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 DECLARE
   sealed text := coalesce(current_setting('palisade.identity', true), '');
   me palisade.identity;
@@ -111,9 +124,10 @@ END $palisade$;
 
 -- Whether that is enough where identity is required: known, and of a known build where builds count.
 CREATE FUNCTION palisade.satisfies(me palisade.identity) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT (me).known AND ((me).minimum IS NULL OR (me).epoch IS NOT NULL);
-$palisade$;
+LANGUAGE plpgsql IMMUTABLE AS $palisade$
+BEGIN
+  RETURN me.known AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
+END $palisade$;
 
 CREATE FUNCTION palisade.barred(code integer, me palisade.identity) RETURNS text
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
@@ -136,17 +150,21 @@ END $palisade$;
 
 -- Why a proof does not count, or NULL. It is good for half a minute around its moment.
 CREATE FUNCTION palisade.disproof(app text, environment text, proof text) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 DECLARE
-  parts text[] := regexp_match($3, '^([0-9]{1,12})-([0-9a-f]{64})$');
+  moment text := split_part($3, '-', 1);
+  mac text := split_part($3, '-', 2);
   a palisade.app;
   old numeric;
   message bytea;
+  key bytea;
 BEGIN
-  IF parts IS NULL THEN
+  -- A regular expression that captures both parts costs more than all of the rest.
+  IF $3 IS DISTINCT FROM moment || '-' || mac OR length(moment) NOT BETWEEN 1 AND 12 OR length(mac) <> 64
+    OR translate(moment, '0123456789', '') <> '' OR translate(mac, '0123456789abcdef', '') <> '' THEN
     RETURN 'it is none';
   END IF;
-  old := extract(epoch FROM clock_timestamp()) - parts[1]::numeric;
+  old := extract(epoch FROM clock_timestamp()) - moment::numeric;
   IF abs(old) > 30 THEN
     RETURN format('it is %s s old by the clock of this server, and counts for 30', round(old));
   END IF;
@@ -154,13 +172,16 @@ BEGIN
   IF NOT FOUND THEN
     RETURN format('%s/%s has no key here', $1, $2);
   END IF;
-  message := convert_to(format(E'palisade-proof/1\n%s\n%s\n%s\n%s', palisade.database_id(), $1, $2, parts[1]), 'UTF8');
+  message := convert_to(format(E'palisade-proof/1\n%s\n%s\n%s\n%s', palisade.database_id(), $1, $2, moment), 'UTF8');
   -- Digests are compared, so that how long it takes tells nothing.
-  IF sha256(palisade.hmac(palisade.key($1, $2, a.generation), message)) = sha256(decode(parts[2], 'hex')) THEN
+  key := palisade.key($1, $2, a.generation);
+  IF sha256(palisade.hmac(key, message)) = sha256(decode(mac, 'hex')) THEN
     RETURN NULL;
-  ELSIF a.previous_until > clock_timestamp() AND sha256(palisade.hmac(palisade.key($1, $2, a.generation - 1), message))
-    = sha256(decode(parts[2], 'hex')) THEN
-    RETURN NULL;
+  ELSIF a.previous_until > clock_timestamp() THEN
+    key := palisade.key($1, $2, a.generation - 1);
+    IF sha256(palisade.hmac(key, message)) = sha256(decode(mac, 'hex')) THEN
+      RETURN NULL;
+    END IF;
   END IF;
   RETURN 'it was made with another key, for another app or for another database';
 END $palisade$;

@@ -182,13 +182,14 @@ CREATE FUNCTION palisade.record(
   ground text, code integer, reason_was text DEFAULT NULL, content text DEFAULT NULL,
   me palisade.identity DEFAULT NULL
 ) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
+BEGIN
   INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, reason_was, content,
     statement, identity, lease, term, epoch)
   VALUES (g.id, event, key, was, became, left(reason, 1000), beat, age, ground, code, reason_was, content,
     CASE WHEN ground IS DISTINCT FROM 'done' AND event <> 'entry' THEN palisade.shape() END,
-    (me).app || '/' || (me).environment, (me).lease, (me).term, (me).epoch);
-$palisade$;
+    me.app || '/' || me.environment, me.lease, me.term, me.epoch);
+END $palisade$;
 
 -- What breaks a rule: refused in enforce, recorded in observe. The error undoes the app's statement; the line in the
 -- server's log and the step of the sequence stay.

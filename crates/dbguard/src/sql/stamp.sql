@@ -23,7 +23,7 @@ CREATE TABLE palisade.beacon (
 
 -- This database as it is now, as far as this server tells.
 CREATE FUNCTION palisade.database(OUT system text, OUT number oid, OUT timeline integer, OUT branch text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 BEGIN
   SELECT d.oid INTO number FROM pg_database d WHERE d.datname = current_database();
   branch := coalesce(nullif(current_setting('neon.branch_id', true), ''), current_setting('neon.timeline_id', true), '');
@@ -38,18 +38,20 @@ END $palisade$;
 
 -- How this database tells itself from others; proofs name it.
 CREATE FUNCTION palisade.database_id() RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT format('%s/%s', coalesce(d.system, 'unknown'), d.number) || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END
-  FROM palisade.database() d;
-$palisade$;
+LANGUAGE plpgsql AS $palisade$
+BEGIN
+  RETURN (SELECT format('%s/%s', coalesce(d.system, 'unknown'), d.number)
+    || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END FROM palisade.database() d);
+END $palisade$;
 
 -- What keeps the stamp from counting, or NULL. Only a copy is certain; the others take rights away and refuse nothing.
 CREATE FUNCTION palisade.flaw() RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  SELECT CASE
+LANGUAGE plpgsql AS $palisade$
+BEGIN
+  RETURN (SELECT CASE
     WHEN s.one IS NULL THEN 'unstamped'
     WHEN s.system_identifier <> d.system OR s.database_oid <> d.number OR s.branch <> d.branch THEN 'copy'
     WHEN s.timeline <> d.timeline THEN 'promoted'
     WHEN b.at < clock_timestamp() - b.max_age THEN 'stale' END
-  FROM palisade.database() d LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.beacon b ON true;
-$palisade$;
+  FROM palisade.database() d LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.beacon b ON true);
+END $palisade$;
