@@ -70,6 +70,7 @@ macro_rules! conformance_cases {
             a_proven_death_hands_over_at_once
             a_reap_on_the_last_attempt_holds
             a_reaper_sees_who_holds_what
+            a_schedule_makes_one_job_for_each_tick_that_somebody_sees
             the_history_tells_everything_in_order
         }
     };

@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, JobId, Token};
 use crate::job::{Enqueued, Job, NewJob, Note};
 use crate::queue::Queue;
+use crate::schedule::Schedule;
 use crate::state::State;
 use crate::worker::Worker;
 
@@ -72,6 +73,15 @@ pub trait JobStore: Send + Sync {
 
     /// Replaces the rules of a queue, if its revision is still the one of `queue`; answers the new revision.
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Sets a schedule, or replaces the one of that name.
+    fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Takes a schedule away; `false` where there is none. Jobs that it made stay.
+    fn remove_schedule(&self, name: &QueueName) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// The schedules, by name.
+    fn schedules(&self) -> impl Future<Output = Result<Vec<Schedule>, Error>> + Send;
 
     /// Forgets jobs that ended longer ago than their queue's retention, at most `most` in one go.
     fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
-use palisade_jobs::{Error, Event, JobStore, Queue, Worker};
+use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use palisade_postgres::Target;
 
@@ -136,6 +137,18 @@ impl JobStore for Store {
 
     async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {
         on!(self, store => store.set_queue(queue, by))
+    }
+
+    async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
+        on!(self, store => store.set_schedule(schedule))
+    }
+
+    async fn remove_schedule(&self, name: &QueueName) -> Result<bool, Error> {
+        on!(self, store => store.remove_schedule(name))
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error> {
+        on!(self, store => store.schedules())
     }
 
     async fn prune(&self, most: u32) -> Result<Pruned, Error> {

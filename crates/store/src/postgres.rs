@@ -15,17 +15,19 @@ mod pool;
 mod read;
 mod reap;
 mod rows;
+mod schedule;
 mod schema;
 mod settle;
 mod tend;
 
 use palisade_postgres::Target;
 
+use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
-use palisade_jobs::{Error, Event, JobStore, Queue, Worker};
+use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use pool::Pool;
 
@@ -122,6 +124,18 @@ impl JobStore for Postgres {
 
     async fn set_queue(&self, queue: &Queue, _by: &Note) -> Result<u64, Error> {
         tend::set_queue(&self.pool, queue).await
+    }
+
+    async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
+        schedule::set(&self.pool, schedule).await
+    }
+
+    async fn remove_schedule(&self, name: &QueueName) -> Result<bool, Error> {
+        schedule::remove(&self.pool, name).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error> {
+        schedule::all(&self.pool).await
     }
 
     async fn prune(&self, most: u32) -> Result<Pruned, Error> {

@@ -13,6 +13,7 @@ mod enqueue;
 mod read;
 mod reap;
 mod rows;
+mod schedule;
 mod schema;
 mod tend;
 mod turn;
@@ -20,11 +21,12 @@ mod turn;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
+use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
-use palisade_jobs::{Error, Event, JobStore, Queue, Worker};
+use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use engine::Engine;
 
@@ -132,6 +134,20 @@ impl JobStore for Sqlite {
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send {
         let (queue, by) = (queue.clone(), by.clone());
         self.engine.write(move |store| tend::set_queue(store, &queue, &by))
+    }
+
+    fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send {
+        let schedule = schedule.clone();
+        self.engine.write(move |store| schedule::set(store, schedule))
+    }
+
+    fn remove_schedule(&self, name: &QueueName) -> impl Future<Output = Result<bool, Error>> + Send {
+        let name = name.clone();
+        self.engine.write(move |store| schedule::remove(store, &name))
+    }
+
+    fn schedules(&self) -> impl Future<Output = Result<Vec<Schedule>, Error>> + Send {
+        self.engine.read(schedule::all)
     }
 
     fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send {

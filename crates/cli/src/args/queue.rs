@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use palisade_core::QueueName;
+use palisade_jobs::Cron;
 
 use super::job::StoreArgs;
 
@@ -16,15 +17,60 @@ pub(crate) enum QueueCommand {
     Pause(NamedArgs),
     /// Give out jobs of a queue again.
     Resume(NamedArgs),
+    /// Make jobs by the clock.
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Set rules of a queue; claims that exist keep theirs.
     Set(SetArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// List schedules with their next tick.
+    List(StoreArgs),
+    /// Set a schedule, or replace the one of that name.
+    Set(ScheduleArgs),
+    /// Take a schedule away; jobs that it made stay.
+    Remove(NamedArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A tick makes one job, however many machines look at the clock; missed ticks are made up for by one.
+
+Example:
+  palisade queue schedule set nightly --queue backfill --cron '30 4 * * *' --zone Europe/Berlin")]
+pub(crate) struct ScheduleArgs {
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: QueueName,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Where its jobs go.
+    #[arg(long, value_name = "QUEUE")]
+    pub(crate) queue: QueueName,
+    /// Minute, hour, day, month and weekday, or @daily and its kin.
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) cron: Cron,
+    /// A time zone of the tz database.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub(crate) zone: String,
+    /// What each job gets, as JSON.
+    #[arg(long, value_name = "JSON", default_value = "null")]
+    pub(crate) payload: String,
+    /// Smaller runs first.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i16,
+    /// How often each job may be tried.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_attempts: u16,
 }
 
 // Which queue.
 #[derive(Debug, Args)]
 pub(crate) struct NamedArgs {
-    /// The queue.
-    #[arg(value_name = "QUEUE")]
+    /// Its name.
+    #[arg(value_name = "NAME")]
     pub(crate) queue: QueueName,
     #[command(flatten)]
     pub(crate) store: StoreArgs,

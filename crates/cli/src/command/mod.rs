@@ -33,6 +33,7 @@ pub(crate) mod restore;
 pub(crate) mod rotate;
 pub(crate) mod runbook;
 pub(crate) mod save;
+pub(crate) mod schedule;
 pub(crate) mod stamp;
 pub(crate) mod store;
 pub(crate) mod undo;

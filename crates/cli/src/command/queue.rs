@@ -26,6 +26,7 @@ pub(crate) async fn queue(
         QueueCommand::List(args) => list(session, output, args).await,
         QueueCommand::Pause(args) => pause(session, output, args, true).await,
         QueueCommand::Resume(args) => pause(session, output, args, false).await,
+        QueueCommand::Schedule(command) => super::schedule::schedule(session, output, command).await,
         QueueCommand::Set(args) => set(session, output, args).await,
     }
 }

@@ -133,6 +133,23 @@ fn rules_of_a_queue_are_set_shown_and_refused_where_they_do_not_fit() {
 }
 
 #[test]
+fn a_schedule_is_set_listed_and_taken_away() {
+    let env = TestEnv::without_daemon();
+    let set = |cron: &str, zone: &str| {
+        let words =
+            ["queue", "schedule", "set", "nightly", "--queue", "mail", "--cron", cron, "--zone", zone];
+        env.palisade(&words)
+    };
+    assert!(set("30 4 * * *", "Europe/Berlin").ends(Exit::Done).stdout.contains("ticks next at 2"));
+    let listed = env.palisade(&["queue", "schedule", "list"]).ends(Exit::Done).stdout;
+    assert!(listed.contains("30 4 * * *") && listed.contains("Europe/Berlin"), "{listed}");
+    assert!(set("30 4 * *", "UTC").ends(Exit::Usage).stderr.contains("five fields"));
+    assert!(set("30 4 * * *", "Mars").ends(Exit::Usage).stderr.contains("PAL-507"));
+    env.palisade(&["queue", "schedule", "remove", "nightly"]).ends(Exit::Done);
+    env.palisade(&["queue", "schedule", "remove", "nightly"]).ends(Exit::Failure);
+}
+
+#[test]
 fn a_job_that_is_not_there_is_an_error() {
     let env = TestEnv::without_daemon();
     for words in [&["job", "show", "4711"][..], &["job", "cancel", "4711"], &["explain", "job", "4711"]] {

@@ -3,7 +3,8 @@
 use super::stage::{Play, Stage, by, new_job, ok};
 use crate::claim::Order;
 use crate::store::{Deed, Filter};
-use crate::{Error, JobStore as _, Queue, State};
+use crate::{Error, JobStore as _, Queue, Schedule, State};
+use palisade_core::Timestamp;
 
 /// What runs goes on.
 pub async fn a_paused_queue_gives_out_nothing<S: Stage>(stage: &S) {
@@ -98,4 +99,37 @@ pub async fn jobs_are_listed_by_queue_and_state_page_by_page<S: Stage>(stage: &S
     assert_eq!(list(other).await, &ids[..2]);
     let page = Filter { after: Some(ids[1]), most: 2, ..all };
     assert_eq!(list(page).await, &ids[2..4]);
+}
+
+/// Ticks that nobody saw are made up for by one job, and two looks make no second one.
+pub async fn a_schedule_makes_one_job_for_each_tick_that_somebody_sees<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "nightly");
+    let mut schedule = Schedule {
+        name: play.queue.clone(),
+        queue: play.queue.clone(),
+        cron: "30 4 * * *".parse().expect("cron's own form"),
+        zone: "Europe/Berlin".to_owned(),
+        payload: serde_json::json!({"night": true}),
+        priority: 3,
+        max_attempts: 2,
+        next: Some(Timestamp::from_unix_ms(1_000)),
+        last: None,
+        by: by(),
+    };
+    ok(play.store().set_schedule(&schedule).await);
+    ok(play.store().promote().await);
+    ok(play.store().promote().await);
+    let all = Filter { queue: Some(play.queue.clone()), most: 10, ..Filter::default() };
+    let jobs = ok(play.store().jobs(&all).await);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!((&jobs[0].payload, jobs[0].priority, jobs[0].max_attempts), (&schedule.payload, 3, 2));
+    let stored = ok(play.store().schedules().await).into_iter().find(|stored| stored.name == play.queue);
+    let stored = stored.expect("it is kept");
+    assert_eq!(stored.last, schedule.next);
+    assert!(stored.next > Some(jobs[0].enqueued_at), "{stored:?}");
+    schedule.zone = "Mars/Olympus".to_owned();
+    let refused = play.store().set_schedule(&schedule).await;
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    assert!(ok(play.store().remove_schedule(&play.queue).await));
+    assert!(!ok(play.store().remove_schedule(&play.queue).await));
 }

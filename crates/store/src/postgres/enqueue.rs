@@ -111,6 +111,15 @@ async fn both(
     Ok((numbered(&made, plain.len())?, placed(&found, keyed.len())?))
 }
 
+/// One job without a key, within a transaction. Its queue has to be known.
+pub(super) async fn one(line: &Line<'_>, job: NewJob) -> Result<(), Stop> {
+    let payload = job.check()?;
+    let job = (job, payload);
+    let columns = Columns::of(&[&job]);
+    line.ask("enqueue", PLAIN, &columns.plain()).await?;
+    Ok(())
+}
+
 async fn plain(pool: &Pool, jobs: &[(NewJob, String)]) -> Result<Vec<Enqueued>, Error> {
     let jobs: Vec<&(NewJob, String)> = jobs.iter().collect();
     let columns = Columns::of(&jobs);
@@ -159,7 +168,7 @@ fn short() -> Error {
 }
 
 /// Writes the queue down with the rules that nobody set, where it is new.
-async fn known(pool: &Pool, job: &NewJob) -> Result<(), Error> {
+pub(super) async fn known(pool: &Pool, job: &NewJob) -> Result<(), Error> {
     let name = job.queue.as_str();
     if pool.knows(name) {
         return Ok(());

@@ -78,6 +78,7 @@ CREATE TABLE palisade_jobs.queue (
     handover_delay_ms bigint NOT NULL, on_silence text NOT NULL, progress_deadline_ms bigint,
     backoff_first_ms bigint NOT NULL, backoff_most_ms bigint NOT NULL, retention_ms bigint NOT NULL
 );
+CREATE TABLE palisade_jobs.schedule (name text PRIMARY KEY, next_ms bigint, body text NOT NULL);
 CREATE TABLE palisade_jobs.lease (
     name text PRIMARY KEY, term bigint NOT NULL, holder text NOT NULL, acquired_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL, renewals bigint NOT NULL DEFAULT 0, UNIQUE (name, term)

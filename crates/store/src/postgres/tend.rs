@@ -7,6 +7,7 @@ use super::history;
 use super::pool::Pool;
 use super::read;
 use super::rows::{field, json, moment, ms, number, text, unsigned};
+use super::schedule;
 
 /// A bounded slice: who calls again takes the next.
 const PROMOTE: &str = "WITH due AS (
@@ -17,13 +18,18 @@ const PROMOTE: &str = "WITH due AS (
 ), ready AS (
     INSERT INTO palisade_jobs.job_ready SELECT queue, priority, job, attempts FROM due
 )
-SELECT (SELECT count(*) FROM due) AS jobs, palisade_jobs.now_ms() AS now, (
+SELECT (SELECT count(*) FROM due) AS jobs, palisade_jobs.now_ms() AS now, least((
     SELECT min(run_ms) FROM palisade_jobs.job_wait
-    WHERE state <> 'held' AND job NOT IN (SELECT job FROM due)) AS next";
+    WHERE state <> 'held' AND job NOT IN (SELECT job FROM due)), (
+    SELECT min(next_ms) FROM palisade_jobs.schedule WHERE next_ms > palisade_jobs.now_ms())) AS next,
+    EXISTS (SELECT 1 FROM palisade_jobs.schedule WHERE next_ms <= palisade_jobs.now_ms()) AS ticks";
 
 pub(super) async fn promote(pool: &Pool) -> Result<Promoted, Error> {
     let rows = pool.write("make due jobs ready", PROMOTE, &[]).await?;
     let Some(row) = rows.first() else { return Ok(Promoted::default()) };
+    if field(row, "ticks")? {
+        schedule::fire(pool).await?;
+    }
     Ok(Promoted {
         jobs: unsigned(field(row, "jobs")?),
         next: field::<Option<i64>>(row, "next")?.map(moment),

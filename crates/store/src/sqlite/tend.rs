@@ -9,16 +9,18 @@ use palisade_jobs::{Error, Queue};
 use super::engine::Store;
 use super::read;
 use super::rows::{json, moment, ms};
+use super::schedule;
 
 pub(super) fn promote(store: &Store<'_>) -> Result<Promoted, Error> {
     const PROMOTE: &str = "UPDATE job SET state = 'ready' \
         WHERE state IN ('scheduled', 'retrying', 'handover') AND run_at <= ?1";
     const NEXT: &str = "SELECT min(run_at) FROM job WHERE state IN ('scheduled', 'retrying', 'handover')";
+    let tick = schedule::fire(store)?;
     let jobs = store.try_to(|sql| sql.prepare_cached(PROMOTE)?.execute([store.now]))?;
     let next: Option<i64> = store.try_to(|sql| sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0)))?;
     Ok(Promoted {
         jobs: u64::try_from(jobs).unwrap_or(u64::MAX),
-        next: next.map(moment),
+        next: [next, tick].into_iter().flatten().min().map(moment),
         now: Some(moment(store.now)),
     })
 }
