@@ -2,12 +2,13 @@
 
 mod audit;
 mod firewall;
+mod guard;
 mod journal;
 mod layers;
 mod list;
 mod restore;
 
-use palisade_testkit::{App, EightApps, Pm2};
+use palisade_testkit::{App, EightApps, Pm2, postgres};
 
 use crate::commands::Commands;
 use crate::report::Section;
@@ -18,7 +19,8 @@ use crate::{Outcome, say};
 const VERSION: &str = "7.0.4";
 
 /// What can be measured alone.
-pub(crate) const ROWS: [&str; 7] = ["five", "many", "layers", "restore", "journal", "firewall", "audit"];
+pub(crate) const ROWS: [&str; 8] =
+    ["five", "many", "layers", "restore", "journal", "firewall", "audit", "guard"];
 
 /// Every section, in the order of the file.
 pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
@@ -49,6 +51,11 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
     if plan.has("audit") {
         say("the audit of a log");
         sections.extend(audit::logs(plan)?);
+    }
+    if plan.has("guard") {
+        for version in postgres::VERSIONS {
+            sections.extend(guard::all(plan, version)?);
+        }
     }
     Ok(sections)
 }

@@ -42,7 +42,9 @@ pub(super) fn logs(plan: &Plan) -> Outcome<Vec<Section>> {
         })?;
         Ok(log.len() as f64 / ms / 1e3)
     };
-    let [(a, plain, one), (b, csv, two), (c, json, three)] = &logs[..] else { return Err("three formats".into()) };
+    let [(a, plain, one), (b, csv, two), (c, json, three)] = &logs[..] else {
+        return Err("three formats".into());
+    };
     let series = plan.take_turns(
         plan.rounds(5),
         "MB/s",
@@ -51,7 +53,12 @@ pub(super) fn logs(plan: &Plan) -> Outcome<Vec<Section>> {
     let slowest = series.iter().map(|series| series.median()).fold(f64::INFINITY, f64::min);
     let targets = vec![
         Target::at_least("audit: a server's log, slowest format, at least 50 MB/s", slowest, 50.0, " MB/s"),
-        Target::at_least("audit: of 1,000 real connections none is missed", seen as f64, CONNECTIONS as f64, " seen"),
+        Target::at_least(
+            "audit: of 1,000 real connections none is missed",
+            seen as f64,
+            CONNECTIONS as f64,
+            " seen",
+        ),
     ];
     Ok(vec![Section {
         title: "Audit: a server's log",

@@ -1,0 +1,247 @@
+//! The guard in PostgreSQL on against off: what a beat and a guarded transition cost, in time and in WAL, and for how long
+//! installing and removing it hold up a busy table.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use palisade_testkit::{Postgres, Psql};
+
+use crate::report::{Section, Target};
+use crate::rounds::{Plan, timed};
+use crate::stats::{Ratio, Series};
+use crate::{Outcome, say};
+
+/// Updates in one measured statement: what is looked for is server time, not that of the way to it.
+const BEATS: u32 = 500;
+/// Rows of the large update.
+const LARGE: u32 = 10_000;
+
+const TABLE: &str = "CREATE TYPE job_status AS ENUM ('queued', 'running', 'completed', 'failed', 'cancelled'); \
+    CREATE TABLE NAME (id int PRIMARY KEY, status job_status NOT NULL DEFAULT 'queued', heartbeat_at timestamptz, \
+    error text) WITH (fillfactor = 50, autovacuum_enabled = off)";
+
+/// A server with the same table twice, one of them guarded.
+struct Pair {
+    server: Postgres,
+    session: Psql,
+}
+
+impl Pair {
+    fn start(version: &'static str) -> Outcome<Self> {
+        let server = Postgres::start_with(version, &["shared_buffers=256MB", "max_wal_size=2GB"]);
+        for name in ["off", "guarded"] {
+            let made = TABLE.replace("NAME", name);
+            let made = if name == "off" {
+                made
+            } else {
+                made.split_once(';').map(|(_, rest)| rest).unwrap_or("").to_owned()
+            };
+            server.sql("postgres", &made);
+            server.sql(
+                "postgres",
+                &format!("INSERT INTO {name} SELECT n, 'queued' FROM generate_series(1, {LARGE}) n"),
+            );
+        }
+        guard(
+            &server,
+            &[
+                "install",
+                "table",
+                "guarded",
+                "--status",
+                "status",
+                "--running",
+                "running",
+                "--heartbeat",
+                "heartbeat_at",
+                "--done",
+                "completed",
+                "--own",
+                "failed,queued",
+                "--mode",
+                "enforce",
+            ],
+        )?;
+        let session = Psql::open(&server.admin("postgres"));
+        Ok(Self { server, session })
+    }
+
+    /// Microseconds of server time for each row, and bytes of WAL for each row.
+    fn costs(&mut self, sql: &str, rows: u32) -> Outcome<(f64, f64)> {
+        let lsn = |session: &mut Psql| session.ask("SELECT pg_current_wal_lsn() - '0/0'").0.parse::<f64>();
+        self.session.ask("CHECKPOINT");
+        let before = lsn(&mut self.session)?;
+        let session = &mut self.session;
+        let (ms, said) = timed(|| Ok(session.ask(sql)))?;
+        if said.1 != "00000" {
+            return Err(format!("{sql}: {}", said.1).into());
+        }
+        let wal = lsn(&mut self.session)? - before;
+        Ok((ms * 1e3 / f64::from(rows), wal / f64::from(rows)))
+    }
+}
+
+/// `palisade guard WORDS` as the superuser.
+fn guard(server: &Postgres, words: &[&str]) -> Outcome<()> {
+    let binary = std::env::current_exe()?.with_file_name("palisade");
+    let ran = Command::new(binary)
+        .arg("guard")
+        .args(words)
+        .env("PALISADE_DATABASE_URL", server.admin("postgres"))
+        .output()?;
+    if ran.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ran.stderr).into_owned().into()) }
+}
+
+/// Statements one by one inside the server, as a worker sends them.
+fn each(table: &str, rows: u32, set: &str) -> String {
+    format!("DO $$ BEGIN FOR n IN 1..{rows} LOOP UPDATE {table} SET {set} WHERE id = n; END LOOP; END $$")
+}
+
+/// The sections of one version.
+pub(crate) fn all(plan: &Plan, version: &'static str) -> Outcome<Vec<Section>> {
+    let mut pair = Pair::start(version)?;
+    let mut sections = Vec::new();
+    let claim = "status = 'running', heartbeat_at = clock_timestamp()";
+    let beat = each("NAME", BEATS, "heartbeat_at = clock_timestamp()");
+    let rows: [(&'static str, &'static str, Vec<String>, String, u32, f64); 3] = [
+        (
+            "A beat",
+            "a beat adds at most 25 us of server time",
+            vec![each("NAME", BEATS, claim)],
+            beat,
+            BEATS,
+            25.0,
+        ),
+        (
+            "A guarded transition",
+            "a completion adds at most 30 us of server time",
+            vec![each("NAME", BEATS, claim)],
+            each("NAME", BEATS, "status = 'completed'"),
+            BEATS,
+            30.0,
+        ),
+        (
+            "A large update: 10,000 failures in one statement",
+            "a row of a large update adds at most 30 us of server time",
+            vec![format!("UPDATE NAME SET {claim}")],
+            "UPDATE NAME SET status = 'failed'".to_owned(),
+            LARGE,
+            30.0,
+        ),
+    ];
+    for (title, text, before, measured, count, limit) in rows {
+        say(&format!("the guard on PostgreSQL {version}: {title}"));
+        sections.push(row(plan, &mut pair, (title, text), &before, &measured, (count, limit))?);
+    }
+    sections.push(locks(plan, &pair.server)?);
+    Ok(sections)
+}
+
+/// One statement on the table without a guard and on the one with it, taking turns.
+fn row(
+    plan: &Plan,
+    pair: &mut Pair,
+    (title, text): (&'static str, &'static str),
+    before: &[String],
+    measured: &str,
+    (count, limit): (u32, f64),
+) -> Outcome<Section> {
+    let [mut time, mut wal] = ["us", "bytes of WAL"]
+        .map(|unit| ["without a guard", "with it"].map(|name| Series::new(format!("{name}, {unit}"), unit)));
+    for round in 0..=plan.rounds(7) {
+        for (place, table) in ["off", "guarded"].iter().enumerate() {
+            for sql in before {
+                pair.session.ask(&sql.replace("NAME", table));
+            }
+            let (us, bytes) = pair.costs(&measured.replace("NAME", table), count)?;
+            pair.session.ask(&format!("UPDATE {table} SET status = 'completed' WHERE status = 'running'"));
+            pair.session.ask(&format!("VACUUM {table}, palisade.job, palisade.history"));
+            if round > 0 {
+                time[place].values.push(us);
+                wal[place].values.push(bytes);
+            }
+        }
+    }
+    let added = time[1].median() - time[0].median();
+    let mut targets = vec![Target::at_most(text, added, limit, " us")];
+    if title == "A beat" {
+        let more = wal[1].median() - wal[0].median();
+        targets.push(Target::at_most("a beat adds no WAL (under 1 byte)", more, 1.0, " bytes"));
+    }
+    let ratios = vec![Ratio::of(&time[1], &time[0]), Ratio::of(&wal[1], &wal[0])];
+    Ok(Section {
+        title,
+        note: format!(
+            "PostgreSQL {}, one session, {count} rows; a figure is that of one row, fsync off.",
+            pair.server.version()
+        ),
+        series: time.into_iter().chain(wal).collect(),
+        ratios,
+        targets,
+    })
+}
+
+/// The longest statement of a client that beats all the time, while a guard comes and goes and comes.
+fn locks(plan: &Plan, server: &Postgres) -> Outcome<Section> {
+    say("lock time of install and remove on a busy table");
+    let mut longest = ["nothing happens", "a guard comes and goes"].map(|name| Series::new(name, "ms"));
+    for _ in 0..plan.rounds(5) {
+        for (place, series) in longest.iter_mut().enumerate() {
+            series.values.push(busy(server, place == 1)?);
+        }
+    }
+    Ok(Section {
+        title: "Lock time of install and remove on a busy table",
+        note: "The longest of the updates that one client sends one after another for as long as the other acts.".to_owned(),
+        targets: vec![Target::at_most(
+            "install and remove hold up a busy table for at most 250 ms",
+            longest[1].max(),
+            250.0,
+            " ms",
+        )],
+        series: longest.into(),
+        ratios: Vec::new(),
+    })
+}
+
+fn busy(server: &Postgres, changing: bool) -> Outcome<f64> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut session = Psql::open(&server.admin("postgres"));
+            let mut longest: f64 = 0.0;
+            while !over.load(Ordering::Relaxed) {
+                let asked = timed(|| Ok(session.ask("UPDATE guarded SET error = 'x' WHERE id = 1")));
+                longest = longest.max(asked.map_or(f64::NAN, |(ms, _)| ms));
+            }
+            longest
+        });
+        let words = [
+            "install",
+            "table",
+            "guarded",
+            "--status",
+            "status",
+            "--running",
+            "running",
+            "--heartbeat",
+            "heartbeat_at",
+            "--done",
+            "completed",
+            "--own",
+            "failed,queued",
+            "--mode",
+            "enforce",
+        ];
+        let acted = match changing {
+            true => guard(server, &["remove", "table", "guarded"]).and_then(|()| guard(server, &words)),
+            false => {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                Ok(())
+            }
+        };
+        over.store(true, Ordering::Relaxed);
+        let longest = client.join().map_err(|_| "the busy client failed")?;
+        acted.map(|()| longest)
+    })
+}
