@@ -1,9 +1,8 @@
 
 -- RFC 2104 over SHA-256, from what every server has built in. A block of it is the key, padded, against one byte. What is
--- called for each transaction is PL/pgSQL, which keeps its plans, and runs under the search_path of its caller, which is
--- set: either costs more than the digests.
+-- called for each transaction is PL/pgSQL, which keeps its plans: making them anew costs more than the digests.
 CREATE FUNCTION palisade.pad(key bytea, mask bigint) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE AS $palisade$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   digits text := rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0');
   block bytea := '';
@@ -15,7 +14,7 @@ BEGIN
 END $palisade$;
 
 CREATE FUNCTION palisade.hmac(key bytea, message bytea) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE AS $palisade$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   RETURN sha256(palisade.pad(key, 6655295901103053916) || sha256(palisade.pad(key, 3906369333256140342) || message));
 END $palisade$;
@@ -70,7 +69,7 @@ CREATE TABLE palisade.lease (
 
 -- The key of an app. It is never stored.
 CREATE FUNCTION palisade.key(app text, environment text, generation integer) RETURNS bytea
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   message bytea := convert_to(format(E'palisade-key/1\n%s\n%s\n%s', app, environment, generation), 'UTF8');
 BEGIN
@@ -79,7 +78,7 @@ END $palisade$;
 
 -- What only this server can write, and only for this transaction of this server process.
 CREATE FUNCTION palisade.seal(content text) RETURNS text
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   message bytea := convert_to(format('%s %s %s', pg_backend_pid(), pg_current_xact_id(), content), 'UTF8');
 BEGIN
@@ -88,7 +87,7 @@ END $palisade$;
 
 -- The name that a client gives itself: app, app/environment, app@epoch or app/environment@epoch, then anything.
 CREATE FUNCTION palisade.claimed() RETURNS text[]
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   RETURN coalesce(regexp_match(current_setting('application_name'),
     '^([A-Za-z0-9][A-Za-z0-9._-]*)(?:/([A-Za-z0-9][A-Za-z0-9._-]*))?(?:@([0-9]{1,18}))?(?:[ :].*)?$'),
@@ -97,7 +96,7 @@ END $palisade$;
 
 -- A claim may only lower rights: it is looked at for quarantines and epochs, and proves nothing.
 CREATE FUNCTION palisade.me() RETURNS palisade.identity
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   sealed text := coalesce(current_setting('palisade.identity', true), '');
   me palisade.identity;
@@ -124,7 +123,7 @@ END $palisade$;
 
 -- Whether that is enough where identity is required: known, and of a known build where builds count.
 CREATE FUNCTION palisade.satisfies(me palisade.identity) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE AS $palisade$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   RETURN me.known AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
 END $palisade$;
@@ -150,7 +149,7 @@ END $palisade$;
 
 -- Why a proof does not count, or NULL. It is good for half a minute around its moment.
 CREATE FUNCTION palisade.disproof(app text, environment text, proof text) RETURNS text
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   moment text := split_part($3, '-', 1);
   mac text := split_part($3, '-', 2);

@@ -182,7 +182,7 @@ CREATE FUNCTION palisade.record(
   ground text, code integer, reason_was text DEFAULT NULL, content text DEFAULT NULL,
   me palisade.identity DEFAULT NULL
 ) RETURNS void
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   INSERT INTO palisade.history (guard, event, key, was, became, reason, beat, age, ground, code, reason_was, content,
     statement, identity, lease, term, epoch)

@@ -23,7 +23,7 @@ CREATE TABLE palisade.beacon (
 
 -- This database as it is now, as far as this server tells.
 CREATE FUNCTION palisade.database(OUT system text, OUT number oid, OUT timeline integer, OUT branch text)
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   SELECT d.oid INTO number FROM pg_database d WHERE d.datname = current_database();
   branch := coalesce(nullif(current_setting('neon.branch_id', true), ''), current_setting('neon.timeline_id', true), '');
@@ -38,7 +38,7 @@ END $palisade$;
 
 -- How this database tells itself from others; proofs name it.
 CREATE FUNCTION palisade.database_id() RETURNS text
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   RETURN (SELECT format('%s/%s', coalesce(d.system, 'unknown'), d.number)
     || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END FROM palisade.database() d);
@@ -46,7 +46,7 @@ END $palisade$;
 
 -- What keeps the stamp from counting, or NULL. Only a copy is certain; the others take rights away and refuse nothing.
 CREATE FUNCTION palisade.flaw() RETURNS text
-LANGUAGE plpgsql AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
   RETURN (SELECT CASE
     WHEN s.one IS NULL THEN 'unstamped'
