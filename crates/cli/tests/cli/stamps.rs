@@ -144,20 +144,20 @@ fn an_app_is_shut_out_its_stop_is_named_and_it_is_let_in_again() {
     run(&["quarantine"]).ends(Exit::Usage);
     run(&["quarantine", ""]).ends(Exit::Usage);
     run(&["quarantine", "--role", "postgres"]).ends(Exit::Usage);
-    let claim = "SET application_name = 'atom-test'; INSERT INTO j VALUES (1, 'r', now())";
-    let said = run(&["quarantine", "atom-test", "--reason", "cancels jobs"]).ends(Exit::Done);
+    let claim = "SET application_name = 'atom-old'; INSERT INTO j VALUES (1, 'r', now())";
+    let said = run(&["quarantine", "atom-old", "--reason", "cancels jobs"]).ends(Exit::Done);
     for part in
-        ["refused at 1 guards", "fly scale count 0 --app atom-test", "systemctl stop", "render", "pm2 stop"]
+        ["refused at 1 guards", "fly scale count 0 --app atom-old", "systemctl stop", "render", "pm2 stop"]
     {
         assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
     }
     server.as_role("postgres", "jobs", claim).fails("PL324");
     assert!(run(&["quarantine", "--list"]).ends(Exit::Done).stdout.contains("cancels jobs"));
-    run(&["quarantine", "atom-test", "--lift"]).ends(Exit::Done);
-    run(&["quarantine", "atom-test", "--lift"]).ends(Exit::Failure);
+    run(&["quarantine", "atom-old", "--lift"]).ends(Exit::Done);
+    run(&["quarantine", "atom-old", "--lift"]).ends(Exit::Failure);
     server.as_role("postgres", "jobs", claim).succeeds();
     let empty = server.admin("postgres");
-    palisade(&home, &empty, &["quarantine", "atom-test"]).ends(Exit::Failure);
+    palisade(&home, &empty, &["quarantine", "atom-old"]).ends(Exit::Failure);
 }
 
 #[test]

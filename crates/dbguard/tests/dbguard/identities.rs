@@ -297,7 +297,8 @@ fn an_old_build_finishes_what_it_holds_and_claims_cancels_and_reaps_nothing() {
         jobs.app(&named("atom@9", &proven(6, claim))).fails("PL323");
         jobs.app(&proven(6, "UPDATE backfill_jobs SET status = 'completed' WHERE name = 'a'")).succeeds();
         jobs.app(&named("atom@6", "UPDATE backfill_jobs SET status = 'failed' WHERE name = 'b'")).succeeds();
-        jobs.app(&named("atom/test@6", claim)).succeeds();
+        // The minimum is production's. A client of another environment is refused as such.
+        jobs.app(&named("atom/test@6", claim)).fails("PL335");
         jobs.app(&proven(7, &claim.replace("new", "seven"))).succeeds();
         // Silent for hours: anybody may take it but an old build.
         jobs.running(2, "3 hours");
