@@ -167,7 +167,7 @@ mod tests {
             reason: Some("Abandoned (server restart or timeout)".to_owned()),
             ..reaped(1, 1, HOUR / 6)
         };
-        assert_eq!(properties(&[zombie.clone()]), ["S1", "reason"]);
+        assert_eq!(properties(std::slice::from_ref(&zombie)), ["S1", "reason"]);
         assert_eq!(properties(&[Exit { reason: None, ..reaped(1, 1, HOUR) }]), ["reason"]);
         let said = check(&[zombie], HOUR);
         assert_eq!(said[0].said, "it was taken 600 s after its last beat, and the rule is 3600 s");
