@@ -76,10 +76,14 @@ impl Memory {
         &self.recent
     }
 
-    /// Entries that operations other than `own` set out to touch at or after `since`.
+    /// Entries that operations other than `own` were about to touch at `since`, or set out to touch later. An intent
+    /// that was written before counts as long as no outcome was written before, too: its act was under way.
     #[must_use]
     pub fn touched_by_others(&self, own: &OperationId, since: Timestamp) -> BTreeSet<EntryId> {
-        let others = self.recent.iter().filter(|record| record.op != *own && record.at >= since);
+        let is_end = |record: &&Record| matches!(record.event, Event::Outcome(_)) && record.at < since;
+        let ended: BTreeSet<&OperationId> =
+            self.recent.iter().filter(is_end).map(|record| &record.op).collect();
+        let others = self.recent.iter().filter(|record| record.op != *own && !ended.contains(&record.op));
         others
             .filter_map(|record| match &record.event {
                 Event::Intent(intent) => Some(intent),

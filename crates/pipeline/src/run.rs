@@ -32,6 +32,10 @@ use crate::{epochs, snapshots, system_log};
 /// How many snapshots are kept.
 const KEPT_SNAPSHOTS: usize = 200;
 
+/// How long before the snapshot somebody else's act may have begun that is still under way. An act ends within seconds,
+/// or its process is gone.
+const UNDER_WAY: Duration = Duration::from_secs(600);
+
 /// Under which circumstances an operation runs.
 pub struct Context<'a> {
     /// The policy in force, as narrowed by a project.
@@ -359,7 +363,7 @@ async fn verify<R: Resource>(
     before: &Snapshot,
 ) -> Option<Verification> {
     let since = before.taken_at;
-    let others = Memory::read(&context.state.journal(), since, Duration::ZERO)
+    let others = Memory::read(&context.state.journal(), since, UNDER_WAY)
         .map(|memory| memory.touched_by_others(&request.id, since))
         .unwrap_or_default();
     let after = resource.after(armed.plan(), clock::now(), others).await.ok()?;

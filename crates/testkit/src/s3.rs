@@ -92,8 +92,13 @@ impl S3 {
     fn request(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         use std::io::{Read as _, Write as _};
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the S3 server listens");
-        let head =
-            format!("{method} /{path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        // The server compares no signature, but without any a request is anonymous and sees public objects only.
+        let head = format!(
+            "{method} /{path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("it takes a request");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("it answers");

@@ -1,7 +1,10 @@
 //! What is recorded, how often, and what the records are good for.
 
+use std::time::Duration;
+
 use palisade_core::record::Event;
-use palisade_core::{Exit, Operation, Selection};
+use palisade_core::{Exit, Operation, Selection, Timestamp};
+use palisade_pipeline::memory::Memory;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{Error, Report};
 
@@ -78,6 +81,25 @@ fn one_by_one_is_charged_across_operations() {
     let third = Host::request(Operation::Delete, "blog", names(&["blog-web"]));
     assert_eq!(host.run(&mut daemon, third).unwrap().exit(), Exit::Refused);
     assert_eq!(daemon.names(), ["blog-web", "blog-cron"]);
+}
+
+#[test]
+fn an_act_that_was_under_way_at_the_snapshot_explains_what_is_gone_after_it() {
+    let (host, mut daemon) = (Host::new(), Daemon::with(&["shop-api", "blog-web"]));
+    let asked = Host::request(Operation::Delete, "shop", Selection::Scope);
+    let other = Host::request(Operation::Delete, "blog", Selection::Scope).id;
+    assert_eq!(host.run(&mut daemon, asked).unwrap().exit(), Exit::Done);
+    let of =
+        |wanted: fn(&Event) -> bool| host.records().into_iter().find(|record| wanted(&record.event)).unwrap();
+    let (intent, outcome) =
+        (of(|event| matches!(event, Event::Intent(_))), of(|event| matches!(event, Event::Outcome(_))));
+    let hour = Duration::from_secs(3600);
+    let memory = Memory::read(&host.state().journal(), outcome.at, hour).unwrap();
+    let touched = |since: u64| memory.touched_by_others(&other, Timestamp::from_unix_ms(since)).len();
+    assert_eq!(touched(intent.at.unix_ms()), 1, "it begins with the snapshot");
+    assert_eq!(touched(outcome.at.unix_ms()), 1, "it began before the snapshot, and ends with it");
+    assert_eq!(touched(outcome.at.unix_ms() + 1), 0, "it was over before");
+    assert_eq!(memory.touched_by_others(&intent.op, intent.at).len(), 0, "it is our own");
 }
 
 #[test]
