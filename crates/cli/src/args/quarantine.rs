@@ -50,7 +50,7 @@ pub(crate) struct QuarantineArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A physical copy of a database has its stamp, and nobody who renews its beacon. While the beacon is stale identities give no
-rights and Palisade's own workers take nothing; no write of an app fails. It runs until it is told to end.
+rights; no write of an app fails. `palisade worker` does not look at it yet. It runs until it is told to end.
 
 Examples:
   palisade db beacon --environment production --database @production.url
