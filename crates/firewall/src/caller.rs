@@ -26,7 +26,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Looks at the process that connected. One that has ended, or became another, has no chain.
+    /// Looks at the process that connected. One that has ended, or became another, has no chain: what is left of it
+    /// shows its parents and no command line, and half a look would say more for it than a whole one.
     pub(crate) fn of(peer: &Peer) -> Self {
         let known = peer.process.and_then(|process| Self::named(process, peer.uid));
         known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new(), job: None, line: None })
@@ -61,7 +62,9 @@ impl Caller {
         });
         let chain = std::iter::once(own).chain(parents).collect();
         let job = claims::job(&actor, None);
-        Some(Self { actor, chain, job, line: line_of(process.pid) })
+        let line = line_of(process.pid);
+        // Last, so that all of it was read of one that still ran.
+        runs(process).then_some(Self { actor, chain, job, line })
     }
 
     /// The caller as evidence may see it: without the claims of a job that once started this app of `daemon`.
@@ -100,6 +103,11 @@ const SERVERS: [&str; 16] = [
     "gitlab-runner",
     "containerd-shim",
 ];
+
+/// Whether the process still runs as itself. One that ends loses its command line before the kernel calls it ended.
+fn runs(process: ProcessRef) -> bool {
+    process::command_line(process.pid).is_ok_and(|words| !words.is_empty()) && process::is_alive(process)
+}
 
 /// What the command line says. A file that it names is read where the caller sees it, and only names are taken from it.
 fn line_of(pid: u32) -> Option<CommandLine> {

@@ -11,6 +11,7 @@ mod corpus_of_bytes;
 mod corpus_table;
 mod dead;
 mod deployments;
+mod ended;
 mod epochs;
 mod evidence;
 mod holder;
