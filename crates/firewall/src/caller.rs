@@ -21,6 +21,8 @@ pub(crate) struct Caller {
     pub(crate) chain: Vec<Link>,
     /// The CI job that it belongs to, by its own variables or its parents'.
     pub(crate) job: Option<Job>,
+    /// Whether its variables may be read. Those of another user's processes may not.
+    pub(crate) shows_variables: bool,
     /// What its command line says, where it is a `pm2` that takes processes down or starts them again.
     pub(crate) line: Option<CommandLine>,
 }
@@ -30,7 +32,13 @@ impl Caller {
     /// shows its parents and no command line, and half a look would say more for it than a whole one.
     pub(crate) fn of(peer: &Peer) -> Self {
         let known = peer.process.and_then(|process| Self::named(process, peer.uid));
-        known.unwrap_or_else(|| Self { actor: nameless(peer), chain: Vec::new(), job: None, line: None })
+        known.unwrap_or_else(|| Self {
+            actor: nameless(peer),
+            chain: Vec::new(),
+            job: None,
+            shows_variables: false,
+            line: None,
+        })
     }
 
     /// Whether the caller and its parents still are where they were: a process may go to another folder between two
@@ -62,9 +70,10 @@ impl Caller {
         });
         let chain = std::iter::once(own).chain(parents).collect();
         let job = claims::job(&actor, None);
+        let shows_variables = process::shows_environment(process.pid);
         let line = line_of(process.pid);
         // Last, so that all of it was read of one that still ran.
-        runs(process).then_some(Self { actor, chain, job, line })
+        runs(process).then_some(Self { actor, chain, job, shows_variables, line })
     }
 
     /// The caller as evidence may see it: without the claims of a job that once started this app of `daemon`.

@@ -130,6 +130,7 @@ pub(crate) fn carry_out(
         run: asked.run,
         program: asked.program,
         since: clock::now(),
+        is_shared: false,
     };
     // What is left of processes that have ended goes now and then.
     drop(registration::prune(registrations));

@@ -50,7 +50,8 @@ pub struct Registered {
     pub process: ProcessRef,
     /// What the tree's budgets run over.
     pub tree: Tree,
-    /// Whether it is for one CI attempt, which the caller's own variables have to name.
+    /// Whether it is for one CI attempt that the caller's own variables have to name. Where they may not be read, it
+    /// is not, unless runs of several apps were registered for that process.
     pub is_one_run: bool,
 }
 

@@ -220,7 +220,7 @@ impl Guard {
         socket: Option<&str>,
     ) -> Result<(Judgement, Actor, Called), ViewError> {
         let (seen, folders) = self.view.look(&self.policy).await?;
-        let (leases, registrations) = (leases(&self.state), registrations(&self.state));
+        let (leases, registrations) = (leases(&self.state), registrations(&self.state, caller));
         let evident = caller.evident(seen.daemon.process);
         let standing = weigh(Surroundings {
             chain: &caller.chain,
@@ -351,10 +351,10 @@ fn leases(state: &StateDirectory) -> Vec<Leased> {
 }
 
 /// As leases: those that cannot be read are no evidence.
-fn registrations(state: &StateDirectory) -> Vec<Registered> {
+fn registrations(state: &StateDirectory, caller: &Caller) -> Vec<Registered> {
     let registered = |entry: registration::Registration| Registered {
         tree: entry.tree(),
-        is_one_run: entry.run.is_some(),
+        is_one_run: entry.run.is_some() && (caller.shows_variables || entry.is_shared),
         scope: entry.scope,
         process: entry.process,
     };

@@ -154,6 +154,12 @@ pub fn environment(pid: u32) -> Environment {
     bytes.split(|byte| *byte == 0).filter_map(variable).collect()
 }
 
+/// Whether this user may read a process's variables: those of other users' processes are hidden.
+#[must_use]
+pub fn shows_environment(pid: u32) -> bool {
+    std::fs::File::open(format!("/proc/{pid}/environ")).is_ok()
+}
+
 /// Control group path: that of cgroup v2, else of the first v1 hierarchy listed. `None` where it may not be read.
 #[must_use]
 pub fn cgroup(pid: u32) -> Option<String> {

@@ -97,6 +97,9 @@ pub struct Registration {
     pub program: String,
     /// When.
     pub since: Timestamp,
+    /// Whether a run of another app was registered for the same process before: then the process does not tell
+    /// which of them a caller belongs to, and only the caller's own variables do. [`register`] finds it out.
+    pub is_shared: bool,
 }
 
 impl Registration {
@@ -166,6 +169,8 @@ struct Written {
     run: Option<Run>,
     program: String,
     since: Timestamp,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_shared: bool,
 }
 
 /// Writes a registration in `folder`, which is made if need be. One process has one: the last counts.
@@ -173,14 +178,17 @@ struct Written {
 /// # Errors
 /// The process has ended, runs as another user, or the file cannot be written.
 pub fn register(folder: &Path, registration: &Registration) -> Result<(), Error> {
-    let Registration { process, scope, uid, run, program, since } = registration.clone();
+    let Registration { process, scope, uid, run, program, since, is_shared } = registration.clone();
     let runs_as = process::credentials(process.pid).map(|credentials| credentials.uid).ok();
     if runs_as != Some(uid) || !process::is_alive(process) {
         return Err(Error::Gone(process));
     }
     files::private_folder(folder)?;
-    let written =
-        Written { format: FORMAT, process, boot: clock::boot_id()?, scope, uid, run, program, since };
+    let boot = clock::boot_id()?;
+    let before = read(&path_of(folder, process), &boot);
+    let is_shared = is_shared
+        || before.is_some_and(|before| before.is_shared || (before.run.is_some() && before.scope != scope));
+    let written = Written { format: FORMAT, process, boot, scope, uid, run, program, since, is_shared };
     let mut bytes = palisade_core::canonical::json(&written).into_bytes();
     bytes.push(b'\n');
     // After a power cut there is no such process any more, so nothing has to be durable.
@@ -247,11 +255,11 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn read(path: &Path, boot: &str) -> Option<Registration> {
     let bytes = files::read_from(files::open_private(path).ok()?, path, MAX_BYTES).ok()?;
-    let Written { format, process, boot: booted, scope, uid, run, program, since } =
+    let Written { format, process, boot: booted, scope, uid, run, program, since, is_shared } =
         serde_json::from_slice(&bytes).ok()?;
     // The name says what the content says, so that withdrawing one does not leave another of the same process.
     let is_ours = format == FORMAT && booted == boot && path.ends_with(path_of(Path::new(""), process));
-    is_ours.then_some(Registration { process, scope, uid, run, program, since })
+    is_ours.then_some(Registration { process, scope, uid, run, program, since, is_shared })
 }
 
 /// Whether the process still runs, as the user that it ran as.

@@ -21,6 +21,8 @@ const DEPLOYERS: u32 = 5103;
 /// A deployer of flyer-crawler in production, and one of stock-alert.
 const OF_CRAWLER: u32 = 5111;
 const OF_STOCK: u32 = 5112;
+/// A runner's user that deploys both.
+const OF_BOTH: u32 = 5113;
 
 /// A host whose daemon runs as root with eight apps, and where other users get to everything that they need.
 struct Host {
@@ -34,7 +36,7 @@ impl Host {
         let guarded = Guarded(TestEnv::around(EightApps::start("7.0.4").pm2));
         let env = &guarded.0;
         assert_eq!(env.home().metadata().unwrap().uid(), 0, "run this as root: it takes other users");
-        let deployers = |uid: u32| format!("deployers = [{{ uid = {uid} }}]\n");
+        let deployers = |uid: u32| format!("deployers = [{{ uid = {uid} }}, {{ uid = {OF_BOTH} }}]\n");
         let policy = POLICY
             .replace(
                 "processes = [\"flyer-crawler-*\"]\n",
@@ -115,6 +117,22 @@ impl Host {
     fn pm2_as(&self, uid: u32, args: &[&str]) -> Said {
         let script = self.env().pm2.bin().join("pm2").canonicalize().unwrap();
         self.as_user(uid, &[&["node", script.to_str().unwrap()], args].concat())
+    }
+
+    /// A script below a process of `uid` that is no shell, as a runner's is; `admit APP RUN` in it admits a job.
+    fn job_as(&self, uid: u32, script: &str) -> Said {
+        let palisade = self.program.with_file_name("palisade");
+        let pm2 = self.env().pm2.bin().join("pm2").canonicalize().unwrap();
+        let script = format!(
+            "pm2() {{ node {} \"$@\"; }}\nadmit() {{ GITHUB_ACTIONS=true GITHUB_REPOSITORY=o/r GITHUB_JOB=deploy \
+             GITHUB_RUN_ATTEMPT=1 GITHUB_RUN_ID=$2 {} ci admit --offline --app $1 --environment production; }}\n\
+             {script}",
+            pm2.display(),
+            palisade.display()
+        );
+        let runner = "const run = require('child_process').spawnSync('sh', ['-c', process.argv[1]], { stdio: 'inherit' }); \
+                      process.exit(run.status)";
+        self.as_user(uid, &["node", "-e", runner, &script])
     }
 
     /// Names and pids of what runs, by the daemon's own list.
@@ -274,4 +292,21 @@ fn a_removal_restarts_nothing_and_leaves_the_daemon_to_its_user() {
     of_this_home(host.env(), &["guard", "remove", "pm2"]).ends(Exit::Done);
     host.install(&[]).ends(Exit::Done);
     assert_eq!(host.running(), before, "the daemon runs as its user already: only the guard is started");
+}
+
+#[test]
+fn a_job_that_was_admitted_is_told_by_its_runners_process_where_its_variables_are_hidden() {
+    let host = Host::installed();
+    let restarted = |script: &str| host.job_as(OF_BOTH, script);
+    let said = restarted("pm2 restart flyer-crawler-api");
+    assert!(said.exit == Some(1) && said.stdout.contains("PAL-401"), "{}{}", said.stdout, said.stderr);
+    let said = restarted("admit flyer-crawler 7 && pm2 restart flyer-crawler-api");
+    assert!(said.exit == Some(0) && said.stdout.contains("registered:"), "{}{}", said.stdout, said.stderr);
+    let said = restarted("admit flyer-crawler 7 && pm2 restart stock-alert");
+    assert!(said.exit == Some(1) && said.stdout.contains("PAL-101"), "{}{}", said.stdout, said.stderr);
+    // Two jobs of two apps below one process: without their variables nothing tells them apart.
+    let said = restarted("admit flyer-crawler 7 && admit stock-alert 8 && pm2 restart stock-alert");
+    assert!(said.exit == Some(1) && said.stdout.contains("PAL-401"), "{}{}", said.stdout, said.stderr);
+    let said = host.job_as(OF_CRAWLER, "admit stock-alert 9; pm2 restart stock-alert");
+    assert_eq!(said.exit, Some(1), "a registration adds no app: {}{}", said.stdout, said.stderr);
 }

@@ -202,6 +202,7 @@ fn deployments_under_a_lease_or_a_registration_meet_no_refusal_wherever_they_run
         run: None,
         program: "a test".to_owned(),
         since: Timestamp::from_unix_ms(1),
+        is_shared: false,
     };
     register(&state.join("registrations"), &registration).unwrap();
     are_as_documented(&bed, &[*by_registration]);

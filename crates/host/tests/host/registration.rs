@@ -24,6 +24,7 @@ fn of(child: &Child) -> Registration {
         run: None,
         program: "palisade ci admit".to_owned(),
         since: Timestamp::from_unix_ms(1_771_323_180_123),
+        is_shared: false,
     }
 }
 
@@ -54,6 +55,13 @@ fn a_registration_counts_while_its_process_runs_and_is_pruned_afterwards() {
     register(&registrations, &with_run).unwrap();
     assert_eq!(list(&registrations).unwrap(), std::slice::from_ref(&with_run));
     assert_eq!(with_run.tree().as_str(), "ci:octo/site:91:deploy:2");
+
+    // A run of another app below the same process: from then on the process alone tells nothing.
+    let app = AppName::new("blog").unwrap();
+    let other = Scope::new(app, with_run.scope.environment.clone());
+    register(&registrations, &Registration { scope: other, ..with_run.clone() }).unwrap();
+    register(&registrations, &with_run).unwrap();
+    assert!(list(&registrations).unwrap()[0].is_shared);
 
     end(child);
     assert_eq!(list(&registrations).unwrap(), []);

@@ -130,7 +130,8 @@ fn register(
         None => {
             let program = PROGRAM.to_owned();
             let (uid, since) = (session.uid(), clock::now());
-            let registration = Registration { process, scope: scope.clone(), uid, run, program, since };
+            let scope = scope.clone();
+            let registration = Registration { process, scope, uid, run, program, since, is_shared: false };
             registration::register(&session.state.registrations(), &registration)
         }
     };
