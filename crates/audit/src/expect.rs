@@ -21,8 +21,6 @@ pub struct Expected {
     pub roles: Vec<String>,
     /// Where it comes from; empty for anywhere.
     pub networks: Vec<Network>,
-    /// The lowest epoch, for an app that carries one as `NAME@EPOCH`.
-    pub minimum_epoch: Option<u64>,
     /// Whether it may change the schema.
     pub ddl: bool,
     /// Guarded tables that it writes, as SQL writes them.
@@ -38,6 +36,8 @@ pub struct Expectations {
     pub apps: Vec<Expected>,
     /// Poolers, behind which addresses say nothing.
     pub poolers: Vec<Network>,
+    /// The lowest epochs that count in this environment, by app: those that the database's guard asks for.
+    pub minimums: BTreeMap<String, u64>,
     /// Roles that were retired by a rotation.
     pub retired: BTreeSet<String>,
     /// Names that were seen before, without their epochs; `None` where nobody keeps them.
@@ -155,9 +155,10 @@ impl Expectations {
 
     fn old(&self, client: &Client, newest: &BTreeMap<String, u64>) -> Option<Finding> {
         let (base, epoch) = split_epoch(&client.app);
-        let minimum = self.of(&client.app).filter_map(|app| app.minimum_epoch).max();
-        let what = match (epoch, minimum) {
-            (Some(epoch), Some(minimum)) if epoch < minimum => {
+        // A name may carry its environment: atom/production.
+        let app = base.split('/').next().unwrap_or(base);
+        let what = match (epoch, self.minimums.get(app)) {
+            (Some(epoch), Some(&minimum)) if epoch < minimum => {
                 format!("{} is epoch {epoch}, and {minimum} is required", who(client))
             }
             (None, Some(minimum)) => {
@@ -261,12 +262,10 @@ mod tests {
             app: name.to_owned(),
             roles: vec![role.to_owned()],
             networks: vec![network.parse().unwrap()],
-            minimum_epoch: None,
             ddl: false,
             writes: Vec::new(),
         };
         let mut atom = app("atom-saas", "app", "10.0.0.0/16");
-        atom.minimum_epoch = Some(42);
         atom.writes = vec!["public.backfill_jobs".to_owned()];
         let mut migrate = app("atom-migrate", "owner", "10.0.0.9");
         migrate.ddl = true;
@@ -275,6 +274,7 @@ mod tests {
             environment: Some("production".to_owned()),
             apps: vec![atom, migrate, any],
             poolers: vec!["10.0.5.5".parse().unwrap()],
+            minimums: [("atom-saas".to_owned(), 42)].into(),
             retired: ["old_app".to_owned()].into(),
             known: None,
         }

@@ -4,7 +4,7 @@ mod expectations;
 mod sources;
 
 pub(crate) use expectations::prepare;
-pub use expectations::{Change, change, expectations, forget, remember, schema_changed, writers};
+pub use expectations::{Change, change, expectations, forget, minimums, remember, schema_changed, writers};
 pub use sources::{LogFile, Logging, logging, logins, read_log, sample};
 
 /// The schema of the expectations. It is not the guards' own, which goes with the last guard.

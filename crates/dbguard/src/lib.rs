@@ -15,6 +15,7 @@ pub mod identity;
 pub mod inspect;
 mod installed;
 pub mod login;
+pub mod partitions;
 pub mod profile;
 pub mod proof;
 pub mod prune;

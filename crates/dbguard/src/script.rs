@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub use crate::columns::{Columns, Named};
 use crate::columns::{Elsewhere, optional};
+use crate::partitions;
 use crate::quote;
 use crate::rules::{Mode, Rules};
 use crate::table::{Column, Table};
@@ -13,6 +14,7 @@ pub(crate) const SCHEMA: &str = concat!(
     include_str!("sql/stamp.sql"),
     include_str!("sql/identity.sql"),
     include_str!("sql/foreign.sql"),
+    include_str!("sql/partitions.sql"),
     include_str!("sql/grants.sql"),
 );
 const ROWS: &str = include_str!("sql/rows.sql");
@@ -40,6 +42,9 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     sql.push_str(&readable(table));
     sql.push_str(if table.superuser { "RESET ROLE;\n\n" } else { "\n" });
     sql.push_str(&triggers(table));
+    if table.superuser && table.is_partitioned() {
+        sql.push_str(partitions::WATCH);
+    }
     sql.push_str("COMMIT;\n");
     sql
 }
@@ -250,6 +255,7 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
         sql.push_str(&format!("DROP TRIGGER IF EXISTS palisade_truncate ON {relation};\n"));
     }
     if table.superuser {
+        sql.push_str(&partitions::unwatch(id));
         for relation in &relations {
             sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {OWNER};\n"));
         }

@@ -127,6 +127,12 @@ impl Table {
         })
     }
 
+    /// Whether it has partitions, or may get some.
+    #[must_use]
+    pub fn is_partitioned(&self) -> bool {
+        !self.partition_keys.is_empty()
+    }
+
     /// Its name, qualified and quoted.
     #[must_use]
     pub fn qualified(&self) -> String {

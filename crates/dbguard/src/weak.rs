@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::installed::Installed;
+use crate::partitions;
 use crate::table::text;
 
 /// A right that voids a rule.
@@ -85,6 +86,15 @@ pub async fn weaknesses(session: &Session, guards: &[Installed]) -> Result<Vec<W
                 fix: format!("REVOKE TRIGGER ON {} FROM {}", guard.table, text(&row, 0)),
             });
         }
+    }
+    if !guards.is_empty() {
+        found.extend(partitions::unwatched(session).await?.into_iter().map(|table| Weakness {
+            table,
+            problem: "TRUNCATE of a partition that is made from now on is not guarded".to_owned(),
+            fix: "after making one: palisade guard verify table --repair; or install the guard as a superuser, \
+                  whose event trigger does it"
+                .to_owned(),
+        }));
     }
     if guards.iter().any(|guard| !guard.always) {
         found.extend(replication(session).await?);

@@ -123,9 +123,6 @@ pub(crate) struct ExpectApp {
     /// Where it comes from: addresses, networks, or local [default: anywhere].
     #[arg(long = "from", value_name = "NETWORKS", value_delimiter = ',')]
     pub(crate) networks: Vec<Network>,
-    /// The lowest epoch, for an app that calls itself APP@EPOCH. It only rises.
-    #[arg(long, value_name = "EPOCH")]
-    pub(crate) minimum_epoch: Option<u64>,
     /// It may change the schema.
     #[arg(long)]
     pub(crate) ddl: bool,
@@ -133,7 +130,7 @@ pub(crate) struct ExpectApp {
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     pub(crate) writes: Vec<String>,
     /// Expect it no more.
-    #[arg(long, conflicts_with_all = ["roles", "networks", "minimum_epoch", "ddl", "writes"])]
+    #[arg(long, conflicts_with_all = ["roles", "networks", "ddl", "writes"])]
     pub(crate) remove: bool,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,

@@ -46,8 +46,9 @@ pub(crate) enum InstallCommand {
     Pm2(guard::InstallArgs),
     /// A table of jobs in PostgreSQL.
     Table(Box<InstallTable>),
-    /// A trigger that keeps who logs in to a database, from PostgreSQL 17 on; it refuses nobody.
-    Login(LoginArgs),
+    /// A trigger that keeps who logs in to a database, from PostgreSQL 17 on; in enforce it refuses clients that the
+    /// rules of this database keep out.
+    Login(InstallLogin),
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +113,9 @@ pub(crate) struct VerifyTable {
     /// A right that voids a guard counts as damage.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// First guard the TRUNCATE of partitions that were made after the guard, as their owner. Nothing else is changed.
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -214,6 +218,19 @@ pub(crate) struct InstallTable {
     /// Print the whole SQL, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In enforce a login is refused under quarantine (PAL-324), from a build below the minimum epoch (PAL-323), and of a client of
+another environment, by its role's binding or by its name (PAL-335). Superusers and members of palisade_owner always get in,
+and so does everybody where the trigger cannot judge. The way back: palisade guard install login --mode observe")]
+pub(crate) struct InstallLogin {
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+    /// Keep who comes, or also refuse.
+    #[arg(long, value_enum, default_value = "observe")]
+    pub(crate) mode: ModeName,
 }
 
 #[derive(Debug, Args)]

@@ -59,7 +59,14 @@ impl Audit {
             None => None,
         };
         let declared = kept.is_some();
-        let mut expectations = kept.unwrap_or_default();
+        let mut expectations = match (kept, &database) {
+            (Some(kept), _) => kept,
+            // The guard's minimum epochs count also where nobody said whom to expect.
+            (None, Some((session, _))) => {
+                Expectations { minimums: audit::minimums(session).await?, ..Expectations::default() }
+            }
+            (None, None) => Expectations::default(),
+        };
         // The database's own stamp says more than what somebody expects; that of a copy says nothing.
         let stamp = database.as_ref().and_then(|(_, identity)| identity.stamp.as_ref());
         if let Some(stamp) = stamp.filter(|stamp| stamp.standing == Standing::Own) {

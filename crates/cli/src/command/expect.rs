@@ -43,7 +43,6 @@ fn app(args: &ExpectApp) -> Change {
         app: args.app.clone(),
         roles: args.roles.clone(),
         networks: args.networks.clone(),
-        minimum_epoch: args.minimum_epoch,
         ddl: args.ddl,
         writes: args.writes.clone(),
     })
@@ -67,7 +66,7 @@ async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> 
     let (session, _) = reach(output, None, database).await?;
     let kept = audit::expectations(&session).await?;
     output.document(&kept)?;
-    let Some(Expectations { environment, apps, poolers, retired, .. }) = kept else {
+    let Some(Expectations { environment, apps, poolers, retired, minimums, .. }) = kept else {
         output.talk("nothing is expected here yet: palisade db expect environment NAME");
         return Ok(Exit::Done);
     };
@@ -78,6 +77,9 @@ async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> 
     for role in &retired {
         output.data(format!("retired      {}", Shown(role)))?;
     }
+    for (app, epoch) in &minimums {
+        output.data(format!("epoch        {} {epoch} at least", Shown(app)))?;
+    }
     let any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(", ") };
     let row = |app: &Expected| {
         let networks: Vec<_> = app.networks.iter().map(ToString::to_string).collect();
@@ -85,13 +87,12 @@ async fn list(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> 
             app.app.clone(),
             any(&app.roles),
             any(&networks),
-            app.minimum_epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
             if app.ddl { "yes".to_owned() } else { "no".to_owned() },
             app.writes.join(", "),
         ]
     };
     let rows: Vec<_> = apps.iter().map(row).collect();
-    for line in table::columns(&["app", "roles", "from", "minimum epoch", "ddl", "writes"], &rows) {
+    for line in table::columns(&["app", "roles", "from", "ddl", "writes"], &rows) {
         output.data(line)?;
     }
     Ok(Exit::Done)

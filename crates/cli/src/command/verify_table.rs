@@ -6,8 +6,9 @@ use std::time::Duration;
 use palisade_core::notice::{Kind, Notice};
 use palisade_core::text::Shown;
 use palisade_core::{Code, Exit};
+use palisade_dbguard::partitions::{Covered, repair};
 use palisade_dbguard::prune::overdue;
-use palisade_dbguard::{Damage, Weakness, installed, verify, weaknesses};
+use palisade_dbguard::{Damage, Patience, Weakness, installed, verify, weaknesses};
 use palisade_postgres::Identity;
 use serde::Serialize;
 use serde_json::json;
@@ -15,7 +16,7 @@ use tokio::signal::ctrl_c;
 use tokio::time::sleep;
 
 use crate::args::guard_table::VerifyTable;
-use crate::command::db::reach;
+use crate::command::db::{reach, reach_to_write};
 use crate::command::notify;
 use crate::failure::Failure;
 use crate::output::{BAD, FAINT, GOOD, Output, styled};
@@ -29,6 +30,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 struct Look {
     database: String,
     guards: usize,
+    repaired: Vec<Covered>,
     damages: Vec<Damage>,
     weaknesses: Vec<Weakness>,
     code: Option<Code>,
@@ -136,8 +138,15 @@ fn change(output: Output, word: &str, trouble: &Trouble) -> Result<(), Failure> 
 }
 
 async fn look(output: Output, args: &VerifyTable) -> Result<Look, Failure> {
-    let (session, identity) = reach(output, None, &args.database).await?;
+    let (session, identity) = match args.repair {
+        true => reach_to_write(output, &args.database).await?,
+        false => reach(output, None, &args.database).await?,
+    };
     let guards = installed(&session).await?;
+    let repaired = match args.repair && !guards.is_empty() {
+        true => repair(&session, Patience::default()).await?,
+        false => Vec::new(),
+    };
     if !guards.is_empty()
         && let Some(oldest) = overdue(&session).await?
     {
@@ -151,7 +160,7 @@ async fn look(output: Output, args: &VerifyTable) -> Result<Look, Failure> {
         (true, false) => Some(Code::GuardVoidable),
         (true, true) => None,
     };
-    Ok(Look { database: identity.id, guards: guards.len(), damages, weaknesses, code })
+    Ok(Look { database: identity.id, guards: guards.len(), repaired, damages, weaknesses, code })
 }
 
 /// What a stamp says of itself: a copy, or an agent that sends no sign any more.
@@ -179,6 +188,9 @@ fn exit(look: &Look, strict: bool) -> Exit {
 }
 
 fn text(output: Output, look: &Look) -> Result<(), Failure> {
+    for Covered { partition } in &look.repaired {
+        output.data(format!("{} {}: TRUNCATE is guarded", styled(GOOD, "repaired:"), Shown(partition)))?;
+    }
     for damage in &look.damages {
         change(output, "damaged", &Trouble::of(damage))?;
         output.data(format!("  fix: {}", Shown(&damage.fix)))?;

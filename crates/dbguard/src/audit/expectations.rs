@@ -1,6 +1,6 @@
 //! What a database expects, as it keeps it itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_audit::{Expectations, Expected, Finding, Kind, split_epoch};
 use palisade_postgres::{Row, Session};
@@ -30,14 +30,14 @@ pub enum Change {
 const THERE: &str = "SELECT to_regnamespace('palisade_audit')";
 
 const APPS: &str = "SELECT app, array_to_string(roles, E'\\x1f'), array_to_string(networks, E'\\x1f'), \
-    minimum_epoch, ddl, array_to_string(writes, E'\\x1f') FROM palisade_audit.app ORDER BY 1";
+    ddl, array_to_string(writes, E'\\x1f') FROM palisade_audit.app ORDER BY 1";
 
-const ADD_APP: &str = "INSERT INTO palisade_audit.app AS a (app, roles, networks, minimum_epoch, ddl, writes) \
-    VALUES ($1, string_to_array($2, E'\\x1f'), string_to_array($3, E'\\x1f'), $4::bigint, $5::boolean, \
-    string_to_array($6, E'\\x1f')) ON CONFLICT (app) DO UPDATE SET \
+const ADD_APP: &str = "INSERT INTO palisade_audit.app AS a (app, roles, networks, ddl, writes) \
+    VALUES ($1, string_to_array($2, E'\\x1f'), string_to_array($3, E'\\x1f'), $4::boolean, \
+    string_to_array($5, E'\\x1f')) ON CONFLICT (app) DO UPDATE SET \
     roles = ARRAY(SELECT DISTINCT unnest(a.roles || excluded.roles) ORDER BY 1), \
     networks = ARRAY(SELECT DISTINCT unnest(a.networks || excluded.networks) ORDER BY 1), \
-    minimum_epoch = greatest(a.minimum_epoch, excluded.minimum_epoch), ddl = a.ddl OR excluded.ddl, \
+    ddl = a.ddl OR excluded.ddl, \
     writes = ARRAY(SELECT DISTINCT unnest(a.writes || excluded.writes) ORDER BY 1)";
 
 /// What a database expects; `None` where nobody ever said.
@@ -60,9 +60,28 @@ pub async fn expectations(session: &Session) -> Result<Option<Expectations>, Err
         environment: one.first().and_then(|row| row.first().cloned().flatten()),
         apps: apps.iter().map(expected).collect(),
         poolers: poolers.iter().filter_map(|row| text(row, 0).parse().ok()).collect(),
+        minimums: minimums(session).await?,
         retired: names(&retired),
         known: Some(names(&seen)),
     }))
+}
+
+/// The lowest epochs of builds that the guard asks for in the environment of this database's stamp. They have one home,
+/// which `palisade db epoch` writes; empty where there is none, or this role may not read it.
+///
+/// # Errors
+/// What the database says.
+pub async fn minimums(session: &Session) -> Result<BTreeMap<String, u64>, Error> {
+    const MINIMUMS: &str = "SELECT a.app, a.minimum_epoch::text FROM palisade.app a JOIN palisade.stamp s \
+        ON s.environment = a.environment WHERE a.minimum_epoch IS NOT NULL";
+    match session.rows("read the minimum epochs", MINIMUMS).await {
+        Ok(rows) => {
+            let minimum = |row: &Row| Some((text(row, 0), text(row, 1).parse().ok()?));
+            Ok(rows.iter().filter_map(minimum).collect())
+        }
+        Err(error) if error.is_forbidden() || error.sqlstate() == Some("42P01") => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn expected(row: &Row) -> Expected {
@@ -73,9 +92,8 @@ fn expected(row: &Row) -> Expected {
         app: text(row, 0),
         roles: list(1),
         networks: list(2).iter().filter_map(|network| network.parse().ok()).collect(),
-        minimum_epoch: text(row, 3).parse().ok(),
-        ddl: text(row, 4) == "t",
-        writes: list(5),
+        ddl: text(row, 3) == "t",
+        writes: list(4),
     }
 }
 
@@ -115,10 +133,9 @@ pub async fn change(session: &Session, change: &Change) -> Result<(), Error> {
             let networks: Vec<_> = app.networks.iter().map(ToString::to_string).collect();
             let (roles, networks, writes) =
                 (app.roles.join(BETWEEN), networks.join(BETWEEN), app.writes.join(BETWEEN));
-            let epoch = app.minimum_epoch.map(|epoch| epoch.to_string());
             let ddl = app.ddl.to_string();
             let values = [&app.app, &roles, &networks].map(|text| Some(text.as_str()));
-            let values = [&values[..], &[epoch.as_deref(), Some(&ddl), Some(&writes)]].concat();
+            let values = [&values[..], &[Some(ddl.as_str()), Some(writes.as_str())]].concat();
             session.ask("expect an app", ADD_APP, &values).await?;
             format!("app {}", app.app)
         }

@@ -16,7 +16,6 @@ CREATE TABLE palisade_audit.app (
   app text PRIMARY KEY CHECK (app <> ''),
   roles text[] NOT NULL DEFAULT '{}',
   networks text[] NOT NULL DEFAULT '{}',
-  minimum_epoch bigint,
   ddl boolean NOT NULL DEFAULT false,
   writes text[] NOT NULL DEFAULT '{}'
 );

@@ -61,6 +61,8 @@ CREATE TABLE palisade.lease (
   name text PRIMARY KEY,
   term bigint NOT NULL,
   holder text NOT NULL,
+  -- Who logged in when it was taken: a holder's name is a claim, and others may read it.
+  role text NOT NULL DEFAULT session_user,
   acquired_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   renewals bigint NOT NULL DEFAULT 0,
@@ -228,24 +230,26 @@ CREATE FUNCTION palisade.acquire(lease text, holder text, span interval) RETURNS
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
   INSERT INTO palisade.lease AS l (name, term, holder, acquired_at, expires_at)
   VALUES ($1, 1, $2, clock_timestamp(), clock_timestamp() + $3)
-  ON CONFLICT (name) DO UPDATE SET term = l.term + 1, holder = excluded.holder, acquired_at = excluded.acquired_at,
-    expires_at = excluded.expires_at, renewals = 0
+  ON CONFLICT (name) DO UPDATE SET term = l.term + 1, holder = excluded.holder, role = excluded.role,
+    acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, renewals = 0
   WHERE l.expires_at <= clock_timestamp()
   RETURNING l.term;
 $palisade$;
 
--- Whether the term still was the holder's, and so was prolonged.
-CREATE FUNCTION palisade.renew(lease text, term bigint, span interval) RETURNS boolean
+-- Whether the term still was the holder's, and so was prolonged. Only the role that took it may, under the name that it gave.
+CREATE FUNCTION palisade.renew(lease text, holder text, term bigint, span interval) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
   WITH renewed AS (
-    UPDATE palisade.lease l SET expires_at = clock_timestamp() + $3, renewals = l.renewals + 1
-    WHERE l.name = $1 AND l.term = $2 AND l.expires_at > clock_timestamp() RETURNING 1
+    UPDATE palisade.lease l SET expires_at = clock_timestamp() + $4, renewals = l.renewals + 1
+    WHERE l.name = $1 AND l.holder = $2 AND l.role = session_user AND l.term = $3 AND l.expires_at > clock_timestamp()
+    RETURNING 1
   ) SELECT EXISTS (SELECT FROM renewed);
 $palisade$;
 
-CREATE FUNCTION palisade.release(lease text, term bigint) RETURNS boolean
+CREATE FUNCTION palisade.release(lease text, holder text, term bigint) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
   WITH released AS (
-    UPDATE palisade.lease l SET expires_at = '-infinity' WHERE l.name = $1 AND l.term = $2 RETURNING 1
+    UPDATE palisade.lease l SET expires_at = '-infinity'
+    WHERE l.name = $1 AND l.holder = $2 AND l.role = session_user AND l.term = $3 RETURNING 1
   ) SELECT EXISTS (SELECT FROM released);
 $palisade$;

@@ -1,17 +1,20 @@
 //! What a database expects, and what only it can tell.
 
-use palisade_audit::{Expected, Kind};
+use std::collections::BTreeMap;
+
+use palisade_audit::{Client, Expected, Kind, Sighting};
 use palisade_dbguard::audit::{self, Change};
+use palisade_dbguard::identity;
 use palisade_dbguard::{Error, Mode};
 
 use crate::fixture::{Jobs, REAPER, wait};
+use crate::identities::stamped;
 
 fn app(name: &str) -> Expected {
     Expected {
         app: name.to_owned(),
         roles: vec!["app".to_owned()],
         networks: vec!["10.0.0.0/16".parse().unwrap()],
-        minimum_epoch: Some(42),
         ddl: true,
         writes: vec!["backfill_jobs".to_owned()],
     }
@@ -27,18 +30,13 @@ fn expectations_are_kept_added_to_and_taken_back() {
             let change = async |what| audit::change(&session, &what).await;
             change(Change::Environment("production".to_owned())).await.unwrap();
             change(Change::App(app("atom-saas"))).await.unwrap();
-            let more = Expected {
-                roles: vec!["app2".to_owned()],
-                minimum_epoch: Some(7),
-                ddl: false,
-                ..app("atom-saas")
-            };
+            let more = Expected { roles: vec!["app2".to_owned()], ddl: false, ..app("atom-saas") };
             change(Change::App(more)).await.unwrap();
             change(Change::Pooler("10.0.5.5".to_owned())).await.unwrap();
             let kept = audit::expectations(&session).await.unwrap().unwrap();
             assert_eq!(kept.environment.as_deref(), Some("production"));
             let both = Expected { roles: vec!["app".to_owned(), "app2".to_owned()], ..app("atom-saas") };
-            assert_eq!(kept.apps, [both], "a minimum never falls, and lists only grow");
+            assert_eq!(kept.apps, [both], "lists only grow");
             assert_eq!(kept.poolers.len(), 1);
             change(Change::NoApp("atom-saas".to_owned())).await.unwrap();
             change(Change::NoPooler("10.0.5.5".to_owned())).await.unwrap();
@@ -51,6 +49,46 @@ fn expectations_are_kept_added_to_and_taken_back() {
         });
         assert_eq!(jobs.admin("SELECT count(*) FROM palisade_audit.change"), "6");
         jobs.app("DELETE FROM palisade_audit.app").fails("42501");
+    }
+}
+
+#[test]
+fn a_minimum_epoch_has_one_home_which_guard_and_audit_read() {
+    for version in palisade_testkit::postgres::VERSIONS {
+        let jobs = stamped(version);
+        jobs.server.role("nobody", "");
+        wait(async {
+            let session = jobs.connect("postgres").await;
+            audit::change(&session, &Change::App(app("atom"))).await.unwrap();
+            let (atom, production) = ("atom".parse().unwrap(), "production".parse().unwrap());
+            identity::set_minimum_epoch(&session, &atom, &production, Some(42)).await.unwrap();
+            identity::set_minimum_epoch(&session, &atom, &"test".parse().unwrap(), Some(90)).await.unwrap();
+            let kept = audit::expectations(&session).await.unwrap().unwrap();
+            assert_eq!(kept.minimums, [("atom".to_owned(), 42)].into(), "{version}: only this environment's");
+            let old = Client {
+                app: "atom/production@41".to_owned(),
+                role: "app".to_owned(),
+                database: "jobs".to_owned(),
+                address: "10.0.0.7".to_owned(),
+            };
+            let kinds = |client: Client| -> Vec<Kind> {
+                let found = kept.judge(&Sighting::Client(client), &BTreeMap::new());
+                found.into_iter().map(|finding| finding.kind).collect()
+            };
+            assert!(kinds(old.clone()).contains(&Kind::OldBuild), "{version}");
+            assert!(
+                !kinds(Client { app: "atom@42".to_owned(), ..old }).contains(&Kind::OldBuild),
+                "{version}"
+            );
+            // A role that may not read it judges without it.
+            assert!(audit::minimums(&jobs.connect("nobody").await).await.unwrap().is_empty());
+        });
+        // The same number is what the guard asks for.
+        jobs.running(1, "12 minutes");
+        let claim =
+            "UPDATE backfill_jobs SET status = 'completed'; UPDATE backfill_jobs SET status = 'running'";
+        jobs.app(&format!("SET application_name = 'atom@41'; {claim}")).fails("PL323");
+        jobs.app(&format!("SET application_name = 'atom@42'; {claim}")).succeeds();
     }
 }
 

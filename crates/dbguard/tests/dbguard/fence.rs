@@ -39,7 +39,7 @@ fn takeover_waits(jobs: &Jobs, key: &AppKey, level: &str) {
     leader.send(CANCEL);
     eventually("the leader waits for the job", || waits(jobs, &leader_pid).then_some(()));
     // A renewal waits for nobody; a takeover does.
-    assert_eq!(jobs.app("SELECT palisade.renew('reaper', 1, '1 minute')").succeeds(), "t");
+    assert_eq!(jobs.app("SELECT palisade.renew('reaper', 'machine-1', 1, '1 minute')").succeeds(), "t");
     usurper.send(TAKEOVER);
     eventually("the takeover waits for the leader", || waits(jobs, &usurper_pid).then_some(()));
     third.ask("COMMIT");
@@ -114,11 +114,11 @@ fn a_lease_has_one_holder_and_its_term_only_grows() {
     let ask = |sql: &str| jobs.app(&format!("SELECT {sql}")).succeeds();
     assert_eq!(ask("palisade.acquire('reaper', 'a', '1 minute')"), "1");
     assert_eq!(ask("palisade.acquire('reaper', 'b', '1 minute')"), "", "somebody holds it");
-    assert_eq!(ask("palisade.renew('reaper', 1, '1 minute')"), "t");
-    assert_eq!(ask("palisade.renew('reaper', 2, '1 minute')"), "f");
-    assert_eq!(ask("palisade.release('reaper', 2)"), "f");
-    assert_eq!(ask("palisade.release('reaper', 1)"), "t");
-    assert_eq!(ask("palisade.renew('reaper', 1, '1 minute')"), "f", "what was released is over");
+    assert_eq!(ask("palisade.renew('reaper', 'a', 1, '1 minute')"), "t");
+    assert_eq!(ask("palisade.renew('reaper', 'a', 2, '1 minute')"), "f");
+    assert_eq!(ask("palisade.release('reaper', 'a', 2)"), "f");
+    assert_eq!(ask("palisade.release('reaper', 'a', 1)"), "t");
+    assert_eq!(ask("palisade.renew('reaper', 'a', 1, '1 minute')"), "f", "what was released is over");
     assert_eq!(ask("palisade.acquire('reaper', 'b', '1 minute')"), "2");
     jobs.admin("UPDATE palisade.lease SET expires_at = clock_timestamp() - interval '1 s'");
     let key = key_of(&jobs, "atom");
@@ -126,4 +126,41 @@ fn a_lease_has_one_holder_and_its_term_only_grows() {
     assert_eq!(ask("palisade.acquire('reaper', 'a', '1 minute')"), "3");
     jobs.app(&begin(&jobs, &key, ", 'reaper'")).fails("PL322");
     jobs.app(&begin(&jobs, &key, ", term => 3")).fails("PL322");
+}
+
+/// Someone else's term: read from the table, or guessed.
+#[test]
+fn a_term_is_renewed_and_released_only_by_who_took_it() {
+    for version in postgres::VERSIONS {
+        let jobs = stamped(version);
+        jobs.server.role("mailer", "");
+        assert_eq!(jobs.app("SELECT palisade.acquire('reaper', 'machine-1', '1 minute')").succeeds(), "1");
+        let until = jobs.admin("SELECT expires_at FROM palisade.lease");
+        for holder in ["machine-2", "MACHINE-1", ""] {
+            for deed in [
+                format!("renew('reaper', '{holder}', 1, '1 hour')"),
+                format!("release('reaper', '{holder}', 1)"),
+            ] {
+                assert_eq!(jobs.app(&format!("SELECT palisade.{deed}")).succeeds(), "f", "{version} {deed}");
+            }
+        }
+        // The right name and term, by another role.
+        for deed in ["renew('reaper', 'machine-1', 1, '1 hour')", "release('reaper', 'machine-1', 1)"] {
+            let said = jobs.server.as_role("mailer", "jobs", &format!("SELECT palisade.{deed}")).succeeds();
+            assert_eq!(said, "f", "{version} {deed}");
+        }
+        assert_eq!(
+            jobs.admin("SELECT expires_at FROM palisade.lease"),
+            until,
+            "{version}: nobody touched it"
+        );
+        assert_eq!(jobs.app("SELECT palisade.renew('reaper', 'machine-1', 1, '1 hour')").succeeds(), "t");
+        assert_eq!(jobs.app("SELECT palisade.release('reaper', 'machine-1', 1)").succeeds(), "t");
+        let said = jobs
+            .server
+            .as_role("mailer", "jobs", "SELECT palisade.acquire('reaper', 'm', '1 minute')")
+            .succeeds();
+        assert_eq!(said, "2", "{version}: a free one is anybody's");
+        assert_eq!(jobs.admin("SELECT role FROM palisade.lease"), "mailer");
+    }
 }

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use palisade_audit::{Collector, Sighting};
-use palisade_dbguard::{Error, audit, login};
+use palisade_dbguard::{Error, Mode, audit, login};
 use palisade_testkit::{Scratch, psql};
 
-use crate::fixture::{Jobs, wait};
+use crate::fixture::{Jobs, named, rules, wait};
+use crate::identities::stamped;
 
 fn installed() -> Jobs {
     let jobs = Jobs::unguarded("18");
     wait(async {
         let session = jobs.connect("postgres").await;
-        let there = login::fit(&session).await.unwrap();
-        login::run(&session, &login::install_sql(there)).await.unwrap();
+        let there = login::fit(&session, Mode::Observe).await.unwrap();
+        login::run(&session, &login::install_sql(there, Mode::Observe)).await.unwrap();
     });
     jobs
 }
@@ -48,7 +49,7 @@ fn it_keeps_every_name_and_equal_logins_within_a_minute_once() {
     // Installed again it keeps what it has; removed, nothing of it stays.
     wait(async {
         let session = jobs.connect("postgres").await;
-        login::run(&session, &login::install_sql(login::fit(&session).await.unwrap())).await.unwrap();
+        login::run(&session, &login::install_sql(true, Mode::Observe)).await.unwrap();
     });
     assert_eq!(kept(&jobs).len(), 2);
     wait(async {
@@ -94,21 +95,140 @@ fn on_a_standby_it_is_silent() {
     assert_eq!(jobs.admin("SELECT pg_is_in_recovery()"), "t");
     login_as(&jobs, "reader");
     assert!(!jobs.server.log().contains("the login trigger could not"), "{}", jobs.server.log());
-    let unfit = wait(async { login::fit(&jobs.connect("postgres").await).await });
+    let unfit = wait(async { login::fit(&jobs.connect("postgres").await, Mode::Observe).await });
     assert!(matches!(unfit, Err(Error::Rules { .. })), "{unfit:?}");
 }
 
 #[test]
 fn a_role_that_may_not_and_a_server_that_cannot_are_told_so() {
     let jobs = Jobs::unguarded("15");
-    let unfit = wait(async { login::fit(&jobs.connect("postgres").await).await });
+    let unfit = wait(async { login::fit(&jobs.connect("postgres").await, Mode::Observe).await });
     assert!(matches!(unfit, Err(Error::Unfit { .. })), "{unfit:?}");
     let newer = Jobs::unguarded("18");
     newer.admin("GRANT CREATE ON DATABASE jobs TO app");
     let refused = wait(async {
         let session = newer.connect("app").await;
-        login::run(&session, &login::install_sql(login::fit(&session).await.unwrap())).await
+        login::run(&session, &login::install_sql(true, Mode::Observe)).await
     });
     assert!(matches!(refused, Err(Error::Forbidden { .. })), "{refused:?}");
     assert_eq!(newer.admin("SELECT to_regnamespace('palisade_audit') IS NULL"), "t");
+}
+
+/// A stamped and guarded database of production on which the trigger refuses.
+fn enforcing() -> Jobs {
+    let jobs = stamped("18");
+    enforce(&jobs);
+    jobs
+}
+
+fn enforce(jobs: &Jobs) {
+    wait(async {
+        let session = jobs.connect("postgres").await;
+        let there = login::fit(&session, Mode::Enforce).await.unwrap();
+        login::run(&session, &login::install_sql(there, Mode::Enforce)).await.unwrap();
+    });
+}
+
+/// What a login under that name and role came to: nothing, or the refusal.
+fn refusal(jobs: &Jobs, role: &str, app: &str) -> Option<String> {
+    let said = psql(&format!("{}?application_name={app}", jobs.server.url(role, "jobs")), "SELECT 1");
+    (!said.success).then_some(said.stderr)
+}
+
+#[test]
+fn in_enforce_whom_the_rules_keep_out_is_refused_and_everybody_else_gets_in() {
+    let jobs = enforcing();
+    jobs.server.role("atom_test", "");
+    jobs.admin(
+        "INSERT INTO palisade.binding (role, environment) VALUES ('atom_test', 'test'); \
+         INSERT INTO palisade.app (app, environment, minimum_epoch) VALUES ('atom', 'production', 42); \
+         INSERT INTO palisade.quarantine (app) VALUES ('zombie')",
+    );
+    let before = jobs.admin("SELECT last_value FROM palisade.refused");
+    for (role, app, said) in [
+        ("app", "atom-saas-test", "its name atom-saas-test tells of test"),
+        ("app", "atom/test@50", "it says that it is of test"),
+        ("atom_test", "atom", "its role atom_test belongs to test"),
+        ("app", "atom@41", "the build is of epoch 41"),
+        ("app", "zombie", "quarantine 1 (app zombie"),
+    ] {
+        let refused = refusal(&jobs, role, app).unwrap_or_else(|| panic!("{app} got in"));
+        assert!(refused.contains("this login is refused") && refused.contains(said), "{app}: {refused}");
+        assert_eq!(refusal(&jobs, "postgres", app), None, "a superuser gets in as {app}");
+    }
+    for app in ["atom", "atom@42", "atom/production@50", ""] {
+        assert_eq!(refusal(&jobs, "app", app), None, "{app}");
+    }
+    assert_ne!(jobs.admin("SELECT last_value FROM palisade.refused"), before, "refusals are counted");
+    assert!(
+        jobs.server.log().contains("PAL-335 refused: a login as role app, application_name 'atom-saas-test'")
+    );
+    // A member of the guard's owner gets in, and the way back is open to any superuser.
+    jobs.server.role("dba", "");
+    assert!(refusal(&jobs, "dba", "dba-test").is_some());
+    jobs.admin("GRANT palisade_owner TO dba");
+    assert_eq!(refusal(&jobs, "dba", "dba-test"), None);
+    wait(async {
+        let session = jobs.connect("postgres").await;
+        login::run(&session, &login::install_sql(true, Mode::Observe)).await.unwrap();
+        assert!(login::unwelcome(&session).await.unwrap().is_empty(), "a refused login leaves no row");
+    });
+    assert_eq!(refusal(&jobs, "app", "atom-saas-test"), None);
+    let would = wait(async { login::unwelcome(&jobs.connect("postgres").await).await.unwrap() });
+    assert_eq!(
+        would.iter().map(|who| (who.app.as_str(), who.code)).collect::<Vec<_>>(),
+        [("atom-saas-test", 335)]
+    );
+}
+
+#[test]
+fn in_enforce_too_nobody_is_kept_out_by_the_triggers_own_trouble() {
+    let jobs = enforcing();
+    assert!(refusal(&jobs, "app", "atom-test").is_some());
+    let mut holder = jobs.server.session("postgres", "jobs");
+    holder.ask("BEGIN");
+    holder.ask("LOCK TABLE palisade.stamp IN ACCESS EXCLUSIVE MODE");
+    assert_eq!(refusal(&jobs, "app", "atom-test"), None, "a lock that it would wait for");
+    holder.ask("ROLLBACK");
+    for (broken, mended) in [
+        ("ALTER TABLE palisade.stamp RENAME TO elsewhere", "ALTER TABLE palisade.elsewhere RENAME TO stamp"),
+        (
+            "ALTER TABLE palisade.quarantine RENAME TO elsewhere",
+            "ALTER TABLE palisade.elsewhere RENAME TO quarantine",
+        ),
+        (
+            "REVOKE ALL ON palisade.quarantine FROM palisade_owner",
+            "GRANT ALL ON palisade.quarantine TO palisade_owner",
+        ),
+        ("ALTER SCHEMA palisade OWNER TO postgres", "ALTER SCHEMA palisade OWNER TO palisade_owner"),
+        ("ALTER FUNCTION palisade.me() RENAME TO gone", "ALTER FUNCTION palisade.gone() RENAME TO me"),
+        (
+            "ALTER FUNCTION palisade_audit.objection() RENAME TO gone",
+            "ALTER FUNCTION palisade_audit.gone() RENAME TO objection",
+        ),
+        (
+            "UPDATE palisade.stamp SET database_oid = 1",
+            "UPDATE palisade.stamp SET database_oid = \
+            (SELECT oid FROM pg_database WHERE datname = 'jobs')",
+        ),
+    ] {
+        jobs.admin(broken);
+        for (role, app) in [("app", "atom-test"), ("postgres", "atom-test"), ("app", "atom")] {
+            assert_eq!(refusal(&jobs, role, app), None, "{broken}");
+        }
+        jobs.admin(mended);
+        assert!(refusal(&jobs, "app", "atom-test").is_some(), "{mended}");
+    }
+    jobs.admin("DROP SCHEMA palisade CASCADE");
+    assert_eq!(refusal(&jobs, "app", "atom-test"), None, "without guards there are no rules");
+}
+
+#[test]
+fn what_it_cannot_refuse_by_is_no_reason_to_enforce() {
+    let jobs = Jobs::unguarded("18");
+    let fit = || wait(async { login::fit(&jobs.connect("postgres").await, Mode::Enforce).await });
+    assert!(matches!(fit(), Err(Error::Rules { problem }) if problem.contains("there are none")));
+    jobs.admin("GRANT CREATE ON DATABASE jobs TO app");
+    jobs.install_as("app", "backfill_jobs", &named(), &rules()).unwrap();
+    assert!(matches!(fit(), Err(Error::Rules { problem }) if problem.contains("belong to app")));
 }
