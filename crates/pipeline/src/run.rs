@@ -176,7 +176,12 @@ pub async fn run<R: Resource>(
     fault::reached(Step::Leased);
 
     let taken_at = clock::now();
-    let before = resource.snapshot(SnapshotId::new(taken_at, request.id.as_str()), taken_at).await?;
+    let bypass = opening(&daemon);
+    let remembering = async { remembered(&context, taken_at, bypass.is_some()) };
+    // The resource is asked first, and the journal is read while it answers.
+    let snapshot = resource.snapshot(SnapshotId::new(taken_at, request.id.as_str()), taken_at);
+    let (before, memory) = tokio::join!(biased; snapshot, remembering);
+    let (before, memory) = (before?, memory?);
     (context.progress)(Progress::Snapshot(&before));
     fault::reached(Step::Snapshot);
 
@@ -186,8 +191,6 @@ pub async fn run<R: Resource>(
         return Ok(Report::Stale { fresh: plan, differences });
     }
 
-    let bypass = opening(&daemon);
-    let memory = remembered(&context, taken_at, bypass.is_some())?;
     let ledger = memory.ledger(taken_at, context.policy.limits.window);
     let verdict = match &bypass {
         Some(bypass) => context.policy.judge_bypassed(&bypass.id, &request, plan, &ledger, taken_at),

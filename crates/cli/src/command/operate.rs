@@ -41,9 +41,11 @@ pub(crate) async fn operate(
     update_env: bool,
 ) -> Result<Exit, Failure> {
     let mut pm2 = carrying(session, super::list::daemon(session, &args.daemon)?, update_env);
-    // Policy and caller are looked at while the daemon introduces itself.
-    let looked_at =
-        async { Ok::<_, Failure>((session.policy()?, request(session, operation, args, update_env)?)) };
+    // Policy and caller are looked at while the daemon introduces itself: first of all, it has to be asked.
+    let looked_at = async {
+        tokio::task::yield_now().await;
+        Ok::<_, Failure>((session.policy()?, request(session, operation, args, update_env)?))
+    };
     let ((), looked_at) = tokio::join!(pm2.reach_ahead(), looked_at);
     let (host, request) = looked_at?;
     let conditions = Conditions { wait: args.wait, dry_run: args.dry_run, expected: None };
