@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 cargo build --quiet --package palisade-cli --features ablation
 # run FILTER: the tests whose name contains it.
 if cargo nextest --version >/dev/null 2>&1; then
-  run() { cargo nextest run --workspace --features palisade-cli/ablation --no-fail-fast -E "test($1)" >"$log" 2>&1; }
+  run() { cargo nextest run --workspace --features palisade-cli/ablation,palisade-firewall/ablation --no-fail-fast -E "test($1)" >"$log" 2>&1; }
 else
-  run() { cargo test --workspace --features palisade-cli/ablation --no-fail-fast "$1" >"$log" 2>&1; }
+  run() { cargo test --workspace --features palisade-cli/ablation,palisade-firewall/ablation --no-fail-fast "$1" >"$log" 2>&1; }
 fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT INT TERM

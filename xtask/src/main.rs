@@ -28,8 +28,10 @@ fn main() -> io::Result<ExitCode> {
 fn tidy() -> io::Result<ExitCode> {
     let repository = Repository::read()?;
     let tree = checks::budget::Tree::of(&repository)?;
+    let firewall = checks::budget::Tree::of_firewall(&repository)?;
     let mut found = checks::all(&repository);
     found.extend(checks::budget::check(&tree));
+    found.extend(checks::budget::check(&firewall));
     found.sort();
     found.dedup();
     let mut out = io::stdout().lock();
@@ -38,10 +40,13 @@ fn tidy() -> io::Result<ExitCode> {
     }
     writeln!(
         out,
-        "tidy: {} files, {} crates on the guard path (at most {}), {} violations",
+        "tidy: {} files, {} crates on the guard path and {} in the firewall (at most {}), {} lines of the firewall's own, \
+         {} violations",
         repository.len(),
         tree.count(),
+        firewall.count(),
         checks::budget::MOST,
+        checks::budget::lines_of_firewall(&repository),
         found.len()
     )?;
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -12,12 +12,16 @@
 //! * [`schema`] describes the file for editors.
 
 mod deployers;
+#[cfg(feature = "edit")]
 mod draft;
 mod file;
+#[cfg(feature = "edit")]
 mod group;
 mod host;
 mod keys;
+#[cfg(feature = "edit")]
 mod merge;
+#[cfg(feature = "edit")]
 mod mode;
 mod narrow;
 mod notify;
@@ -27,16 +31,22 @@ mod place;
 mod problem;
 mod schema;
 mod section;
+#[cfg(feature = "edit")]
 mod toml_text;
 mod written;
 
+#[cfg(feature = "edit")]
 pub use draft::draft;
 pub use file::{Error, MAX_BYTES, load, load_project};
 pub use host::{HostPolicy, parse_host};
+#[cfg(feature = "edit")]
 pub use merge::{Addition, LeftOut, MergeOutcome, merge};
+#[cfg(feature = "edit")]
 pub use mode::{ModeError, ModeOutcome, Which, set_mode};
 pub use narrow::narrow;
 pub use origin::{Key, Origin, Row};
 pub use place::Place;
-pub use problem::{Colour, Context, Problem, Problems};
+#[cfg(feature = "carets")]
+pub use problem::Colour;
+pub use problem::{Context, Problem, Problems};
 pub use schema::schema;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "carets")]
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use palisade_core::Code;
 use palisade_core::text::escaped;
@@ -55,6 +56,7 @@ impl Problem {
     }
 }
 
+#[cfg(feature = "carets")]
 /// Whether a rendering carries terminal colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Colour {
@@ -110,6 +112,20 @@ impl Problems {
         Place::of(&self.text, problem.span.start)
     }
 
+    /// Every problem with its place, one line for each.
+    #[cfg(not(feature = "carets"))]
+    fn shown(&self) -> String {
+        let path = escaped(&self.path.to_string_lossy()).into_owned();
+        let line = |problem: &Problem| {
+            let (place, Problem { code, message, label, fix, .. }) = (self.place(problem), problem);
+            let said =
+                format!("{path}:{}:{}: {code} {message}: {label}. Fix: {fix}", place.line, place.column);
+            escaped(&said).into_owned()
+        };
+        self.list.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[cfg(feature = "carets")]
     /// Every problem with its line and a caret, and a blank line between two.
     #[must_use]
     pub fn render(&self, colour: Colour) -> String {
@@ -123,6 +139,7 @@ impl Problems {
         rendered.join("\n\n")
     }
 
+    #[cfg(feature = "carets")]
     fn report<'a>(&'a self, problem: &'a Problem, path: &'a str) -> Group<'a> {
         let primary = AnnotationKind::Primary.span(problem.span.clone()).label(problem.label.as_str());
         let context = problem.context.as_ref();
@@ -134,6 +151,11 @@ impl Problems {
             .id(problem.code.to_string())
             .element(snippet)
             .element(Level::HELP.message(problem.fix.as_str()))
+    }
+
+    #[cfg(feature = "carets")]
+    fn shown(&self) -> String {
+        self.render(Colour::Never)
     }
 
     /// The same for programs: `{"path", "code", "problems": [{"code", "message", "line", "column", ..}]}`.
@@ -163,6 +185,6 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Colour::Never))
+        f.write_str(&self.shown())
     }
 }

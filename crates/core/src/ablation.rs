@@ -47,11 +47,29 @@ pub enum Check {
     JournalIntegrity,
     /// A workflow's epoch is compared with the minimum.
     Epoch,
+    /// The firewall: evidence picks none but an app that is open to the caller.
+    EvidenceBoundary,
+    /// The firewall: a command line is judged whole before its first act.
+    WholeLine,
+    /// The firewall: after a refusal a tree takes nothing down for a while.
+    TreeWindow,
+    /// The firewall: number and types of a call's arguments.
+    CallShape,
+    /// The firewall: a start that carries a number takes down who has it.
+    TakenSlot,
+    /// The firewall: the environment that a restart would put into its target.
+    InjectedEnvironment,
+    /// The firewall: a stale CI job changes nothing.
+    StaleCall,
+    /// The firewall: without a judge, in enforce, calls may read and change nothing.
+    ReadsOnly,
+    /// The firewall: values of environments are not shown to another user's caller.
+    ReplyRedaction,
 }
 
 impl Check {
     /// Every check, with the name that switches it off.
-    pub const ALL: [(Self, &'static str); 21] = [
+    pub const ALL: [(Self, &'static str); 30] = [
         (Self::ForeignTarget, "foreign-target"),
         (Self::AllProcesses, "all-processes"),
         (Self::Share, "share"),
@@ -73,6 +91,15 @@ impl Check {
         (Self::Narrowing, "narrowing"),
         (Self::JournalIntegrity, "journal-integrity"),
         (Self::Epoch, "epoch"),
+        (Self::EvidenceBoundary, "evidence-boundary"),
+        (Self::WholeLine, "whole-line"),
+        (Self::TreeWindow, "tree-window"),
+        (Self::CallShape, "call-shape"),
+        (Self::TakenSlot, "taken-slot"),
+        (Self::InjectedEnvironment, "injected-environment"),
+        (Self::StaleCall, "stale-call"),
+        (Self::ReadsOnly, "reads-only"),
+        (Self::ReplyRedaction, "reply-redaction"),
     ];
 }
 

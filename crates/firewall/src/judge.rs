@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use palisade_core::ablation::{self, Check};
 use palisade_core::plan::{self, Target};
 use palisade_core::policy::{Mode, Owner};
 use palisade_core::process::{DaemonIdentity, Pin, Status};
@@ -67,7 +68,8 @@ impl Case<'_> {
     /// Judges.
     #[must_use]
     pub fn judge(&self) -> Judgement {
-        let stale = self.stale.iter().filter(|_| !matches!(self.kind, Kind::Read)).cloned();
+        let is_checked = !matches!(self.kind, Kind::Read) && !ablation::is_off(Check::StaleCall);
+        let stale = self.stale.iter().filter(|_| is_checked).cloned();
         let (mode, mut findings, targets, takes_down) = match self.kind {
             Kind::Read => (Mode::Observe, Vec::new(), Vec::new(), false),
             Kind::Lifecycle => (self.strictest(), vec![self.lifecycle()], self.every_name(), true),
@@ -75,7 +77,8 @@ impl Case<'_> {
         };
         findings.splice(0..0, stale);
         // Before each deletion PM2's command line ends the watch of its target.
-        let is_barred = takes_down || matches!(self.kind, Kind::Act(act) if act.deed == Deed::Touch);
+        let is_barred = !ablation::is_off(Check::TreeWindow)
+            && (takes_down || matches!(self.kind, Kind::Act(act) if act.deed == Deed::Touch));
         if let Some(before) = self.refused_before.filter(|_| is_barred && findings.is_empty()) {
             findings.push(self.refused(before));
         }
@@ -91,12 +94,13 @@ impl Case<'_> {
         let (mut findings, mut names, mut modes) = (Vec::new(), BTreeSet::new(), Vec::new());
         let (evicted, aims): (Vec<&Aim>, Vec<&Aim>) =
             act.aims.iter().partition(|aim| matches!(aim, Aim::Slot(_)));
+        let evicted = if ablation::is_off(Check::TakenSlot) { Vec::new() } else { evicted };
         let evicted = self.targets(&evicted, &BTreeSet::new());
         let takes_down = act.deed.takes_down() || !evicted.is_empty();
-        let judged = [
-            (act.deed, self.targets(&aims, &act.namespaces), &act.carries),
-            (Deed::Delete, evicted, &BTreeMap::new()),
-        ];
+        let nothing = BTreeMap::new();
+        let carries = if ablation::is_off(Check::InjectedEnvironment) { &nothing } else { &act.carries };
+        let judged =
+            [(act.deed, self.targets(&aims, &act.namespaces), carries), (Deed::Delete, evicted, &nothing)];
         for (deed, targets, carries) in judged {
             // Every instance of a name is taken where one is: what counts is how many targets there are.
             names.extend(targets.iter().map(|target| target.pin.name.clone()));
@@ -125,7 +129,8 @@ impl Case<'_> {
 
     /// The grounds against everything that the caller's command line would do, and the mode of what they are about.
     fn whole(&self) -> Option<(Mode, Vec<Finding>)> {
-        let (line, scope) = (self.line?, self.standing.scope()?);
+        let line = self.line.filter(|_| !ablation::is_off(Check::WholeLine))?;
+        let scope = self.standing.scope()?;
         let expanded = line.expand(self.processes);
         // A name in a file that is nobody's may be anything; a start of it is judged when it comes.
         let counts = |aim: &&Aim| match aim {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use palisade_core::ablation::{self, Check};
 use palisade_pm2::methods::Method;
 use palisade_pm2::wire::{Arg, DecodeError, Decoder, EncodeError, FRAME_CAP, encode};
 use serde_json::json;
@@ -90,8 +91,8 @@ impl Session {
     }
 
     /// From here on values of environments are left out of replies, or not.
-    pub const fn set_redacting(&mut self, redacts: bool) {
-        self.redacts = redacts;
+    pub fn set_redacting(&mut self, redacts: bool) {
+        self.redacts = redacts && !ablation::is_off(Check::ReplyRedaction);
     }
 
     /// Takes bytes of the client.

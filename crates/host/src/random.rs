@@ -2,6 +2,8 @@
 
 use palisade_core::redact::Salt;
 use palisade_core::request::OperationId;
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock;
 
@@ -11,16 +13,18 @@ use crate::clock;
 pub struct Error {
     bytes: usize,
     #[source]
-    source: getrandom::Error,
+    source: Errno,
 }
 
-/// `N` random bytes, fit for keys.
+/// `N` random bytes, at most 256, fit for keys.
 ///
 /// # Errors
 /// If the kernel refuses, as a seccomp filter without `getrandom` does.
 pub fn bytes<const N: usize>() -> Result<[u8; N], Error> {
+    // So few bytes are given whole or not at all (getrandom(2)).
+    const { assert!(N <= 256, "more would have to be asked for in parts") }
     let mut random = [0_u8; N];
-    getrandom::fill(&mut random).map_err(|source| Error { bytes: N, source })?;
+    getrandom(&mut random, GetRandomFlags::empty()).map_err(|source| Error { bytes: N, source })?;
     Ok(random)
 }
 

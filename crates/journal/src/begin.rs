@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::rand::{GetRandomFlags, getrandom};
+
 use crate::error::{Damage, Error, KeyProblem, Kind};
 use crate::files::{self, Durability};
 use crate::head::Head;
@@ -41,7 +43,7 @@ fn existing_key(path: &Path, head: &Head, origin: &str) -> Result<Signer, Error>
 /// Makes an empty journal: first segment, then the head. A crash in between leaves no head, and is begun anew.
 fn create(dir: &Path, key_path: &Path, origin: &str) -> Result<(Signer, Head), Error> {
     let mut id = [0; 16];
-    let random = getrandom::fill(&mut id).map_err(std::io::Error::other);
+    let random = getrandom(&mut id, GetRandomFlags::empty()).map_err(std::io::Error::from);
     random.map_err(Error::unwritable("draw an id for", dir))?;
     let identity = Identity { origin: origin.to_owned(), journal: JournalId(id) };
     let offset = identity.header_length() as u64;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer as _, SigningKey};
 use palisade_core::canonical;
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::base64;
 use crate::error::{Error, KeyProblem};
@@ -91,7 +92,8 @@ impl Signer {
     /// Makes a new key. The caller holds the journal's lock, so nobody else makes one meanwhile.
     pub(crate) fn create(path: &Path, origin: &str) -> Result<Self, Error> {
         let mut seed = [0; 32];
-        let random = getrandom::fill(&mut seed).map_err(io::Error::other);
+        // So few bytes are given whole or not at all (getrandom(2)).
+        let random = getrandom(&mut seed, GetRandomFlags::empty()).map_err(io::Error::from);
         random.map_err(Error::unwritable("draw a key for", path))?;
         let signer = Self::from_seed(origin, seed);
         files::replace(path, format!("{}\n", signer.secret_text()).as_bytes(), 0o400, Durability::Power)?;

@@ -105,6 +105,12 @@ impl Scene {
     }
 }
 
+/// A caller in the folder of an app that names another user as its deployer.
+pub(crate) fn of_another_users_app() -> Standing {
+    let entry = Deployer { uid: Some(1), ..Deployer::default() };
+    Scene::at(&["/srv/shop"]).deployed_by("shop", &[entry]).standing()
+}
+
 fn actor() -> Actor {
     let observed = Observed {
         uid: 5002,

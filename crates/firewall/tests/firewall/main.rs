@@ -5,6 +5,7 @@ mod activation;
 mod bed;
 mod bridge;
 mod bypass;
+mod canonical;
 mod control;
 mod corpus;
 mod corpus_of_bytes;

@@ -8,8 +8,9 @@ use palisade_core::policy::{App, Environment, Limits, Mode};
 use palisade_core::process::{DaemonIdentity, ExecMode, Pin, Status};
 use palisade_core::record::Ruling;
 use palisade_core::request::OperationId;
-use palisade_core::{Code, Ledger, Pattern, Policy, Process, Timestamp};
+use palisade_core::{Code, Finding, Ledger, Pattern, Policy, Process, Timestamp};
 use palisade_firewall::asked::Kind;
+use palisade_firewall::command_line::CommandLine;
 use palisade_firewall::evidence::Standing;
 use palisade_firewall::judge::{Case, Judgement};
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ pub(crate) fn process(pm_id: u32, name: &str) -> Process {
     }
 }
 
-fn policy(mode: Mode, of_blog: Option<Mode>) -> Policy {
+pub(crate) fn policy(mode: Mode, of_blog: Option<Mode>) -> Policy {
     let app = |name: &str, mode| App {
         mode,
         ..App::new(scope(name), vec![Pattern::new(&format!("{name}-*")).unwrap()])
@@ -72,11 +73,28 @@ fn actor() -> Actor {
     Actor { observed, claimed: Claimed::default(), missing: Vec::new(), tree: Tree::session(process) }
 }
 
-fn of_shop() -> Standing {
+pub(crate) fn of_shop() -> Standing {
     Standing::Of { scope: scope("shop"), tree: None, grounds: vec!["its folder".to_owned()] }
 }
 
 fn judged(policy: &Policy, standing: &Standing, before: Option<&str>, kind: &Kind) -> Judgement {
+    judged_with(policy, standing, kind, Beside { before, ..Beside::default() })
+}
+
+/// What else there is against a caller.
+#[derive(Default)]
+pub(crate) struct Beside<'a> {
+    pub(crate) before: Option<&'a str>,
+    pub(crate) line: Option<&'a CommandLine>,
+    pub(crate) stale: Option<Finding>,
+}
+
+pub(crate) fn judged_with(
+    policy: &Policy,
+    standing: &Standing,
+    kind: &Kind,
+    Beside { before, line, stale }: Beside<'_>,
+) -> Judgement {
     let daemon = DaemonIdentity {
         process: ProcessRef { pid: 9, start_ticks: 1 },
         uid: 1,
@@ -95,9 +113,9 @@ fn judged(policy: &Policy, standing: &Standing, before: Option<&str>, kind: &Kin
         ledger: &ledger,
         actor: &actor,
         standing,
-        stale: None,
+        stale,
         refused_before: before,
-        line: None,
+        line,
         kind,
         id: OperationId::new(now, [7; 10]),
         now,
