@@ -18,8 +18,16 @@ use crate::worker::Worker;
 /// Every method is one transaction. Time is the store's clock, never a client's. A write of a worker names its
 /// claim's token and answers [`Ending::Spent`], having written nothing but the refusal, once that token is spent.
 pub trait JobStore: Send + Sync {
-    /// Makes jobs, all or none. The answers are in the order of the requests.
+    /// Makes jobs, all or none. The answers are in the order of the requests. Many callers at once may share a commit;
+    /// what one of them is refused for touches none of the others.
     fn enqueue(&self, jobs: &[NewJob]) -> impl Future<Output = Result<Vec<Enqueued>, Error>> + Send;
+
+    /// Waits until the store hears of new jobs in `queue`: resolves once it was called otherwise than `after` times, with
+    /// that number. Only a quickener. A call may come for nothing, or never: whoever waits also looks by itself.
+    fn woken(&self, queue: &QueueName, after: u64) -> impl Future<Output = u64> + Send {
+        let _ = (queue, after);
+        std::future::pending()
+    }
 
     /// Makes a worker known. Its incarnation must be new: a repeat of the same registration is taken as one.
     fn register(&self, worker: &Worker) -> impl Future<Output = Result<(), Error>> + Send;

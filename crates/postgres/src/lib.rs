@@ -8,6 +8,7 @@
 pub mod ability;
 mod error;
 pub mod identity;
+mod listener;
 mod session;
 pub mod stamp;
 pub mod target;
@@ -16,6 +17,7 @@ mod tls;
 pub use ability::{Ability, Level};
 pub use error::Error;
 pub use identity::{Identity, id_of, identify, stamp_of};
+pub use listener::Listener;
 pub use session::{FromSql, Row, Session, ToSql, Type, TypedRow, Value};
 pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;

@@ -1,17 +1,21 @@
 //! One connection, and the little of the protocol that also works through a transaction pooler.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 pub use tokio_postgres::Row as TypedRow;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::NoTls;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage};
 
 use crate::error::{Error, said};
+use crate::listener::WAITING_MOST;
 use crate::target::{Encryption, Target};
 use crate::tls::Tls;
 
@@ -40,10 +44,18 @@ impl Session {
     /// [`Error::Unreachable`], [`Error::Silent`], [`Error::Refused`] or [`Error::Roots`].
     pub async fn connect(target: &Target) -> Result<Self, Error> {
         let silent = |_| Error::Silent { place: target.place(), seconds: PATIENCE.as_secs() };
-        timeout(PATIENCE, Self::open(target)).await.map_err(silent)?
+        timeout(PATIENCE, Self::open(target, None)).await.map_err(silent)?
     }
 
-    async fn open(target: &Target) -> Result<Self, Error> {
+    /// As [`Self::connect`], with the payloads of notifications.
+    pub(crate) async fn with_notes(target: &Target) -> Result<(Self, mpsc::Receiver<String>), Error> {
+        let silent = |_| Error::Silent { place: target.place(), seconds: PATIENCE.as_secs() };
+        let (notes, noted) = mpsc::channel(WAITING_MOST);
+        let session = timeout(PATIENCE, Self::open(target, Some(notes))).await.map_err(silent)??;
+        Ok((session, noted))
+    }
+
+    async fn open(target: &Target, notes: Option<mpsc::Sender<String>>) -> Result<Self, Error> {
         let unreachable = |source| Error::Unreachable { place: target.place(), source };
         let stream = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
@@ -55,14 +67,13 @@ impl Session {
         };
         let config = config(target);
         let mut driver = JoinSet::new();
-        // What ends a connection also fails the statement that waits on it, so the task's own result says no more.
         let client = if target.encryption() == Encryption::None {
             let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
-            driver.spawn(async move { connection.await.unwrap_or_default() });
+            driver.spawn(drive(connection, notes));
             client
         } else {
             let (client, connection) = config.connect_raw(stream, Tls::of(target)?).await.map_err(refused)?;
-            driver.spawn(async move { connection.await.unwrap_or_default() });
+            driver.spawn(drive(connection, notes));
             client
         };
         Ok(Self { client, _driver: driver, local_port })
@@ -127,6 +138,20 @@ impl Session {
     /// [`Error::Statement`], which says that `what` failed.
     pub async fn typed(&self, what: &str, sql: &str, values: &[Value<'_>]) -> Result<Vec<TypedRow>, Error> {
         self.client.query_typed(sql, values).await.map_err(|error| Error::statement(what, error))
+    }
+}
+
+/// Reads and writes until the connection ends. What ends it also fails the statement that waits on it, so that its own
+/// result says no more.
+async fn drive<T>(mut connection: Connection<TcpStream, T>, notes: Option<mpsc::Sender<String>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let (AsyncMessage::Notification(note), Some(notes)) = (message, &notes) {
+            // Full: who listens has enough to look at.
+            notes.try_send(note.payload().to_owned()).unwrap_or_default();
+        }
     }
 }
 

@@ -87,6 +87,10 @@ impl JobStore for Store {
         on!(self, store => store.enqueue(jobs))
     }
 
+    async fn woken(&self, queue: &QueueName, after: u64) -> u64 {
+        on!(self, store => store.woken(queue, after))
+    }
+
     async fn register(&self, worker: &Worker) -> Result<(), Error> {
         on!(self, store => store.register(worker))
     }

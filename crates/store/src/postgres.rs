@@ -2,23 +2,28 @@
 //!
 //! Every call is one statement or one short transaction. Nothing relies on the state of a session, so all of it works
 //! through a pooler that hands on the connection. What is hot is split from what is cold: a job's row is written
-//! once, and where it stands is which of four narrow tables has it (docs/adr/0023-jobs.md).
+//! once, and where it stands is which of four narrow tables has it (docs/adr/0023-jobs.md). Callers that enqueue at the
+//! same time share a commit ([`desk`]), and whoever waits for jobs is called ([`rings`]).
 
 mod attempt;
 mod beat;
 mod claim;
 mod deed;
+mod desk;
 mod enqueue;
 mod events;
 mod history;
 mod pool;
 mod read;
 mod reap;
+mod rings;
 mod rows;
 mod schedule;
 mod schema;
 mod settle;
 mod tend;
+
+use std::sync::Arc;
 
 use palisade_postgres::Target;
 
@@ -29,12 +34,16 @@ use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
+use desk::Desk;
 use pool::Pool;
+use rings::Rings;
 
 /// A store in one database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: Pool,
+    desk: Arc<Desk>,
+    rings: Arc<Rings>,
 }
 
 impl Postgres {
@@ -44,7 +53,7 @@ impl Postgres {
     /// [`Error::Unreachable`], or [`Error::Version`] where the tables are of a version that this one cannot serve, or
     /// are missing and may not be made by this role.
     pub async fn open(target: Target) -> Result<Self, Error> {
-        Ok(Self { pool: Pool::open(target, None).await? })
+        Ok(Self::over(Pool::open(target, None).await?))
     }
 
     /// As [`Self::open`], for a client of that environment.
@@ -53,7 +62,11 @@ impl Postgres {
     /// As [`Self::open`], and [`Error::Refused`] where the database bears the stamp of another environment, or one that
     /// was made for another database, on this connection or a later one.
     pub async fn open_as(target: Target, environment: Option<&str>) -> Result<Self, Error> {
-        Ok(Self { pool: Pool::open(target, Some(environment)).await? })
+        Ok(Self::over(Pool::open(target, Some(environment)).await?))
+    }
+
+    fn over(pool: Pool) -> Self {
+        Self { desk: Arc::new(Desk::open(pool.clone())), rings: Arc::default(), pool }
     }
 
     /// Where it is, without its password.
@@ -71,7 +84,11 @@ impl Postgres {
 
 impl JobStore for Postgres {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
-        enqueue::enqueue(&self.pool, jobs).await
+        enqueue::enqueue(&self.pool, &self.desk, jobs).await
+    }
+
+    async fn woken(&self, queue: &QueueName, after: u64) -> u64 {
+        self.rings.woken(&self.pool, queue.as_str(), after).await
     }
 
     async fn register(&self, worker: &Worker) -> Result<(), Error> {

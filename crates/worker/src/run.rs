@@ -150,6 +150,7 @@ where
         attempts: JoinSet::new(),
         handler: Arc::new(handler),
         pause: FIRST_PAUSE,
+        heard: 0,
         promote_at: Instant::now(),
         payload: std::marker::PhantomData,
     };
@@ -221,6 +222,8 @@ struct Loop<S, P, H> {
     attempts: JoinSet<Token>,
     handler: Arc<H>,
     pause: Duration,
+    /// How often the store was heard to call for this queue.
+    heard: u64,
     promote_at: Instant,
     payload: std::marker::PhantomData<fn(P)>,
 }
@@ -242,6 +245,7 @@ where
         let mut drain = std::pin::pin!(drain);
         let (mut draining, mut hand_over, mut last) = (false, None, None);
         let mut look_at = Instant::now();
+        let store = Arc::clone(&self.shared.store);
         loop {
             let Health { may_claim, refused } = health.borrow_and_update().clone();
             if refused.is_some() || (draining && self.attempts.is_empty()) {
@@ -264,6 +268,11 @@ where
                     look_at = look_at.min(Instant::now() + FIRST_PAUSE);
                 }
                 () = sleep_until(look_at), if claims => {}
+                heard = store.woken(&self.settings.queue, self.heard), if claims => {
+                    self.heard = heard;
+                    self.pause = FIRST_PAUSE;
+                    look_at = Instant::now();
+                }
                 changed = health.changed() => if changed.is_err() { return None },
                 () = &mut drain, if !draining => {
                     draining = true;

@@ -50,7 +50,7 @@ pub(crate) enum JobCommand {
 Examples:
   palisade job enqueue --queue mail --payload '{\"to\":\"a@example.org\"}'
   palisade job enqueue --queue mail --payload-file - --unique-key user-7 --delay 10m
-  generate-payloads | palisade job enqueue --queue backfill --lines")]
+  palisade job enqueue --queue backfill --payloads days.jsonl")]
 pub(crate) struct EnqueueArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
@@ -58,12 +58,16 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, value_name = "QUEUE")]
     pub(crate) queue: QueueName,
     /// What the handler gets, as JSON [default: null].
-    #[arg(long, value_name = "JSON", conflicts_with_all = ["payload_file", "lines"])]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["payload_file", "payloads", "lines"])]
     pub(crate) payload: Option<String>,
     /// As --payload, from a file; - is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "lines")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payloads", "lines"])]
     pub(crate) payload_file: Option<std::path::PathBuf>,
-    /// One job for each line of standard input, each line a payload.
+    /// One job for each line of this file, each line a payload; - is standard input. A line that is no JSON leaves
+    /// all of them unmade.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lines", "unique_key", "idempotency_key"])]
+    pub(crate) payloads: Option<std::path::PathBuf>,
+    /// As --payloads -: one job for each line of standard input.
     #[arg(long, conflicts_with_all = ["unique_key", "idempotency_key"])]
     pub(crate) lines: bool,
     /// Smaller runs first.

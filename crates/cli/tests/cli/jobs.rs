@@ -74,6 +74,30 @@ fn keys_make_one_job_and_lines_make_many() {
 }
 
 #[test]
+fn a_file_of_payloads_makes_all_its_jobs_or_none() {
+    let env = TestEnv::without_daemon();
+    let file = env.state().join("days.jsonl");
+    let enqueue = |text: &str| {
+        std::fs::create_dir_all(env.state()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        env.palisade(&["job", "enqueue", "--queue", "days", "--payloads", file.to_str().unwrap(), "--json"])
+    };
+    let many: String = (0..12_000).map(|n| format!("{{\"day\":{n}}}\n")).collect();
+    let bad = enqueue(&format!("{many}{{day}}\n")).ends(Exit::Usage);
+    assert!(bad.stderr.contains("line 12001 of") && bad.stderr.contains("no job was made"), "{}", bad.stderr);
+    let long = enqueue(&format!("{many}\n\"{}\"\n", "x".repeat(1024 * 1024))).ends(Exit::Usage);
+    assert!(long.stderr.contains("line 12002") && long.stderr.contains("PAL-507"), "{}", long.stderr);
+    let none = env.palisade(&["job", "list", "--json"]).ends(Exit::Done).json();
+    assert_eq!(none["jobs"].as_array().unwrap().len(), 0);
+    enqueue(" \n\n").ends(Exit::Usage);
+    let made = enqueue(&many).ends(Exit::Done).json();
+    assert_eq!(made["jobs"].as_array().unwrap().len(), 12_000);
+    let last = made["jobs"][11_999]["id"].to_string();
+    let shown = env.palisade(&["job", "show", &last, "--json"]).ends(Exit::Done).json();
+    assert_eq!(shown["payload"]["day"], 11_999);
+}
+
+#[test]
 fn many_jobs_are_changed_only_after_a_person_typed_the_queue() {
     let env = TestEnv::without_daemon();
     for _ in 0..7 {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::stage::{Play, Stage, new_job, ok};
+use super::stage::{Play, Stage, new_job, ok, together};
 use crate::claim::{Ending, Order};
 use crate::job::{NewJob, Start};
 use crate::store::Deed;
@@ -37,6 +37,29 @@ pub async fn jobs_made_in_one_call_are_all_made_or_none<S: Stage>(stage: &S) {
     assert!(play.claim(&worker, 5).await.is_empty());
     assert_eq!(play.jobs(1_000).await.len(), 1_000);
     assert_eq!(play.claim(&worker, 2_000).await.len(), 1_000);
+}
+
+/// Callers at once, each with a few jobs of its own: whatever they share, each gets its own numbers, in its own order.
+pub async fn callers_at_once_each_get_their_own_jobs<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "callers");
+    let (store, queue) = (play.store(), &play.queue);
+    let calls = (0..64).map(|caller| async move {
+        let job = |n: i32| NewJob { payload: json!([caller, n]), ..new_job(queue) };
+        let keyed = |n: i32| NewJob { idempotency: Some(format!("{caller} {n}")), ..job(n) };
+        let bad = store.enqueue(&[job(0), NewJob { max_attempts: 0, ..job(1) }]).await;
+        assert!(matches!(bad, Err(Error::Invalid { .. })), "{bad:?}");
+        let mut made = ok(store.enqueue(&[job(0), job(1), job(2)]).await);
+        made.extend(ok(store.enqueue(&[keyed(3), job(4)]).await));
+        made
+    });
+    for (caller, made) in together(calls).await.into_iter().enumerate() {
+        for (n, made) in made.iter().enumerate() {
+            assert_eq!((made.new, play.job(made.id).await.payload), (true, json!([caller, n])));
+        }
+        assert!(made[..3].is_sorted_by_key(|made| made.id), "{made:?}");
+    }
+    let worker = play.worker("w").await;
+    assert_eq!(play.claim(&worker, 1_000).await.len(), 64 * 5);
 }
 
 /// Zero characters, quotes and deep numbers included.

@@ -1,7 +1,8 @@
 //! What the cases share: queues of their own, workers, and waiting.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use palisade_core::QueueName;
 use serde_json::{Value, json};
@@ -58,6 +59,21 @@ pub(super) fn new_job(queue: &QueueName) -> NewJob {
 /// What went wrong is the store's, so a case ends there.
 pub(super) fn ok<T>(result: Result<T, crate::Error>) -> T {
     result.unwrap_or_else(|error| panic!("the store says: {error}"))
+}
+
+/// Runs all of them at once; the results are in their order.
+pub(super) async fn together<F: Future>(calls: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut calls: Vec<_> = calls.map(|call| (Box::pin(call), None)).collect();
+    poll_fn(|context| {
+        for (call, done) in calls.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(result) = call.as_mut().poll(context) {
+                *done = Some(result);
+            }
+        }
+        if calls.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    calls.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 /// Short calls on a store, each of which has to succeed.

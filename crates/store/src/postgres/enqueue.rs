@@ -4,6 +4,7 @@ use palisade_jobs::id::JobId;
 use palisade_jobs::job::{Enqueued, NewJob, Start};
 use palisade_jobs::{Error, Queue};
 
+use super::desk::{Checked, Desk, FEW};
 use super::pool::{Line, Pool, Stop, transact};
 use super::rows::{field, json, ms, number, numbers, small, smalls, text, texts};
 
@@ -22,8 +23,8 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(jobs: &[&'a (NewJob, String)]) -> Self {
-        fn column<'a, T>(jobs: &[&'a (NewJob, String)], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+    fn of(jobs: &[&'a Checked]) -> Self {
+        fn column<'a, T>(jobs: &[&'a Checked], of: impl Fn(&'a NewJob) -> T) -> Vec<T> {
             jobs.iter().map(|(job, _)| of(job)).collect()
         }
         Self {
@@ -47,7 +48,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Jobs without a key, in order.
+/// Jobs without a key, in order. Workers are woken once for each queue, however many jobs there are.
 const PLAIN: &str = "WITH given AS (
     SELECT g.*, palisade_jobs.now_ms() AS now FROM
         unnest($1::text[], $2::text[], $3::int2[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::text[])
@@ -64,18 +65,25 @@ const PLAIN: &str = "WITH given AS (
     INSERT INTO palisade_jobs.job_ready (queue, priority, job, attempts)
     SELECT queue, priority, id, 0 FROM made WHERE run_ms <= enqueued_ms
 )
-SELECT id FROM made ORDER BY id";
+SELECT id, rung FROM made, (
+    SELECT count(pg_notify('palisade_jobs', queue)::text) AS rung
+    FROM (SELECT DISTINCT queue FROM made WHERE run_ms <= enqueued_ms) q
+) r ORDER BY id";
 
 /// Jobs with a key, in the order of their keys, so that two callers do not wait for each other in a circle.
-const KEYED: &str = "SELECT place, made.id, made.new FROM (SELECT * FROM
+const KEYED: &str = "WITH made AS MATERIALIZED (SELECT place, queue, made.id, made.new FROM (SELECT * FROM
     unnest($1::text[], $2::text[], $3::int2[], $4::int8[], $5::int8[], $6::int2[], $7::int8[], $8::text[],
         $9::text[], $10::text[])
     WITH ORDINALITY AS g (queue, payload, priority, start, wait, attempts, reap, by, uniq, idem, place)
     ORDER BY queue, uniq, idem, place) g,
-    LATERAL palisade_jobs.enqueue_keyed(queue, payload, priority, start, wait, attempts, uniq, idem, reap, by) made";
+    LATERAL palisade_jobs.enqueue_keyed(queue, payload, priority, start, wait, attempts, uniq, idem, reap, by) made)
+SELECT place, id, new, rung FROM made, (
+    SELECT count(pg_notify('palisade_jobs', queue)::text) AS rung
+    FROM (SELECT DISTINCT queue FROM made WHERE new) q
+) r";
 
-pub(super) async fn enqueue(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
-    let jobs: Vec<(NewJob, String)> =
+pub(super) async fn enqueue(pool: &Pool, desk: &Desk, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+    let jobs: Vec<Checked> =
         jobs.iter().map(|job| Ok((job.clone(), job.check()?))).collect::<Result<_, Error>>()?;
     if jobs.is_empty() {
         return Ok(Vec::new());
@@ -83,17 +91,20 @@ pub(super) async fn enqueue(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued
     for (job, _) in &jobs {
         known(pool, job).await?;
     }
-    let is_keyed = |(job, _): &&(NewJob, String)| job.unique.is_some() || job.idempotency.is_some();
-    let keyed: Vec<&(NewJob, String)> = jobs.iter().filter(is_keyed).collect();
+    let is_keyed = |(job, _): &&Checked| job.unique.is_some() || job.idempotency.is_some();
+    let keyed: Vec<&Checked> = jobs.iter().filter(is_keyed).collect();
     if keyed.is_empty() {
-        return plain(pool, &jobs).await;
+        if jobs.len() <= FEW {
+            return desk.make(pool, jobs).await;
+        }
+        return plain(pool, &jobs.iter().collect::<Vec<_>>()).await;
     }
     if keyed.len() == jobs.len() {
         let columns = Columns::of(&keyed);
         let rows = pool.write("enqueue", KEYED, &columns.keyed()).await?;
         return placed(&rows, keyed.len());
     }
-    let plain: Vec<&(NewJob, String)> = jobs.iter().filter(|job| !is_keyed(job)).collect();
+    let plain: Vec<&Checked> = jobs.iter().filter(|job| !is_keyed(job)).collect();
     let (one, two) = transact!(pool, "enqueue", line => both(line, &plain, &keyed))?;
     let (mut one, mut two) = (one.into_iter(), two.into_iter());
     let answers = jobs.iter().map(|job| if is_keyed(&job) { two.next() } else { one.next() });
@@ -102,8 +113,8 @@ pub(super) async fn enqueue(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued
 
 async fn both(
     line: &Line<'_>,
-    plain: &[&(NewJob, String)],
-    keyed: &[&(NewJob, String)],
+    plain: &[&Checked],
+    keyed: &[&Checked],
 ) -> Result<(Vec<Enqueued>, Vec<Enqueued>), Stop> {
     let (one, two) = (Columns::of(plain), Columns::of(keyed));
     let made = line.ask("enqueue", PLAIN, &one.plain()).await?;
@@ -120,9 +131,9 @@ pub(super) async fn one(line: &Line<'_>, job: NewJob) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn plain(pool: &Pool, jobs: &[(NewJob, String)]) -> Result<Vec<Enqueued>, Error> {
-    let jobs: Vec<&(NewJob, String)> = jobs.iter().collect();
-    let columns = Columns::of(&jobs);
+/// Jobs without a key, in one statement.
+pub(super) async fn plain(pool: &Pool, jobs: &[&Checked]) -> Result<Vec<Enqueued>, Error> {
+    let columns = Columns::of(jobs);
     let rows = pool.write("enqueue", PLAIN, &columns.plain()).await?;
     numbered(&rows, jobs.len())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_postgres::{Error as PgError, Session, Target, TypedRow, Value, id_of};
+use palisade_postgres::{Error as PgError, Listener, Session, Target, TypedRow, Value, id_of};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use palisade_jobs::Error;
@@ -101,16 +101,34 @@ impl Pool {
         let name = shared.target.to_string();
         let failed = |error: PgError| before(&name, &error);
         let session = Session::connect(&shared.target).await.map_err(failed)?;
-        let reached = id_of(&session).await.map_err(failed)?;
-        if reached != shared.id {
-            return Err(Error::Refused(format!(
-                "{name} leads to database {reached} by now, and this store was opened on {}: nothing was written",
-                shared.id
-            )));
-        }
+        self.same(&id_of(&session).await.map_err(failed)?)?;
         fits(&session, &name, shared.environment.as_ref()).await?;
         schema::check(&session, &name).await?;
         Ok(session)
+    }
+
+    /// A connection that can listen, to the same database; `None` where a pooler stands between.
+    pub(super) async fn listener(&self) -> Result<Option<Listener>, Error> {
+        let shared = &*self.0;
+        let name = shared.target.to_string();
+        let failed = |error: PgError| before(&name, &error);
+        let Some(listener) = Listener::connect(&shared.target).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        self.same(&id_of(listener.session()).await.map_err(failed)?)?;
+        Ok(Some(listener))
+    }
+
+    /// Whether that is the database that this store was opened on.
+    fn same(&self, reached: &str) -> Result<(), Error> {
+        let shared = &*self.0;
+        if reached == shared.id {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{} leads to database {reached} by now, and this store was opened on {}: nothing was written",
+            shared.target, shared.id
+        )))
     }
 
     /// The rows of one statement that is a transaction of its own.

@@ -9,7 +9,7 @@ use palisade_testkit::postgres::PASSWORD;
 use palisade_testkit::{Between, Postgres as Server, eventually};
 use serde_json::json;
 
-fn by() -> Note {
+pub(crate) fn by() -> Note {
     Note {
         app: None,
         environment: None,

@@ -1,6 +1,10 @@
 //! PostgreSQL 15 and 18, directly and through PgBouncer in transaction mode: the suite.
 
+use std::time::Duration;
+
+use palisade_core::QueueName;
 use palisade_jobs::conformance::{self, Stage};
+use palisade_jobs::job::{NewJob, Start};
 use palisade_jobs::{Error, JobId, JobStore as _};
 use palisade_postgres::Target;
 use palisade_store::Postgres;
@@ -134,5 +138,82 @@ fn tables_of_two_versions_later_are_refused() {
         let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();
         let refused = Postgres::open(target).await.unwrap_err();
         assert!(matches!(&refused, Error::Version(text) if text.contains("may not make them")), "{refused}");
+    });
+}
+
+fn new_job(queue: &str) -> NewJob {
+    NewJob::new(QueueName::new(queue).unwrap(), serde_json::json!({}), crate::faults::by())
+}
+
+#[test]
+fn callers_that_enqueue_at_once_share_a_commit() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        let mut calls = tokio::task::JoinSet::new();
+        stage.store().enqueue(&[new_job("many")]).await.unwrap();
+        for _ in 0..64 {
+            let store = stage.store().clone();
+            calls.spawn(async move { store.enqueue(&[new_job("many")]).await.unwrap().len() });
+        }
+        assert_eq!(calls.join_all().await.into_iter().sum::<usize>(), 64);
+        let written = "SELECT count(*), count(DISTINCT xmin::text) <= 16 FROM palisade_jobs.job";
+        assert_eq!(stage.server.sql("jobs", written), "65|t");
+    });
+}
+
+/// Whether a store that waits for jobs of `queue` is called when another one enqueues `jobs` there.
+async fn hears(waiting: &Postgres, other: &Postgres, queue: &str, jobs: &[NewJob]) -> bool {
+    let queue = QueueName::new(queue).unwrap();
+    let mut heard = 0;
+    // The first call says that it listens now.
+    let listens = tokio::time::timeout(Duration::from_secs(60), waiting.woken(&queue, heard)).await;
+    let Ok(first) = listens else { return false };
+    heard = first;
+    other.enqueue(jobs).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), waiting.woken(&queue, heard)).await.is_ok()
+}
+
+#[test]
+fn who_waits_for_jobs_is_called_once_for_each_enqueue() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("18", false).await;
+        let target = || Target::parse(&stage.server.url("worker", "jobs")).unwrap();
+        let other = Postgres::open(target()).await.unwrap();
+        let keyed = NewJob { unique: Some("k".to_owned()), ..new_job("mail") };
+        assert!(hears(stage.store(), &other, "mail", &[new_job("mail")]).await);
+        let queue = QueueName::new("mail").unwrap();
+        let before = stage.store().woken(&queue, 0).await;
+        assert!(hears(stage.store(), &other, "mail", &[keyed]).await);
+        assert!(hears(stage.store(), &other, "mail", &vec![new_job("mail"); 500]).await);
+        assert!(hears(stage.store(), &other, "mail", &[new_job("elsewhere"), new_job("mail")]).await);
+        assert_eq!(stage.store().woken(&queue, before).await, before + 3, "once for 500 jobs, too");
+        // What cannot run yet calls nobody, nor does another queue.
+        let later = NewJob { start: Start::In(Duration::from_secs(600)), ..new_job("mail") };
+        other.enqueue(&[later, new_job("elsewhere")]).await.unwrap();
+        other.enqueue(&[new_job("mail")]).await.unwrap();
+        assert_eq!(stage.store().woken(&queue, before + 3).await, before + 4);
+    });
+}
+
+#[test]
+fn through_a_pooler_nobody_listens() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", true).await;
+        let queue = QueueName::new("mail").unwrap();
+        let woken = stage.store().woken(&queue, 0);
+        // Until it has looked, and given up.
+        let looked = async {
+            let mut rounds = 0;
+            while rounds < 20 {
+                stage.store().enqueue(&[new_job("mail")]).await.unwrap();
+                rounds += 1;
+            }
+        };
+        tokio::select! {
+            _ = woken => panic!("it was called through a pooler"),
+            () = looked => {}
+        }
+        let listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+        assert_eq!(stage.server.sql("jobs", listens), "0");
     });
 }

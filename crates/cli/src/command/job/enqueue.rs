@@ -1,6 +1,7 @@
 //! `palisade job enqueue`.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use palisade_core::{Exit, Timestamp};
@@ -15,26 +16,43 @@ use crate::output::Output;
 use crate::session::Session;
 
 /// Jobs of one transaction.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 5_000;
+
+/// The payload of one job, and the line that it came from where there are many.
+type Payload = (Option<usize>, Value);
 
 pub(crate) async fn enqueue(session: &Session, output: Output, args: &EnqueueArgs) -> Result<Exit, Failure> {
     let payloads = payloads(args)?;
     let store = store::open(session, output, &args.store).await?;
     let (_, by) = store::note(session, &args.store)?;
     let template = template(session, args, by)?;
+    let lines: Vec<Option<usize>> = payloads.iter().map(|(line, _)| *line).collect();
     let jobs: Vec<NewJob> =
-        payloads.into_iter().map(|payload| NewJob { payload, ..template.clone() }).collect();
+        payloads.into_iter().map(|(_, payload)| NewJob { payload, ..template.clone() }).collect();
+    // Before the first is written: a line that cannot be a job leaves all unwritten.
+    for (line, job) in lines.iter().zip(&jobs) {
+        job.check().map_err(|error| {
+            let failure = Failure::from(error);
+            match line {
+                Some(line) => failure.hint(format!("it is line {line}; no job was made")),
+                None => failure,
+            }
+        })?;
+    }
     let mut made: Vec<Enqueued> = Vec::with_capacity(jobs.len());
     for slice in jobs.chunks(AT_ONCE) {
         let enqueued = store.enqueue(slice).await.map_err(|error| {
             let failure = Failure::from(error);
-            if made.is_empty() {
-                failure
-            } else {
-                failure.hint(format!("{} jobs were made before", made.len()))
+            match made.len().checked_sub(1).and_then(|last| lines[last]) {
+                Some(line) => failure.hint(format!(
+                    "{} jobs were made before, up to line {line}: cut those lines off and do the rest again",
+                    made.len()
+                )),
+                None => failure,
             }
         })?;
         made.extend(enqueued);
+        output.progress(format_args!("{} of {} jobs are enqueued", made.len(), jobs.len()));
     }
     let jobs: Vec<Value> = made.iter().map(|made| json!({ "id": made.id, "new": made.new })).collect();
     output.document(&json!({ "result": "enqueued", "queue": args.queue, "jobs": jobs }))?;
@@ -45,40 +63,53 @@ pub(crate) async fn enqueue(session: &Session, output: Output, args: &EnqueueArg
     Ok(Exit::Done)
 }
 
-fn payloads(args: &EnqueueArgs) -> Result<Vec<Value>, Failure> {
-    let parse = |name: &str, text: &str| {
-        serde_json::from_str::<Value>(text).map_err(|error| {
-            Failure::usage(format!("{name} is no JSON: {error}"))
-                .hint("quote it: --payload '{\"day\":\"2026-02-17\"}'")
-        })
-    };
+fn parse(name: &str, text: &str) -> Result<Value, Failure> {
+    serde_json::from_str::<Value>(text).map_err(|error| {
+        Failure::usage(format!("{name} is no JSON: {error}; no job was made"))
+            .hint("quote it: --payload '{\"day\":\"2026-02-17\"}'")
+    })
+}
+
+fn payloads(args: &EnqueueArgs) -> Result<Vec<Payload>, Failure> {
     if args.lines {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        let payloads: Vec<Value> =
-            lines.map(|(at, line)| parse(&format!("line {}", at + 1), line)).collect::<Result<_, _>>()?;
-        if payloads.is_empty() {
-            return Err(Failure::usage("standard input holds no line, so there is no job to make"));
-        }
-        return Ok(payloads);
+        return lines("standard input", &read(Path::new("-"))?);
+    }
+    if let Some(path) = &args.payloads {
+        return lines(&name(path), &read(path)?);
     }
     let payload = match (&args.payload, &args.payload_file) {
         (Some(text), _) => parse("the payload", text)?,
-        (None, Some(path)) if path.as_os_str() == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            parse("standard input", &text)?
-        }
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::new(Exit::Failure, format!("cannot read {}: {error}", path.display()))
-            })?;
-            parse(&path.display().to_string(), &text)?
-        }
+        (None, Some(path)) => parse(&name(path), &read(path)?)?,
         (None, None) => Value::Null,
     };
-    Ok(vec![payload])
+    Ok(vec![(None, payload)])
+}
+
+/// A payload for each line that is not empty.
+fn lines(name: &str, text: &str) -> Result<Vec<Payload>, Failure> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let one =
+        |(at, line): (usize, &str)| Ok((Some(at + 1), parse(&format!("line {} of {name}", at + 1), line)?));
+    let payloads: Vec<Payload> = lines.map(one).collect::<Result<_, Failure>>()?;
+    if payloads.is_empty() {
+        return Err(Failure::usage(format!("{name} holds no line, so there is no job to make")));
+    }
+    Ok(payloads)
+}
+
+fn name(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// What a file holds; `-` is standard input.
+fn read(path: &Path) -> Result<String, Failure> {
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {}: {error}", path.display())))
 }
 
 fn template(session: &Session, args: &EnqueueArgs, by: Note) -> Result<NewJob, Failure> {

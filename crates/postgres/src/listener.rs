@@ -1,0 +1,53 @@
+//! Notifications of the server, where nothing stands between: a pooler hands its connections to others.
+
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::session::Session;
+use crate::target::Target;
+
+/// So many notifications wait for whoever listens. Further ones are dropped: they say that there is something to look
+/// at, and so do those that wait.
+pub(crate) const WAITING_MOST: usize = 1_024;
+
+/// A connection of its own that listens. It ends when this value is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    session: Session,
+    notes: mpsc::Receiver<String>,
+}
+
+impl Listener {
+    /// Connects, without listening yet. `None` where a pooler or anything else stands between, so that the server sees
+    /// another port than ours: what is set on such a connection stays there for whoever gets it next.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and [`Error::Statement`].
+    pub async fn connect(target: &Target) -> Result<Option<Self>, Error> {
+        let (session, notes) = Session::with_notes(target).await?;
+        let rows = session.rows("say who is connected", "SELECT inet_client_port()").await?;
+        let seen = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+        let is_direct = seen.is_some_and(|port| port == session.local_port().to_string());
+        Ok(is_direct.then_some(Self { session, notes }))
+    }
+
+    /// The connection, for looking whom it reached.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Listens to a channel, which has to be a plain name of small letters and underscores.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn listen(&self, channel: &str) -> Result<(), Error> {
+        debug_assert!(channel.chars().all(|one| one.is_ascii_lowercase() || one == '_'), "{channel}");
+        self.session.run("listen", &format!("LISTEN {channel}")).await
+    }
+
+    /// The payload of the next notification; `None` once the connection has ended.
+    pub async fn next(&mut self) -> Option<String> {
+        self.notes.recv().await
+    }
+}
