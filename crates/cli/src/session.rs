@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use palisade_config::HostPolicy;
+use palisade_core::record::Act;
 use palisade_core::{Actor, Exit, Policy};
-use palisade_host::context;
 use palisade_host::environment::Environment;
 use palisade_host::state::{Locations, StateDirectory};
+use palisade_host::{context, random};
+use palisade_pipeline::act::{Begun, Site};
 
 use crate::args::ScopeArgs;
 use crate::failure::Failure;
@@ -59,6 +61,13 @@ impl Session {
     /// The host's own policy, whatever a project narrows: what guards judge by.
     pub(crate) fn host_policy(&self) -> Result<HostPolicy, Failure> {
         Ok(palisade_config::load(&self.policy_path)?)
+    }
+
+    /// Records what is about to be done at `place`, which names a database without secrets.
+    pub(crate) fn begin(&self, act: Act, place: &str, details: Vec<String>) -> Result<Begun, Failure> {
+        let policy = self.host_policy().ok().map(|host| host.reference().clone());
+        let site = Site { state: &self.state, policy, actor: self.actor()? };
+        Ok(site.begin(random::operation_id()?, act, place, details)?)
     }
 
     /// The policy, or `None` where there is none yet: for commands that only look.

@@ -52,4 +52,4 @@ pub use record::Record;
 pub use request::{Operation, Request, Selection};
 pub use snapshot::Snapshot;
 pub use time::Timestamp;
-pub use verdict::{Armed, Decision, Finding, Permit, Receipt, Refusal, Term, Verdict};
+pub use verdict::{Armed, Decision, Finding, Intended, Permit, Receipt, Refusal, Term, Verdict};

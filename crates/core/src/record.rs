@@ -180,7 +180,7 @@ pub struct Administered {
     pub act: Act,
     /// Whether it is about to begin, or how it ended.
     pub phase: Phase,
-    /// The home of the daemon that it is about.
+    /// The home of the daemon that it is about; for a database, which one, and which table of it.
     pub home: String,
     /// What was found or done, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -207,8 +207,53 @@ pub enum Act {
     Save,
     /// Log files are emptied.
     Flush,
-    /// A job is taken from a silent worker.
+    /// Jobs of a table are taken from silent workers, in one pass.
     Reap,
+    /// Wrongly taken jobs are given back.
+    Undo,
+    /// An app, a role or a build is shut out of a database.
+    Quarantine,
+    /// It is let in again.
+    QuarantineLift,
+    /// A step of replacing a role of a database by another.
+    Rotate,
+    /// An app is given a key of a database.
+    Key,
+    /// The lowest epoch of an app's builds is changed in a database.
+    Epoch,
+    /// A table begins or ceases to ask for an identity.
+    RequireIdentity,
+    /// A database is stamped, or its stamp accepted or taken away.
+    Stamp,
+    /// A role is bound to an environment, or to none.
+    Bind,
+}
+
+impl Act {
+    /// In words.
+    #[must_use]
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::GuardInstall => "install of the guard of PM2",
+            Self::GuardRemove => "removal of the guard of PM2",
+            Self::GuardMode => "change of the mode of the guard of PM2",
+            Self::DaemonKill => "end of PM2 and its apps",
+            Self::DaemonUpdate => "update of PM2",
+            Self::DaemonStart => "start of PM2",
+            Self::Save => "save of the list of PM2",
+            Self::Flush => "flush of logs of PM2",
+            Self::Reap => "reap",
+            Self::Undo => "undo",
+            Self::Quarantine => "quarantine",
+            Self::QuarantineLift => "lift of a quarantine",
+            Self::Rotate => "rotation of a role",
+            Self::Key => "key for an app",
+            Self::Epoch => "change of a minimum epoch",
+            Self::RequireIdentity => "change of who needs an identity",
+            Self::Stamp => "stamp",
+            Self::Bind => "binding of a role",
+        }
+    }
 }
 
 /// How far an act of an administrator is.

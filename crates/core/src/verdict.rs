@@ -190,6 +190,33 @@ pub struct Term {
     pub number: u64,
 }
 
+/// That an act which no [`Plan`] describes, such as one on a database, has its intent recorded. What changes rows asks
+/// for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intended {
+    intent: Option<Receipt>,
+}
+
+impl Intended {
+    /// By that record.
+    #[must_use]
+    pub const fn by(intent: Receipt) -> Self {
+        Self { intent: Some(intent) }
+    }
+
+    /// For a host on which no policy was ever in force, so that it has no journal.
+    #[must_use]
+    pub const fn without_journal() -> Self {
+        Self { intent: None }
+    }
+
+    /// The record of the intent.
+    #[must_use]
+    pub const fn intent(&self) -> Option<&Receipt> {
+        self.intent.as_ref()
+    }
+}
+
 /// A judged plan whose intent is durable: the only thing that an adapter carries out.
 #[must_use = "an armed plan has a durable intent: carry it out and record the outcome"]
 #[derive(Debug)]

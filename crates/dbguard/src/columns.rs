@@ -167,6 +167,22 @@ impl Columns {
         }
     }
 
+    /// The parts of a key of several columns in that row, as JSON; NULL where the key is one column.
+    pub(crate) fn parts_of(&self, row: &str) -> String {
+        if self.key.len() == 1 {
+            return "NULL".to_owned();
+        }
+        let fields =
+            self.key.iter().enumerate().map(|(at, column)| format!("'k{at}', {}", field(row, column)));
+        format!("json_build_object({})::text", fields.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The columns of the key: what [`Columns::parts_of`] calls each, its name and its type.
+    pub(crate) fn key_kinds(&self) -> Vec<(String, &str, &str)> {
+        let columns = self.key.iter().enumerate();
+        columns.map(|(at, column)| (format!("k{at}"), column.name.as_str(), column.kind.as_str())).collect()
+    }
+
     /// The state of the job in that row.
     pub(crate) fn state_of(&self, row: &str) -> String {
         if !self.claimed {

@@ -1,7 +1,7 @@
 //! Promises that a table's own history is held against: what happened last night, on the user's own database.
 //!
 //! * **S1**: no job was taken whose last beat was younger than the rule says, unless it was done or ended by its worker.
-//! * **S2**: terms of reapers never fall, and each belongs to one reaper.
+//! * **S2**: terms of reapers never fall, each belongs to one reaper, and is the one that the transaction proved, if it did.
 //! * A job that a client other than its worker took bears a reason that says who took it.
 
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct Exit {
     pub age_ms: Option<i64>,
     /// The reason that was written.
     pub reason: Option<String>,
+    /// The term that its transaction proved to hold, if any.
+    pub term: Option<u64>,
 }
 
 /// A promise that was not kept.
@@ -49,7 +51,7 @@ pub struct Broken {
 /// What the database says.
 pub async fn exits(session: &Session, guard: &Installed) -> Result<Vec<Exit>, Error> {
     const EXITS: &str = "SELECT h.key, h.at::text, coalesce(h.ground, ''), coalesce(h.code, 0)::text, \
-        (extract(epoch FROM h.age) * 1000)::bigint::text, h.reason FROM palisade.history h \
+        (extract(epoch FROM h.age) * 1000)::bigint::text, h.reason, h.term::text FROM palisade.history h \
         WHERE h.guard = $1::integer AND h.event = 'exit' ORDER BY h.at, h.id";
     let rows = session.ask("read the history", EXITS, &[Some(&guard.id.to_string())]).await?;
     let exit = |row: &palisade_postgres::Row| Exit {
@@ -59,6 +61,7 @@ pub async fn exits(session: &Session, guard: &Installed) -> Result<Vec<Exit>, Er
         code: text(row, 3).parse().ok().filter(|code| *code > 0),
         age_ms: text(row, 4).parse().ok(),
         reason: row.get(5).cloned().flatten(),
+        term: text(row, 6).parse().ok(),
     };
     Ok(rows.iter().map(exit).collect())
 }
@@ -94,6 +97,9 @@ pub fn check(exits: &[Exit], min_age_ms: i64) -> Vec<Broken> {
         let Some((term, who)) = reap.and_then(|reason| Some((term_of(reason)?, judge_of(reason)?))) else {
             continue;
         };
+        if exit.term.is_some_and(|proven| proven != term) {
+            breaks("S2", format!("its reason names term {term}, and its transaction held another one"));
+        }
         if term < highest {
             breaks("S2", format!("it was reaped under term {term} after term {highest} had begun to reap"));
         }
@@ -168,6 +174,8 @@ mod tests {
             ..reaped(1, 1, HOUR / 6)
         };
         assert_eq!(properties(std::slice::from_ref(&zombie)), ["S1", "reason"]);
+        assert_eq!(properties(&[Exit { term: Some(8), ..reaped(7, 1, HOUR) }]), ["S2"]);
+        assert_eq!(properties(&[Exit { term: Some(7), ..reaped(7, 1, HOUR) }]), [""; 0]);
         assert_eq!(properties(&[Exit { reason: None, ..reaped(1, 1, HOUR) }]), ["reason"]);
         let said = check(&[zombie], HOUR);
         assert_eq!(said[0].said, "it was taken 600 s after its last beat, and the rule is 3600 s");

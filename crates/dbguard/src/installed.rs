@@ -39,6 +39,8 @@ pub struct Installed {
     pub(crate) elsewhere: Option<Elsewhere>,
     /// Whether its triggers also fire where ordinary ones are turned off.
     pub always: bool,
+    /// Whether a claim or a foreign exit needs an identity.
+    pub identity_required: bool,
 }
 
 const GUARDS: &str = "SELECT g.id, g.relation, g.mode, array_to_string(g.running, E'\\x1f'), \
@@ -48,7 +50,7 @@ const GUARDS: &str = "SELECT g.id, g.relation, g.mode, array_to_string(g.running
     CASE WHEN g.beat_relation IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = g.beat_relation \
         AND a.attnum = g.beat_there AND NOT a.attisdropped) THEN g.beat_column END, g.reason_column, g.mark_column, array_to_string(g.key_columns, ','), g.always, \
     array_to_string(g.own_columns, ','), g.claimed, n.nspname, c.relname, b.attnum, b.attname, \
-    format_type(b.atttypid, NULL), k.attnum, k.attname \
+    format_type(b.atttypid, NULL), k.attnum, k.attname, g.identity_required \
     FROM palisade.guard g LEFT JOIN pg_catalog.pg_class c ON c.oid = g.beat_relation \
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_attribute b ON b.attrelid = c.oid AND b.attnum = g.beat_there AND NOT b.attisdropped \
@@ -98,6 +100,7 @@ fn guard(row: &Row) -> Installed {
         own: numbers(21),
         claimed: text(row, 22) == "t",
         elsewhere: elsewhere(row),
+        identity_required: text(row, 30) == "t",
     }
 }
 

@@ -1,17 +1,24 @@
-//! What a reaper does to a guarded table: look who runs, and give one job back.
+//! What a reaper does to a guarded table: look who runs, and give silent jobs back.
 //!
 //! Who is silent is not decided here: [`look`] gives what changes with each beat, and never an age. [`reap`] is one
 //! transaction, fenced by the reaper's lease, and compares the row once more at the write. The guard's own rule
 //! stands behind it, as behind every client.
 
+use std::collections::HashSet;
+
+use palisade_core::Intended;
 use palisade_postgres::Session;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Columns;
 use crate::error::Error;
 use crate::installed::Installed;
+use crate::proof::AppKey;
 use crate::quote;
 use crate::table::{Table, text};
+
+/// What the database says where a term is over: PAL-322.
+const TERM_OVER: &str = "PL322";
 
 /// A running job, as one look saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,30 @@ pub struct Running {
     pub key: String,
     /// What changes with each beat: the heartbeat, or the row's version where there is none yet.
     pub counter: String,
+    /// The parts of a key of several columns, as JSON; `None` where the key is one column.
+    pub parts: Option<String>,
+}
+
+/// A job that shall be given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// As it was seen.
+    pub seen: &'a Running,
+    /// What its column of reasons shall say.
+    pub reason: String,
+}
+
+impl Wanted<'_> {
+    /// The row that the statement reads it from.
+    fn row(&self) -> serde_json::Value {
+        let Running { key, counter, parts } = self.seen;
+        let parts = parts.as_deref().and_then(|parts| serde_json::from_str(parts).ok());
+        let mut row = parts.unwrap_or_else(|| serde_json::json!({ "k0": key }));
+        row["key"] = key.as_str().into();
+        row["counter"] = counter.as_str().into();
+        row["reason"] = self.reason.as_str().into();
+        row
+    }
 }
 
 /// What one look saw.
@@ -35,8 +66,8 @@ pub struct Look {
     pub running: Vec<Running>,
 }
 
-/// The lease under which a job is reaped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Under what jobs are reaped: a lease that is in force, an identity, a recorded intent.
+#[derive(Debug, Clone, Copy)]
 pub struct Fence<'a> {
     /// Its name.
     pub lease: &'a str,
@@ -44,6 +75,11 @@ pub struct Fence<'a> {
     pub term: u64,
     /// Its holder.
     pub holder: &'a str,
+    /// The key of the app that reaps, and the moment of its proof in seconds since 1970. Without it the transaction
+    /// bears no identity, and a guard that asks for one refuses it.
+    pub identity: Option<(&'a AppKey, u64)>,
+    /// That the pass is recorded.
+    pub intended: &'a Intended,
 }
 
 /// What became of one reap.
@@ -99,8 +135,9 @@ pub fn check_state(guard: &Installed, table: &Table, columns: &Columns, to: &str
     Ok(())
 }
 
+/// What changes with each beat, whatever a session shows dates as: behind a pooler that is anybody's setting.
 fn counter(columns: &Columns) -> String {
-    format!("coalesce(({})::text, 'row ' || t.xmin::text)", columns.beat_of("t"))
+    format!("coalesce(extract(epoch FROM {})::text, 'row ' || t.xmin::text)", columns.beat_of("t"))
 }
 
 fn runs(guard: &Installed, columns: &Columns) -> String {
@@ -120,28 +157,31 @@ pub async fn look(
 ) -> Result<Look, Error> {
     let us = |moment: &str| format!("(extract(epoch FROM {moment}) * 1000000)::bigint::text");
     let sql = format!(
-        "SET datestyle = 'ISO'; SELECT {}, {}, (SELECT count(*) FROM palisade.change c WHERE c.guard = {})::text, \
-         r.key, r.counter FROM (VALUES (1)) one LEFT JOIN (SELECT {} AS key, {} AS counter FROM {} t WHERE {}) r ON true",
+        "SELECT {}, {}, (SELECT count(*) FROM palisade.change c WHERE c.guard = {})::text, \
+         r.key, r.counter, r.parts FROM (VALUES (1)) one \
+         LEFT JOIN (SELECT {} AS key, {} AS counter, {} AS parts FROM {} t WHERE {}) r ON true",
         us("pg_postmaster_start_time()"),
         us("clock_timestamp()"),
         guard.id,
         columns.key_of("t"),
         counter(columns),
+        columns.parts_of("t"),
         table.qualified(),
         runs(guard, columns),
     );
     let rows = session.rows("look who runs", &sql).await?;
     let number = |at: usize| rows.first().and_then(|row| text(row, at).parse().ok()).unwrap_or_default();
-    let running = rows.iter().filter(|row| row.get(3).is_some_and(Option::is_some));
-    Ok(Look {
-        server_run: number(0),
-        server_us: number(1),
-        policy: number(2),
-        running: running.map(|row| Running { key: text(row, 3), counter: text(row, 4) }).collect(),
-    })
+    let running = rows.iter().filter(|row| row.get(3).is_some_and(Option::is_some)).map(|row| Running {
+        key: text(row, 3),
+        counter: text(row, 4),
+        parts: row.get(5).cloned().flatten(),
+    });
+    Ok(Look { server_run: number(0), server_us: number(1), policy: number(2), running: running.collect() })
 }
 
-/// Gives one job back to the state `to`, if the lease is in force and the job is as it was seen.
+/// Gives jobs back to the state `to`, each if it is as it was seen, and none if the lease is not in force. One
+/// transaction, and one answer for each of `wanted`, in its order. A row that somebody else holds is left alone: who
+/// works on it may be alive, and nobody waits for a reaper's locks in a circle.
 ///
 /// # Errors
 /// What the database says, the guard's refusal among it. Nothing was written then.
@@ -151,56 +191,66 @@ pub async fn reap(
     table: &Table,
     columns: &Columns,
     fence: Fence<'_>,
-    seen: &Running,
-    (to, reason): (&str, &str),
-) -> Result<Reaped, Error> {
-    let sql = statement(guard, table, columns, fence, seen, (to, reason));
-    match session.rows("give a job back", &sql).await {
-        Ok(rows) => {
-            let row = rows.first().cloned().unwrap_or_default();
-            Ok(match (text(&row, 0).as_str(), text(&row, 1).as_str()) {
-                ("0" | "", _) => Reaped::TermOver,
-                (_, "1") => Reaped::Taken,
-                _ => Reaped::Refuted,
-            })
-        }
-        Err(error) => {
-            session.run("go back", "ROLLBACK").await?;
-            Err(error.into())
-        }
+    to: &str,
+    wanted: &[Wanted<'_>],
+) -> Result<Vec<Reaped>, Error> {
+    let sql = statement(guard, table, columns, fence.identity.is_some());
+    let rows = serde_json::Value::Array(wanted.iter().map(Wanted::row).collect()).to_string();
+    let term = fence.term.to_string();
+    let mut parameters = vec![Some(fence.lease), Some(&term), Some(fence.holder), Some(&rows), Some(to)];
+    let proof = fence.identity.map(|(key, at_s)| key.proof(at_s));
+    if let (Some((key, _)), Some(proof)) = (fence.identity, &proof) {
+        parameters.extend([Some(key.app.as_str()), Some(key.environment.as_str()), Some(proof)]);
     }
+    let answer = match session.ask("give jobs back", &sql, &parameters).await {
+        Err(error) if error.sqlstate() == Some(TERM_OVER) => Vec::new(),
+        answer => answer?,
+    };
+    let in_force = answer.first().is_some_and(|row| text(row, 0) == "1");
+    let taken: HashSet<String> = answer.iter().skip(1).map(|row| text(row, 1)).collect();
+    let reaped = wanted.iter().map(|wanted| match in_force {
+        false => Reaped::TermOver,
+        true if taken.contains(&wanted.seen.key) => Reaped::Taken,
+        true => Reaped::Refuted,
+    });
+    Ok(reaped.collect())
 }
 
-fn statement(
-    guard: &Installed,
-    table: &Table,
-    columns: &Columns,
-    fence: Fence<'_>,
-    seen: &Running,
-    (to, reason): (&str, &str),
-) -> String {
-    let reason =
-        columns.reason_name().map(|name| format!(", {} = {}", quote::name(name), quote::text(reason)));
+/// One statement, so that it is a transaction of its own, also behind a pooler, and a reaper that stops in the middle
+/// of it leaves no lock. Parameters: lease, term, holder, rows, state, and then app, environment and proof.
+fn statement(guard: &Installed, table: &Table, columns: &Columns, proves: bool) -> String {
+    let who = match proves {
+        true => "palisade.begin($6, $7, $8, $1, $2::bigint)",
+        false => "'nobody'",
+    };
+    let keys = columns.key_kinds();
+    let pick = |say: &dyn Fn(&str, &str, &str) -> String, between: &str| {
+        let parts = keys.iter().map(|(part, name, kind)| say(part, &quote::name(name), kind));
+        parts.collect::<Vec<_>>().join(between)
+    };
     format!(
-        "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL datestyle = 'ISO'; \
-         WITH fence AS MATERIALIZED (SELECT 1 FROM palisade.lease l WHERE l.name = {lease} AND l.term = {term} \
-           AND l.holder = {holder} AND l.expires_at > clock_timestamp() FOR KEY SHARE), \
-         taken AS (UPDATE {table} t SET {status} = {to}::{kind}{reason} FROM fence \
-           WHERE {key} = {wanted} AND {runs} AND {counter} = {seen} RETURNING 1) \
-         SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM taken); COMMIT",
-        lease = quote::text(fence.lease),
-        term = fence.term,
-        holder = quote::text(fence.holder),
+        "WITH who AS MATERIALIZED (SELECT {who}), \
+         fence AS MATERIALIZED (SELECT 1 FROM who, palisade.lease l WHERE l.name = $1 AND l.term = $2::bigint \
+           AND l.holder = $3 AND l.expires_at > clock_timestamp() FOR KEY SHARE OF l), \
+         wanted AS MATERIALIZED (SELECT w.* FROM fence, \
+           json_to_recordset($4::json) AS w (key text, counter text, reason text, {declared})), \
+         picked AS MATERIALIZED (SELECT w.* FROM wanted w, {table} t WHERE {same_w} AND {runs} \
+           AND {counter} = w.counter FOR UPDATE OF t SKIP LOCKED), \
+         taken AS (UPDATE {table} t SET {status} = $5::{kind}{reason} FROM picked p \
+           WHERE {same_p} AND {runs} AND {counter} = p.counter RETURNING p.key) \
+         SELECT (SELECT count(*) FROM fence)::text, NULL::text UNION ALL SELECT NULL, taken.key FROM taken",
+        declared = pick(&|part, _, kind| format!("{part} {kind}"), ", "),
+        same_w = pick(&|part, name, _| format!("t.{name} = w.{part}"), " AND "),
+        same_p = pick(&|part, name, _| format!("t.{name} = p.{part}"), " AND "),
         table = table.qualified(),
         status = quote::name(columns.status_name()),
-        to = quote::text(to),
         kind = columns.status_kind(),
-        reason = reason.unwrap_or_default(),
-        key = columns.key_of("t"),
-        wanted = quote::text(&seen.key),
+        reason = columns
+            .reason_name()
+            .map(|name| format!(", {} = p.reason", quote::name(name)))
+            .unwrap_or_default(),
         runs = runs(guard, columns),
         counter = counter(columns),
-        seen = quote::text(&seen.counter),
     )
 }
 
@@ -212,6 +262,11 @@ pub async fn prepare(session: &Session) -> Result<(), Error> {
     const TABLE: &str = "CREATE TABLE IF NOT EXISTS palisade.silence (\
         guard integer NOT NULL, key text NOT NULL, counter text NOT NULL, silent_us bigint NOT NULL, \
         run text NOT NULL, PRIMARY KEY (guard, key))";
+    const THERE: &str = "SELECT to_regclass('palisade.silence')";
+    let rows = session.rows("look for the table of silences", THERE).await?;
+    if rows.first().and_then(|row| row.first()).is_some_and(Option::is_some) {
+        return Ok(());
+    }
     Ok(session.run("make the table of silences", TABLE).await?)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_core::Intended;
 use palisade_postgres::{Row, Session};
 use serde::Serialize;
 
@@ -91,7 +92,7 @@ pub async fn undoable(
     Ok(rows.iter().map(target).collect())
 }
 
-/// Gives the untouched ones back, in one transaction. Each row is compared again in the statement that writes it.
+/// Gives the untouched ones back, in one transaction, once that is recorded as `_intended`. Each row is compared again in the statement that writes it.
 ///
 /// # Errors
 /// [`Error::Unfit`] if a column of the guard is gone, or what the database says. Then none was given back.
@@ -101,6 +102,7 @@ pub async fn undo(
     table: &Table,
     targets: &[Target],
     wanted: &Wanted,
+    _intended: &Intended,
 ) -> Result<Vec<String>, Error> {
     let columns = columns(guard, table)?;
     let ids: Vec<_> = targets

@@ -4,6 +4,7 @@
 //! that order, for every resource, in [`run`]. What the steps need to remember is in the journal ([`memory`]);
 //! what could not be settled at the time is settled by [`reconcile`].
 
+pub mod act;
 pub mod announce;
 pub mod calls;
 mod coalesce;

@@ -102,6 +102,12 @@ impl fmt::Display for Between {
 }
 
 impl Identity {
+    /// Which database, for a record.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("database {} ({})", self.database, self.id)
+    }
+
     /// Ends with an error unless this is the database that was expected.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The words of `palisade reaper`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -32,6 +33,10 @@ pub(crate) struct RunArgs {
     /// The state that a reaped job is given back to.
     #[arg(long, value_name = "STATE", required_unless_present = "dry_run")]
     pub(crate) requeue_to: Option<String>,
+    /// The key file that proves who reaps (palisade db key create): needed where the guard asks for an identity, and
+    /// otherwise what the history names.
+    #[arg(long, env = "PALISADE_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// Say what would be reaped, and reap nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -1,6 +1,7 @@
 //! `palisade db bind`: which role belongs to which environment.
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::binding::{self, Binding};
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::command::db::{reach, reach_to_write};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 pub(crate) async fn bind(output: Output, args: &BindArgs) -> Result<Exit, Failure> {
     let Some(role) = &args.role else { return list(output, args).await };
@@ -17,8 +19,11 @@ pub(crate) async fn bind(output: Output, args: &BindArgs) -> Result<Exit, Failur
         return Err(Failure::usage(format!("to which environment does {role} belong?"))
             .hint(format!("palisade db bind {role} ENVIRONMENT, or palisade db bind {role} --remove")));
     }
-    let (session, _) = reach_to_write(output, &args.database).await?;
-    let changed = binding::bind(&session, role, args.to.as_ref()).await?;
+    let (session, identity) = reach_to_write(output, &args.database).await?;
+    let to = args.to.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let begun = Host::open()?.begin(Act::Bind, &identity.place(), vec![format!("{role} to {to}")])?;
+    let changed = binding::bind(&session, role, args.to.as_ref()).await;
+    let changed = begun.settle(changed, |changed| vec![format!("changed: {changed}")])?;
     let result = if changed { "changed" } else { "unchanged" };
     output.document(&json!({ "result": result, "role": role, "environment": args.to }))?;
     let so = match (&args.to, changed) {

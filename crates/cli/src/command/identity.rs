@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_core::{AppName, Code, EnvironmentName, Exit};
 use palisade_dbguard::identity::{App, apps, key, require, rotate, set_minimum_epoch};
 use palisade_dbguard::proof::AppKey;
 use palisade_dbguard::{Table, quote};
 use palisade_host::{clock, files};
+use palisade_pipeline::act::Begun;
 use palisade_postgres::Session;
 use serde_json::json;
 
@@ -25,15 +27,18 @@ use crate::session::Session as Host;
 pub(crate) async fn keys(output: Output, command: &KeyCommand) -> Result<Exit, Failure> {
     match command {
         KeyCommand::Create(args) => {
-            let (session, environment) = reach_stamped(output, &args.database).await?;
+            let (session, environment, at) = reach_stamped(output, &args.database).await?;
             let path = place(args.file.as_deref(), &args.app, &environment)?;
-            let made = key(&session, &args.app, &environment).await?;
+            let begun = begin(Act::Key, &at, &args.app, &environment, "the key that counts")?;
+            let made = begun.settle(key(&session, &args.app, &environment).await, generation)?;
             keep(output, args, &made, &path)
         }
         KeyCommand::Rotate(args) => {
-            let (session, environment) = reach_stamped(output, &args.key.database).await?;
+            let (session, environment, at) = reach_stamped(output, &args.key.database).await?;
             let path = place(args.key.file.as_deref(), &args.key.app, &environment)?;
-            let made = rotate(&session, &args.key.app, &environment, args.grace).await?;
+            let begun = begin(Act::Key, &at, &args.key.app, &environment, "another key")?;
+            let made = rotate(&session, &args.key.app, &environment, args.grace).await;
+            let made = begun.settle(made, generation)?;
             output.talk(format!(
                 "the key before counts for another {}",
                 humantime::format_duration(args.grace)
@@ -44,14 +49,30 @@ pub(crate) async fn keys(output: Output, command: &KeyCommand) -> Result<Exit, F
     }
 }
 
-/// A database that bears the stamp of the environment that is named, as its own.
+/// Which key it was: nothing of the key itself.
+fn generation(made: &AppKey) -> Vec<String> {
+    vec![format!("key {} of {}/{}", made.generation, made.app, made.environment)]
+}
+
+/// Records what is about to be done for an app.
+fn begin(
+    act: Act,
+    place: &str,
+    app: &AppName,
+    environment: &EnvironmentName,
+    what: &str,
+) -> Result<Begun, Failure> {
+    Host::open()?.begin(act, place, vec![format!("{app}/{environment}: {what}")])
+}
+
+/// A database that bears the stamp of the environment that is named, as its own, and what a record calls it.
 async fn reach_stamped(
     output: Output,
     database: &DatabaseArgs,
-) -> Result<(Session, EnvironmentName), Failure> {
+) -> Result<(Session, EnvironmentName, String), Failure> {
     let environment = stamp::environment(database)?;
-    let (session, _) = reach_to_write(output, database).await?;
-    Ok((session, environment))
+    let (session, identity) = reach_to_write(output, database).await?;
+    Ok((session, environment, identity.place()))
 }
 
 /// Where a key lies; a file that is no key of the same app is never written over.
@@ -75,7 +96,7 @@ fn place(file: Option<&Path>, app: &AppName, environment: &EnvironmentName) -> R
     Ok(path)
 }
 
-fn read(path: &Path) -> Result<AppKey, Failure> {
+pub(crate) fn read(path: &Path) -> Result<AppKey, Failure> {
     let file =
         files::open_private(path).map_err(|error| unusable(path, &error.to_string()).caused_by(&error))?;
     let bytes = files::read_from(file, path, 1 << 16)?;
@@ -83,7 +104,7 @@ fn read(path: &Path) -> Result<AppKey, Failure> {
     AppKey::parse(&text).map_err(|error| unusable(path, &error.to_string()))
 }
 
-fn unusable(path: &Path, problem: &str) -> Failure {
+pub(crate) fn unusable(path: &Path, problem: &str) -> Failure {
     Failure::new(Exit::Failure, format!("the key file {}: {problem}", path.display()))
         .code(Code::AppKeyUnusable)
         .hint("name another file with --key, or give the app another key: palisade db key rotate")
@@ -161,8 +182,10 @@ pub(crate) async fn epoch(output: Output, command: &EpochCommand) -> Result<Exit
 }
 
 async fn set(output: Output, of: &AppArgs, minimum: Option<u64>) -> Result<Exit, Failure> {
-    let (session, environment) = reach_stamped(output, &of.database).await?;
-    set_minimum_epoch(&session, &of.app, &environment, minimum).await?;
+    let (session, environment, at) = reach_stamped(output, &of.database).await?;
+    let what = minimum.map_or_else(|| "none".to_owned(), |minimum| minimum.to_string());
+    let begun = begin(Act::Epoch, &at, &of.app, &environment, &what)?;
+    begun.settle(set_minimum_epoch(&session, &of.app, &environment, minimum).await, |()| Vec::new())?;
     output.document(&json!({
         "result": "changed", "app": of.app, "environment": environment, "minimum_epoch": minimum,
     }))?;
@@ -192,7 +215,10 @@ pub(crate) async fn required(output: Output, args: &RequireTable) -> Result<Exit
     if on && identity.stamp.is_none() {
         return Err(palisade_postgres::Error::Unstamped { expected: "one".to_owned() }.into());
     }
-    require(&session, found.id, on, args.lease.as_deref()).await?;
+    let place = format!("{} of {}", found.shown(), identity.place());
+    let asked = format!("{on}, lease {}", args.lease.as_deref().unwrap_or("any"));
+    let begun = Host::open()?.begin(Act::RequireIdentity, &place, vec![asked])?;
+    begun.settle(require(&session, found.id, on, args.lease.as_deref()).await, |()| Vec::new())?;
     output.document(&json!({
         "result": "changed", "table": found.shown(), "identity_required": on, "lease": args.lease,
     }))?;

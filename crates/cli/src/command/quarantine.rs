@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_core::{AppName, Exit};
 use palisade_dbguard::quarantine::{
@@ -17,6 +18,7 @@ use crate::command::db::reach_to_write;
 use crate::failure::Failure;
 use crate::output::{BAD, GOOD, Output, STRONG, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 pub(crate) async fn quarantine(output: Output, args: &QuarantineArgs) -> Result<Exit, Failure> {
     let who = Who { app: args.app.clone(), role: args.role.clone(), build: args.build.clone() };
@@ -33,7 +35,7 @@ pub(crate) async fn quarantine(output: Output, args: &QuarantineArgs) -> Result<
         return list(output, &session).await;
     }
     if args.lift {
-        return let_in(output, &session, &who).await;
+        return let_in(output, &session, &identity, &who).await;
     }
     if who.role.as_deref() == Some(identity.role.name.as_str()) && who.app.is_none() {
         return Err(Failure::usage(format!("{} is the role of this very connection", identity.role.name))
@@ -68,8 +70,9 @@ async fn list(output: Output, session: &Session) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn let_in(output: Output, session: &Session, who: &Who) -> Result<Exit, Failure> {
-    let lifted = lift(session, who).await?;
+async fn let_in(output: Output, session: &Session, identity: &Identity, who: &Who) -> Result<Exit, Failure> {
+    let begun = Host::open()?.begin(Act::QuarantineLift, &identity.place(), vec![shown(who)])?;
+    let lifted = begun.settle(lift(session, who).await, |lifted| vec![format!("{} lifted", lifted.len())])?;
     output.document(&json!({ "result": "lifted", "who": who, "quarantines": lifted }))?;
     if lifted.is_empty() {
         return Err(Failure::new(Exit::Failure, "no quarantine in force has exactly these parts")
@@ -93,7 +96,18 @@ async fn shut_out(
     who: &Who,
     there: There,
 ) -> Result<Exit, Failure> {
-    let id = order(session, who, args.reason.as_deref()).await?;
+    // Shutting somebody out takes rights away and nothing else: where the journal is what is broken, it goes on.
+    let host = Host::open()?;
+    let reason = args.reason.as_deref().unwrap_or("no reason given").to_owned();
+    let begun = host.begin(Act::Quarantine, &identity.place(), vec![shown(who), reason]);
+    let ordered = order(session, who, args.reason.as_deref()).await;
+    let id = match begun {
+        Ok(begun) => begun.settle(ordered, |id| vec![format!("quarantine {id}")])?,
+        Err(failure) => {
+            output.talk(format!("not in the journal: {}", failure.message));
+            ordered?
+        }
+    };
     output.progress("refused from now on; looking for its connections");
     let found = connections(session, who).await?;
     let mut results = Vec::new();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::rotate::{self, Plan, Rotation, Step, User};
 use palisade_dbguard::{Error, audit};
@@ -15,6 +16,7 @@ use crate::command::db::{reach, reach_to_write};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, STRONG, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 /// What stands in place of the password's verifier in a dry run.
 const UNMADE: &str = "(made when it runs)";
@@ -23,15 +25,17 @@ pub(crate) async fn rotate(output: Output, command: &RotateCommand) -> Result<Ex
     match command {
         RotateCommand::Begin(args) => begin(output, args).await,
         RotateCommand::Restrict(args) => {
-            let (session, _) = reach_to_write(output, &args.step.database).await?;
+            let (session, identity) = reach_to_write(output, &args.step.database).await?;
             let plan = rotate::restrict(&session, &args.step.old, args.owner.as_deref()).await?;
             let plan = (plan, args.step.old.clone());
-            step(output, &args.step, &session, plan, "may not change guarded columns any more").await
+            let at = (&session, identity.place());
+            step(output, &args.step, at, plan, "may not change guarded columns any more").await
         }
         RotateCommand::Retire(args) => {
-            let (session, _) = reach_to_write(output, &args.step.database).await?;
+            let (session, identity) = reach_to_write(output, &args.step.database).await?;
             let plan = rotate::retire(&session, &args.step.old, args.terminate).await?;
-            step(output, &args.step, &session, (plan, args.step.old.clone()), "may not log in any more").await
+            let at = (&session, identity.place());
+            step(output, &args.step, at, (plan, args.step.old.clone()), "may not log in any more").await
         }
         RotateCommand::Undo(args) => undo(output, args).await,
         RotateCommand::Status(args) => status(output, args).await,
@@ -40,6 +44,7 @@ pub(crate) async fn rotate(output: Output, command: &RotateCommand) -> Result<Ex
 
 async fn begin(output: Output, args: &BeginArgs) -> Result<Exit, Failure> {
     let (session, identity) = reach_to_write(output, &args.database).await?;
+    let place = identity.place();
     if args.dry_run {
         let plan = rotate::prepare(&session, &args.old, &args.to, UNMADE).await?;
         return show(output, &plan, &[]);
@@ -50,7 +55,7 @@ async fn begin(output: Output, args: &BeginArgs) -> Result<Exit, Failure> {
     if let Some(file) = &args.password_file {
         keep(file, &password)?;
     }
-    let done = rotate::carry_out(&session, &plan).await;
+    let done = carry_out(&session, &place, &plan, "begin").await;
     if let (Err(_), Some(file)) = (&done, &args.password_file) {
         std::fs::remove_file(file).unwrap_or_default();
     }
@@ -102,7 +107,7 @@ fn keep(file: &Path, secret: &str) -> Result<(), Failure> {
 async fn step(
     output: Output,
     args: &StepArgs,
-    session: &Session,
+    (session, place): (&Session, String),
     (plan, loses): (Plan, String),
     said: &str,
 ) -> Result<Exit, Failure> {
@@ -116,7 +121,7 @@ async fn step(
         let failure = Failure::from(Error::Barred { role: loses, problem });
         return Err(failure.hint(format!("if they shall be hit: --confirm={}", args.old)));
     }
-    rotate::carry_out(session, &plan).await?;
+    carry_out(session, &place, &plan, said).await?;
     output.document(&json!({
         "result": "done", "old": plan.old, "new": plan.new, "hit": users, "notes": plan.notes,
     }))?;
@@ -127,19 +132,28 @@ async fn step(
 }
 
 async fn undo(output: Output, args: &StepArgs) -> Result<Exit, Failure> {
-    let (session, _) = reach_to_write(output, &args.database).await?;
+    let (session, identity) = reach_to_write(output, &args.database).await?;
+    let place = identity.place();
     let (plan, reached) = rotate::undo(&session, &args.old).await?;
     if reached == Step::Prepared {
         let new = plan.new.clone();
-        return step(output, args, &session, (plan, new), "is gone").await;
+        return step(output, args, (&session, place), (plan, new), "is gone").await;
     }
     if args.dry_run {
         return show(output, &plan, &[]);
     }
-    rotate::carry_out(&session, &plan).await?;
+    carry_out(&session, &place, &plan, "undo").await?;
     output.document(&json!({ "result": "undone", "old": plan.old, "new": plan.new, "step": reached }))?;
     output.data(format!("{} {} has back what the step took", styled(GOOD, "ok:"), Shown(&plan.old)))?;
     Ok(Exit::Done)
+}
+
+/// Carries a step out with its intent recorded before and its outcome after. The plan's SQL stays out of it: it may
+/// hold the verifier of a password.
+async fn carry_out(session: &Session, place: &str, plan: &Plan, said: &str) -> Result<(), Failure> {
+    let details = vec![format!("{} to {}: {said}", plan.old, plan.new)];
+    let begun = Host::open()?.begin(Act::Rotate, place, details)?;
+    Ok(begun.settle(rotate::carry_out(session, plan).await, |_| Vec::new()).map(drop)?)
 }
 
 fn show(output: Output, plan: &Plan, users: &[User]) -> Result<Exit, Failure> {

@@ -1,5 +1,6 @@
 //! `palisade db stamp`: which environment a database belongs to.
 
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_core::{EnvironmentName, Exit};
 use palisade_dbguard::Patience;
@@ -115,7 +116,10 @@ pub(crate) async fn written(
     let (signature, key) = sign_text(&host.state, &host.actor()?, &text)?;
     let there = There::look(session).await?;
     let new = New { environment: environment.clone(), bound, at_s, signature, rotate };
-    run(session, "stamp the database", &write(there, &new, Patience::default().lock_timeout)).await?;
+    let details = vec![format!("{environment}{}", if rotate { ", with other keys" } else { "" })];
+    let begun = host.begin(Act::Stamp, &identity.place(), details)?;
+    let sql = write(there, &new, Patience::default().lock_timeout);
+    begun.settle(run(session, "stamp the database", &sql).await, |_| Vec::new())?;
     Ok((new.bound, key))
 }
 
@@ -125,7 +129,9 @@ async fn take_away(output: Output, database: &DatabaseArgs) -> Result<Exit, Fail
     if !there.schema || identity.stamp.is_none() && there.guards > 0 {
         return Err(palisade_postgres::Error::Unstamped { expected: "one".to_owned() }.into());
     }
-    run(&session, "remove the stamp", &remove(there, Patience::default().lock_timeout)).await?;
+    let begun = Host::open()?.begin(Act::Stamp, &identity.place(), vec!["taken away".to_owned()])?;
+    let sql = remove(there, Patience::default().lock_timeout);
+    begun.settle(run(&session, "remove the stamp", &sql).await, |_| Vec::new())?;
     if there.superuser && there.guards == 0 {
         // Other databases of this server may still need the role; then the server keeps it.
         drop(session.run("drop the guards' role", palisade_dbguard::script::DROP_OWNER).await);

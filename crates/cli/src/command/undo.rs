@@ -1,6 +1,7 @@
 //! `palisade db undo` and `palisade explain row`: from what a table's guard recorded.
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::story::Event;
 use palisade_dbguard::undo::{Now, Target, Wanted, undo, undoable};
@@ -13,6 +14,7 @@ use crate::command::db::{reach, reach_to_write};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, STRONG, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 pub(crate) async fn row(output: Output, args: &RowArgs) -> Result<Exit, Failure> {
     let (session, _) = reach(output, None, &args.database).await?;
@@ -111,7 +113,7 @@ fn tell(output: Output, guard: &Installed, args: &RowArgs, exit: &Event) -> Resu
 }
 
 pub(crate) async fn give_back(output: Output, args: &UndoArgs) -> Result<Exit, Failure> {
-    let (session, _) = match args.dry_run {
+    let (session, identity) = match args.dry_run {
         true => reach(output, None, &args.database).await?,
         false => reach_to_write(output, &args.database).await?,
     };
@@ -121,7 +123,15 @@ pub(crate) async fn give_back(output: Output, args: &UndoArgs) -> Result<Exit, F
     let targets = undoable(&session, &guard, &found, &wanted).await?;
     let given = match args.dry_run {
         true => Vec::new(),
-        false => undo(&session, &guard, &found, &targets, &wanted).await?,
+        false => {
+            let place = format!("{} of {}", found.shown(), identity.place());
+            let keys = |keys: &[String]| format!("jobs {}", keys.join(", "));
+            let untouched = targets.iter().filter(|target| target.now == Now::Untouched);
+            let asked: Vec<_> = untouched.map(|target| target.key.clone()).collect();
+            let begun = Host::open()?.begin(Act::Undo, &place, vec![keys(&asked)])?;
+            let done = undo(&session, &guard, &found, &targets, &wanted, begun.intended()).await;
+            begun.settle(done, |given| vec![keys(given)])?
+        }
     };
     output.document(&json!({
         "table": guard.table, "targets": targets, "given_back": given, "dry_run": args.dry_run,

@@ -2,7 +2,7 @@
 
 use palisade_core::outcome::Outcome;
 use palisade_core::record::{
-    Act, Administered, Called, EpochRaised, Event, JobJudged, JobsChanged, OutcomeRecord, Phase, Ruling,
+    Administered, Called, EpochRaised, Event, JobJudged, JobsChanged, OutcomeRecord, Phase, Ruling,
 };
 use palisade_core::text::escaped;
 use palisade_core::{Finding, Record};
@@ -104,23 +104,12 @@ fn jobs(done: &JobsChanged) -> String {
 }
 
 fn administered(done: &Administered) -> String {
-    let act = match done.act {
-        Act::GuardInstall => "install of the guard",
-        Act::GuardRemove => "removal of the guard",
-        Act::GuardMode => "change of the guard's mode",
-        Act::DaemonKill => "end of the daemon and its apps",
-        Act::DaemonUpdate => "update of the daemon",
-        Act::DaemonStart => "start of the daemon",
-        Act::Save => "save of the list",
-        Act::Flush => "flush of logs",
-        Act::Reap => "reap",
-    };
     let phase = match done.phase {
         Phase::Begun => "begins",
         Phase::Done => "done",
         Phase::Failed => "FAILED",
     };
-    format!("{act} of PM2 at {}: {phase} {}", done.home, done.details.join("; ")).trim_end().to_owned()
+    format!("{} at {}: {phase} {}", done.act.said(), done.home, done.details.join("; ")).trim_end().to_owned()
 }
 
 fn call(called: &Called) -> String {

@@ -92,26 +92,34 @@ struct Running(Child);
 
 impl Running {
     fn reaper(home: &Scratch, server: &Postgres) -> Self {
-        let words = [
-            "reaper",
-            "run",
-            "--table",
-            "public.jobs",
-            "--requeue-to",
-            "queued",
-            "--beat-every",
-            "500ms",
-            "--sweep-every",
-            "200ms",
-            "--reconnect-grace",
-            "2s",
-            "--lease",
-            "3s",
-            "--json",
-        ];
-        let mut command = palisade(home, server, &words);
+        Self::of(words(home, server, &[]))
+    }
+
+    fn of(mut command: Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
+}
+
+/// A reaper that is quick enough for a test.
+fn words(home: &Scratch, server: &Postgres, more: &[&str]) -> Command {
+    let words = [
+        "reaper",
+        "run",
+        "--table",
+        "public.jobs",
+        "--requeue-to",
+        "queued",
+        "--beat-every",
+        "500ms",
+        "--sweep-every",
+        "200ms",
+        "--reconnect-grace",
+        "2s",
+        "--lease",
+        "3s",
+        "--json",
+    ];
+    palisade(home, server, &[&words, more].concat())
 }
 
 impl Drop for Running {
@@ -165,6 +173,70 @@ fn a_dead_worker_is_reaped_with_its_reason_and_one_that_beats_is_not_also_by_the
     // It ends in order: its lease is free at once.
     process::terminate(second.0.id());
     eventually("the lease is free", || holder(&home, &server).is_none().then_some(()));
+}
+
+/// What a reaper's own role needs, and no more.
+const RIGHTS: &str = "GRANT SELECT, UPDATE (status, error) ON jobs TO janitor; \
+    GRANT SELECT ON palisade.guard, palisade.change TO janitor; \
+    GRANT SELECT, INSERT, UPDATE ON palisade.lease TO janitor; \
+    CREATE TABLE palisade.silence (guard integer, key text, counter text, silent_us bigint, run text, \
+        PRIMARY KEY (guard, key)); GRANT SELECT, INSERT, UPDATE, DELETE ON palisade.silence TO janitor";
+
+#[test]
+fn a_role_with_a_reapers_rights_shows_who_it_is_and_journals_each_pass() {
+    let (home, server) = guarded("15");
+    std::fs::create_dir_all(home.join(".config/palisade")).unwrap();
+    home.write(".config/palisade/palisade.toml", "revision = 1\n[environments.production]\n");
+    let stamped = ["--environment", "production"];
+    said(&home, &server, &[&["db", "stamp"], &stamped[..]].concat()).ends(Exit::Done);
+    let key = home.join("janitor.key").display().to_string();
+    let create = ["db", "key", "create", "--app", "janitor", "--key", &key];
+    said(&home, &server, &[&create, &stamped[..]].concat()).ends(Exit::Done);
+    said(&home, &server, &["guard", "require-identity", "table", "public.jobs", "on"]).ends(Exit::Done);
+    let nameless =
+        said(&home, &server, &["reaper", "run", "--table", "public.jobs", "--requeue-to", "queued"]);
+    assert!(nameless.ends(Exit::Usage).stderr.contains("--key-file"));
+
+    server.role("janitor", "");
+    server.sql("postgres", RIGHTS);
+    let mut reaper = words(&home, &server, &["--key-file", &key]);
+    reaper.env("PALISADE_DATABASE_URL", server.url("janitor", "postgres"));
+    let _reaper = Running::of(reaper);
+    // The workers of this table show nothing, so that they cannot claim any more; who runs may go on and beat.
+    let _workers = Workers::of(&server, "1, 2, 3, 4, 5, 6, 7");
+    eventually("the dead job is given back", || {
+        (server.sql("postgres", "SELECT status FROM jobs WHERE id = 8") == "queued").then_some(())
+    });
+    let reason = server.sql("postgres", "SELECT error FROM jobs WHERE id = 8");
+    assert!(reason.contains("; by janitor palisade 0.1.0 (production) on "), "{reason}");
+    let exit = "SELECT ground, role, identity, lease, term FROM palisade.history WHERE event = 'exit'";
+    assert_eq!(server.sql("postgres", exit), "old|janitor|janitor/production|reaper/public.jobs|1");
+    let records = eventually("the pass is recorded", || {
+        let tail = said(&home, &server, &["journal", "tail", "-n", "20"]).ends(Exit::Done).stdout;
+        tail.contains("reaped: ")
+            .then_some(tail)
+            .filter(|tail| tail.contains("reap at public.jobs of") && tail.contains(": done term 1"))
+    });
+    for act in ["stamp at database postgres", "key for an app at", "change of who needs an identity at"] {
+        assert!(records.contains(act), "no {act} in {records}");
+    }
+
+    // Without its record nothing is reaped.
+    std::fs::rename(home.join(".local/state/palisade/journal"), home.join("away")).unwrap();
+    home.write(".local/state/palisade/journal", "no folder");
+    server.sql("postgres", "UPDATE palisade.guard SET identity_required = false");
+    server
+        .sql("postgres", "UPDATE jobs SET status = 'running', heartbeat_at = clock_timestamp() WHERE id = 8");
+    eventually("it was silent for twice the rule", || {
+        let silent = server.sql("postgres", "SELECT silent_us FROM palisade.silence WHERE key = '8'");
+        silent.parse::<u64>().is_ok_and(|us| us > 6_000_000).then_some(())
+    });
+    assert_eq!(standing(&server), ["running"; 8].join(" "));
+    std::fs::remove_file(home.join(".local/state/palisade/journal")).unwrap();
+    std::fs::rename(home.join("away"), home.join(".local/state/palisade/journal")).unwrap();
+    eventually("the dead job is given back", || {
+        (server.sql("postgres", "SELECT status FROM jobs WHERE id = 8") == "queued").then_some(())
+    });
 }
 
 /// The server with all of its backends.
@@ -232,6 +304,21 @@ fn a_history_with_the_zombie_in_it_is_named() {
     let named: Vec<_> =
         broken.as_array().unwrap().iter().map(|one| one["property"].as_str().unwrap()).collect();
     assert_eq!(named, ["S1", "reason"]);
+
+    // Two reapers under one term, and one whose term is over: each names itself as it should.
+    for (job, pid, term) in [(4, 1, 7), (5, 2, 7), (6, 1, 6)] {
+        let reason = format!(
+            "reaped: silent for 3s of observed time, 3s of it seen by term {term} in 9 sweeps (rule: 3s); 7 of 7 others were \
+             alive; by shop 1 (production) on web-1, pid {pid}, term {term}, policy 3. Reaper: 9f2c"
+        );
+        let take = format!("UPDATE jobs SET status = 'queued', error = '{reason}' WHERE id = {job}");
+        server.as_role("app", "postgres", &take).succeeds();
+    }
+    let broken = said(&home, &server, &words).ends(Exit::VerificationFailed).json()["broken"].clone();
+    let ours = |one: &&serde_json::Value| one["property"] == "S2";
+    let named: Vec<_> =
+        broken.as_array().unwrap().iter().filter(ours).map(|one| one["key"].clone()).collect();
+    assert_eq!(named, ["5", "6"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_core::Intended;
 use palisade_dbguard::prune::{KEPT, prune};
 use palisade_dbguard::undo::{Now, Wanted, undo, undoable};
 use palisade_dbguard::{Table, installed, story};
@@ -17,7 +18,8 @@ fn undone(jobs: &Jobs, wanted: &Wanted) -> (Vec<Now>, usize) {
         let guards = installed(&session).await.unwrap();
         let table = Table::find(&session, "backfill_jobs").await.unwrap();
         let targets = undoable(&session, &guards[0], &table, wanted).await.unwrap();
-        let given = undo(&session, &guards[0], &table, &targets, wanted).await.unwrap();
+        let given =
+            undo(&session, &guards[0], &table, &targets, wanted, &Intended::without_journal()).await.unwrap();
         (targets.iter().map(|target| target.now).collect(), given.len())
     })
 }
