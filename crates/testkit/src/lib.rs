@@ -8,6 +8,7 @@ pub mod clients;
 pub mod fault;
 pub mod fleet;
 pub mod install;
+mod listening;
 pub mod npm;
 pub mod pm2;
 pub mod pooler;

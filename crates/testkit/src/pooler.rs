@@ -1,13 +1,13 @@
 //! A real PgBouncer in transaction mode.
 
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use crate::postgres::{PASSWORD, Postgres, as_server_user, free_port, server_user};
-use crate::{Scratch, process, within_patience};
+use crate::listening::on_a_free_port;
+use crate::postgres::{PASSWORD, Postgres, as_server_user, server_user};
+use crate::{Scratch, process};
 
 /// A pooler in front of a server, with one server connection per role and database, so that clients really share
 /// it. Dropping it ends it.
@@ -36,24 +36,15 @@ impl PgBouncer {
         }
         let users: String = roles.iter().map(|role| format!("\"{role}\" \"{PASSWORD}\"\n")).collect();
         let users = scratch.write("users", &users);
-        for _ in 0..5 {
-            let port = free_port();
+        let up = on_a_free_port("PgBouncer cannot be started", |port| {
             let settings = scratch.write("pgbouncer.ini", &settings(server.port(), port, &users));
             let log = fs::File::create(scratch.join("log")).expect("the files of a test can be written");
             let mut command = as_server_user(program);
             command.arg(&settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            let mut child = command.spawn().expect("PgBouncer can be started");
-            let up = within_patience(|| {
-                if child.try_wait().expect("a child can be looked at").is_some() {
-                    return Some(false);
-                }
-                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
-            });
-            if up == Some(true) {
-                return Self { port, child, _scratch: scratch };
-            }
-            process::kill(child.id());
-            drop(child.wait());
+            command
+        });
+        if let Some((child, port)) = up {
+            return Self { port, child, _scratch: scratch };
         }
         panic!("PgBouncer does not come up: {}", fs::read_to_string(scratch.join("log")).unwrap_or_default());
     }

@@ -1,10 +1,10 @@
 //! Real Redis servers, each with a folder of its own.
 
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::postgres::{PASSWORD, free_port};
-use crate::{Scratch, process, within_patience};
+use crate::listening::on_a_free_port;
+use crate::postgres::PASSWORD;
+use crate::{Scratch, process};
 
 /// A server that asks for [`PASSWORD`] and keeps nothing. Dropping it ends it.
 #[derive(Debug)]
@@ -22,26 +22,15 @@ impl Redis {
     #[must_use]
     pub fn start() -> Self {
         let scratch = Scratch::new();
-        for _ in 0..5 {
-            let port = free_port();
+        let up = on_a_free_port("setpriv cannot be started", |port| {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "KILL", "--", "redis-server", "--bind", "127.0.0.1"]);
             command.args(["--port", &port.to_string(), "--requirepass", PASSWORD, "--save", ""]);
             command.arg("--dir").arg(scratch.path()).stdin(Stdio::null()).stdout(Stdio::null());
-            let mut child = command
-                .spawn()
-                .expect("redis-server is missing: `./run test` installs it (apt-get install redis-server)");
-            let up = within_patience(|| {
-                if child.try_wait().expect("a child can be looked at").is_some() {
-                    return Some(false);
-                }
-                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
-            });
-            if up == Some(true) {
-                return Self { port, child, _scratch: scratch };
-            }
-            process::kill(child.id());
-            drop(child.wait());
+            command
+        });
+        if let Some((child, port)) = up {
+            return Self { port, child, _scratch: scratch };
         }
         panic!("Redis does not come up: is redis-server installed? `./run test` installs it");
     }

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::postgres::free_port;
-use crate::{Scratch, process, within_patience};
+use crate::listening::on_a_free_port;
+use crate::{Scratch, process};
 
 /// A server of its own that keeps its objects in memory. Dropping it ends it.
 #[derive(Debug)]
@@ -32,25 +32,16 @@ impl S3 {
     pub fn start() -> Self {
         let program = installed().join("bin/moto_server");
         let scratch = Scratch::new();
-        for _ in 0..5 {
-            let port = free_port();
+        let up = on_a_free_port("setpriv cannot be started", |port| {
             let log = File::create(scratch.join("log")).expect("the files of a test can be written");
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "KILL", "--"]).arg(&program);
             command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            let mut child = command.spawn().expect("setpriv can be started");
-            let up = within_patience(|| {
-                if child.try_wait().expect("a child can be looked at").is_some() {
-                    return Some(false);
-                }
-                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
-            });
-            if up == Some(true) {
-                return Self { port, child, _scratch: scratch };
-            }
-            process::kill(child.id());
-            drop(child.wait());
+            command
+        });
+        if let Some((child, port)) = up {
+            return Self { port, child, _scratch: scratch };
         }
         panic!(
             "the S3 server does not come up: {}",
