@@ -22,6 +22,12 @@ pub fn boot_ms() -> u64 {
     whole_ms(since_boot())
 }
 
+/// Microseconds since the machine booted, time in suspension included.
+#[must_use]
+pub fn boot_us() -> u64 {
+    u64::try_from(since_boot().as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Microseconds of the clock that systemd means by `MONOTONIC_USEC`. Does not count a suspended machine.
 #[must_use]
 pub fn monotonic_us() -> u64 {

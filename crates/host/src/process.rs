@@ -141,6 +141,14 @@ pub fn shares_mounts(pid: u32) -> bool {
     theirs.is_some() && theirs == of("self")
 }
 
+/// Which numbers of processes this process sees, as the kernel names that space: two containers on one machine
+/// differ. `None` where it may not be read.
+#[must_use]
+pub fn number_space() -> Option<String> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_string_lossy().into_owned())
+}
+
 /// The variables that a process was started with, of at most 1 MiB; none where they may not be read.
 ///
 /// They may hold secrets: look, and keep nothing.

@@ -184,4 +184,43 @@ pub struct Evidence {
     pub proof: Option<String>,
     /// The reaper's term.
     pub term: u64,
+    /// Who holds the lease under that term.
+    #[serde(default)]
+    pub holder: String,
+    /// The revision of the queue's rules when it was taken.
+    #[serde(default)]
+    pub policy: u64,
+    /// How much of the silence this term has seen itself, without a break, in milliseconds.
+    #[serde(default)]
+    pub seen_ms: u64,
+    /// In how many sweeps.
+    #[serde(default)]
+    pub sweeps: u32,
+    /// How many workers there were in the last sweep.
+    #[serde(default)]
+    pub workers: usize,
+    /// How many of them were suspect.
+    #[serde(default)]
+    pub suspects: usize,
+}
+
+impl Evidence {
+    /// Of a reap by that term, on the silence since that beat.
+    #[must_use]
+    pub const fn new(term: u64, last_beat: u64, silent_ms: u64, reap_after_ms: u64) -> Self {
+        Self {
+            silent_ms,
+            reap_after_ms,
+            last_beat,
+            last_beat_at: None,
+            proof: None,
+            term,
+            holder: String::new(),
+            policy: 0,
+            seen_ms: 0,
+            sweeps: 0,
+            workers: 0,
+            suspects: 0,
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub use ends::*;
 pub use keys::*;
 pub use queues::*;
 pub use reaps::*;
-pub use stage::Stage;
+pub use stage::{HOLDER, Stage};
 
 /// Hands the name of every case to a macro of the caller.
 #[macro_export]
@@ -62,15 +62,20 @@ macro_rules! conformance_cases {
             a_paused_queue_gives_out_nothing
             a_queue_runs_no_more_than_its_concurrency
             rules_of_a_queue_change_only_from_the_revision_that_was_read
+            the_rules_of_a_queue_are_kept_as_they_were
             unsound_rules_are_refused
             what_ended_is_forgotten_after_its_retention_only
             jobs_are_listed_by_queue_and_state_page_by_page
             a_reap_hands_over_and_spends_the_token
             a_beat_refutes_a_reap
             a_reap_under_a_term_that_is_over_writes_nothing
+            a_reap_does_what_the_queue_says
+            many_are_reaped_at_once
             a_proven_death_hands_over_at_once
             a_reap_on_the_last_attempt_holds
             a_reaper_sees_who_holds_what
+            a_sweep_sees_beats_and_sums
+            silences_are_kept_for_the_next_term
             a_schedule_makes_one_job_for_each_tick_that_somebody_sees
             the_history_tells_everything_in_order
         }

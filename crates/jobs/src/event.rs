@@ -38,6 +38,9 @@ pub enum EventKind {
         attempt: u16,
         /// Name of the worker.
         worker: String,
+        /// The threshold of the claim, in milliseconds; 0 in a history of before.
+        #[serde(default)]
+        reap_after_ms: u64,
     },
     /// A resume point was stored.
     Checkpoint {

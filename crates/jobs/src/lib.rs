@@ -11,6 +11,7 @@ pub mod claim;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod event;
+pub mod history;
 pub mod id;
 pub mod job;
 pub mod queue;

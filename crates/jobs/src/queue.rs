@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use palisade_core::QueueName;
+use palisade_core::{QueueName, Timestamp};
 
 use crate::claim::Terms;
+use crate::job::Note;
 use crate::retry::Backoff;
 
 /// A queue and its rules.
@@ -30,6 +31,17 @@ pub struct Queue {
     pub backoff: Backoff,
     /// Jobs that ended are kept so long, in milliseconds.
     pub retention_ms: u64,
+}
+
+/// The rules of a queue as they were from a moment on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QueueChange {
+    /// From when on, by the store's clock.
+    pub at: Timestamp,
+    /// The rules.
+    pub queue: Queue,
+    /// Who set them.
+    pub by: Option<Note>,
 }
 
 /// What becomes of a job whose worker fell silent.

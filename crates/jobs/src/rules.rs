@@ -276,12 +276,8 @@ mod tests {
     #[test]
     fn silence_hands_over_and_never_cancels_unless_the_queue_says_so() {
         let evidence = |proof: Option<&str>| Evidence {
-            silent_ms: 60_000,
-            reap_after_ms: 60_000,
-            last_beat: 7,
-            last_beat_at: None,
             proof: proof.map(str::to_owned),
-            term: 3,
+            ..Evidence::new(3, 7, 60_000, 60_000)
         };
         let delay = Duration::from_secs(10);
         let of = |rule, running: &Running, proof| silenced(rule, running, &evidence(proof), "silent", delay);

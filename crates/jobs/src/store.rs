@@ -8,7 +8,7 @@ use crate::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Evidence, F
 use crate::event::Event;
 use crate::id::{Incarnation, JobId, Token};
 use crate::job::{Enqueued, Job, NewJob, Note};
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueChange};
 use crate::schedule::Schedule;
 use crate::state::State;
 use crate::worker::Worker;
@@ -82,6 +82,15 @@ pub trait JobStore: Send + Sync {
     /// Replaces the rules of a queue, if its revision is still the one of `queue`; answers the new revision.
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send;
 
+    /// The rules that a queue has had since somebody set them first, oldest first.
+    fn queue_changes(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<Vec<QueueChange>, Error>> + Send;
+
+    /// Jobs that the store has in no place, or in several at once, with their number: none, unless it was damaged.
+    fn misplaced(&self) -> impl Future<Output = Result<Vec<(JobId, u64)>, Error>> + Send;
+
     /// Sets a schedule, or replaces the one of that name.
     fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -94,12 +103,41 @@ pub trait JobStore: Send + Sync {
     /// Forgets jobs that ended longer ago than their queue's retention, at most `most` in one go.
     fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send;
 
-    /// What a reaper can see now: the store's clock and every worker that holds a claim.
+    /// Who holds what: the store's clock and every worker that holds a claim, with all its claims.
     fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send;
 
+    /// The narrow look of a reaper's sweep: the store's clock, and the last beat of every worker that did not say
+    /// goodbye. Costs as little with a million running jobs as with ten.
+    fn beats(&self) -> impl Future<Output = Result<Beats, Error>> + Send;
+
+    /// Which history of the store this is: it changes when the store is restored or another server takes over.
+    fn timeline(&self) -> impl Future<Output = Result<String, Error>> + Send;
+
+    /// What these workers hold, summed up. One that is not known here is left out.
+    fn holders(&self, who: &[Incarnation]) -> impl Future<Output = Result<Vec<Holder>, Error>> + Send;
+
+    /// The claims of one worker, at most `most` of them.
+    fn claims_of(
+        &self,
+        who: &Incarnation,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<HeldClaim>, Error>> + Send;
+
     /// Takes jobs from a silent worker, each only if its token and the worker's beat are still the ones named, and
-    /// only under the reaper's own term.
-    fn reap(&self, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send;
+    /// all of them only while the reaper's lease is in force; nobody can take that over before this is written.
+    fn reap(&self, under: &Fence, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send;
+
+    /// Keeps silences for the next reaper, tells the suspects among the workers so at their next beat, and forgets
+    /// others.
+    fn remember(
+        &self,
+        timeline: &str,
+        silences: &[Silent],
+        forget: &[Incarnation],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The silences that a reaper before kept in this history of the store.
+    fn recall(&self, timeline: &str) -> impl Future<Output = Result<Vec<Silent>, Error>> + Send;
 }
 
 /// What `promote` did.
@@ -198,6 +236,65 @@ pub struct Seen {
     pub claims: Vec<(JobId, Token, crate::claim::Terms)>,
 }
 
+/// What one sweep sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beats {
+    /// The store's clock in microseconds, from anywhere.
+    pub now_us: u64,
+    /// Which run of the store's server answered; another one means that it was away in between.
+    pub run: u64,
+    /// Every worker that did not say goodbye, with its last beat.
+    pub workers: Vec<(Incarnation, u64)>,
+}
+
+/// A worker and what it holds, summed up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holder {
+    /// Who.
+    pub worker: Worker,
+    /// So many jobs.
+    pub jobs: u64,
+    /// The shortest of each of their terms; none where it holds nothing.
+    pub least: Option<crate::claim::Terms>,
+}
+
+/// A claim that a worker holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldClaim {
+    /// The job.
+    pub job: JobId,
+    /// The claim.
+    pub token: Token,
+    /// Its rules.
+    pub terms: crate::claim::Terms,
+    /// Its queue.
+    pub queue: QueueName,
+    /// The revision of that queue's rules now.
+    pub revision: u64,
+}
+
+/// A silence that one reaper leaves to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent {
+    /// Whose.
+    pub incarnation: Incarnation,
+    /// The beat that did not change.
+    pub beat: u64,
+    /// How much silence was charged, in milliseconds.
+    pub silent_ms: u64,
+    /// Half of its threshold or more.
+    pub suspect: bool,
+}
+
+/// The lease under which a reaper acts; its name is [`REAPER`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Its term.
+    pub term: u64,
+    /// Its holder, new at each start of a reaper.
+    pub holder: String,
+}
+
 /// One job to take from a silent worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reap {
@@ -207,7 +304,7 @@ pub struct Reap {
     pub token: Token,
     /// Its worker.
     pub incarnation: Incarnation,
-    /// On what ground; holds the beat that must still be the last, and the term that must still be in force.
+    /// On what ground; holds the beat that must still be the last.
     pub evidence: Evidence,
     /// One line for people, ending in the machine id.
     pub reason: String,

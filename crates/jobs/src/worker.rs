@@ -18,4 +18,7 @@ pub struct Worker {
     pub start_ticks: u64,
     /// Id of the boot of its machine; another one proves that the process is gone.
     pub boot_id: String,
+    /// Which numbers of processes it sees, as the kernel names it; two containers of one machine differ here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_space: Option<String>,
 }

@@ -6,7 +6,10 @@ use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
-use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
+use palisade_jobs::queue::QueueChange;
+use palisade_jobs::store::{
+    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+};
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use palisade_postgres::Target;
@@ -143,6 +146,14 @@ impl JobStore for Store {
         on!(self, store => store.set_queue(queue, by))
     }
 
+    async fn queue_changes(&self, queue: &QueueName) -> Result<Vec<QueueChange>, Error> {
+        on!(self, store => store.queue_changes(queue))
+    }
+
+    async fn misplaced(&self) -> Result<Vec<(JobId, u64)>, Error> {
+        on!(self, store => store.misplaced())
+    }
+
     async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
         on!(self, store => store.set_schedule(schedule))
     }
@@ -163,7 +174,36 @@ impl JobStore for Store {
         on!(self, store => store.observe())
     }
 
-    async fn reap(&self, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
-        on!(self, store => store.reap(reaps))
+    async fn beats(&self) -> Result<Beats, Error> {
+        on!(self, store => store.beats())
+    }
+
+    async fn timeline(&self) -> Result<String, Error> {
+        on!(self, store => store.timeline())
+    }
+
+    async fn holders(&self, who: &[Incarnation]) -> Result<Vec<Holder>, Error> {
+        on!(self, store => store.holders(who))
+    }
+
+    async fn claims_of(&self, who: &Incarnation, most: u32) -> Result<Vec<HeldClaim>, Error> {
+        on!(self, store => store.claims_of(who, most))
+    }
+
+    async fn reap(&self, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+        on!(self, store => store.reap(under, reaps))
+    }
+
+    async fn remember(
+        &self,
+        timeline: &str,
+        silences: &[Silent],
+        forget: &[Incarnation],
+    ) -> Result<(), Error> {
+        on!(self, store => store.remember(timeline, silences, forget))
+    }
+
+    async fn recall(&self, timeline: &str) -> Result<Vec<Silent>, Error> {
+        on!(self, store => store.recall(timeline))
     }
 }

@@ -13,6 +13,7 @@ mod desk;
 mod enqueue;
 mod events;
 mod history;
+mod look;
 mod pool;
 mod read;
 mod reap;
@@ -31,7 +32,10 @@ use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
-use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
+use palisade_jobs::queue::QueueChange;
+use palisade_jobs::store::{
+    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+};
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use desk::Desk;
@@ -139,8 +143,16 @@ impl JobStore for Postgres {
         read::queues(&self.pool).await
     }
 
-    async fn set_queue(&self, queue: &Queue, _by: &Note) -> Result<u64, Error> {
-        tend::set_queue(&self.pool, queue).await
+    async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {
+        tend::set_queue(&self.pool, queue, by).await
+    }
+
+    async fn queue_changes(&self, queue: &QueueName) -> Result<Vec<QueueChange>, Error> {
+        read::queue_changes(&self.pool, queue).await
+    }
+
+    async fn misplaced(&self) -> Result<Vec<(JobId, u64)>, Error> {
+        read::misplaced(&self.pool).await
     }
 
     async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
@@ -163,7 +175,36 @@ impl JobStore for Postgres {
         reap::observe(&self.pool).await
     }
 
-    async fn reap(&self, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
-        reap::reap(&self.pool, reaps).await
+    async fn beats(&self) -> Result<Beats, Error> {
+        look::beats(&self.pool).await
+    }
+
+    async fn timeline(&self) -> Result<String, Error> {
+        look::timeline(&self.pool).await
+    }
+
+    async fn holders(&self, who: &[Incarnation]) -> Result<Vec<Holder>, Error> {
+        look::holders(&self.pool, who).await
+    }
+
+    async fn claims_of(&self, who: &Incarnation, most: u32) -> Result<Vec<HeldClaim>, Error> {
+        look::claims_of(&self.pool, who, most).await
+    }
+
+    async fn reap(&self, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+        reap::reap(&self.pool, under, reaps).await
+    }
+
+    async fn remember(
+        &self,
+        timeline: &str,
+        silences: &[Silent],
+        forget: &[Incarnation],
+    ) -> Result<(), Error> {
+        look::remember(&self.pool, timeline, silences, forget).await
+    }
+
+    async fn recall(&self, timeline: &str) -> Result<Vec<Silent>, Error> {
+        look::recall(&self.pool, timeline).await
     }
 }

@@ -10,13 +10,14 @@ mod claim;
 mod deed;
 mod engine;
 mod enqueue;
+mod look;
 mod read;
 mod reap;
 mod rows;
 mod schedule;
 mod schema;
 mod tend;
-mod turn;
+pub(crate) mod turn;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,10 @@ use palisade_core::QueueName;
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
-use palisade_jobs::store::{Deed, Filter, Intervened, Promoted, Pruned, Reap, Reaped, Sight};
+use palisade_jobs::queue::QueueChange;
+use palisade_jobs::store::{
+    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+};
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
 use engine::Engine;
@@ -136,6 +140,19 @@ impl JobStore for Sqlite {
         self.engine.write(move |store| tend::set_queue(store, &queue, &by))
     }
 
+    fn queue_changes(
+        &self,
+        queue: &QueueName,
+    ) -> impl Future<Output = Result<Vec<QueueChange>, Error>> + Send {
+        let queue = queue.clone();
+        self.engine.read(move |store| read::queue_changes(store, &queue))
+    }
+
+    /// Its one table has each job once.
+    async fn misplaced(&self) -> Result<Vec<(JobId, u64)>, Error> {
+        Ok(Vec::new())
+    }
+
     fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send {
         let schedule = schedule.clone();
         self.engine.write(move |store| schedule::set(store, schedule))
@@ -158,8 +175,45 @@ impl JobStore for Sqlite {
         self.engine.read(reap::observe)
     }
 
-    fn reap(&self, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send {
-        let reaps = reaps.to_vec();
-        self.engine.write(move |store| reap::reap(store, &reaps))
+    fn beats(&self) -> impl Future<Output = Result<Beats, Error>> + Send {
+        self.engine.read(look::beats)
+    }
+
+    fn timeline(&self) -> impl Future<Output = Result<String, Error>> + Send {
+        self.engine.read(look::timeline)
+    }
+
+    fn holders(&self, who: &[Incarnation]) -> impl Future<Output = Result<Vec<Holder>, Error>> + Send {
+        let who = who.to_vec();
+        self.engine.read(move |store| look::holders(store, &who))
+    }
+
+    fn claims_of(
+        &self,
+        who: &Incarnation,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<HeldClaim>, Error>> + Send {
+        let who = who.clone();
+        self.engine.read(move |store| look::claims_of(store, &who, most))
+    }
+
+    fn reap(&self, under: &Fence, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send {
+        let (under, reaps) = (under.clone(), reaps.to_vec());
+        self.engine.write(move |store| reap::reap(store, &under, &reaps))
+    }
+
+    fn remember(
+        &self,
+        timeline: &str,
+        silences: &[Silent],
+        forget: &[Incarnation],
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        let (timeline, silences, forget) = (timeline.to_owned(), silences.to_vec(), forget.to_vec());
+        self.engine.write(move |store| look::remember(store, &timeline, &silences, &forget))
+    }
+
+    fn recall(&self, timeline: &str) -> impl Future<Output = Result<Vec<Silent>, Error>> + Send {
+        let timeline = timeline.to_owned();
+        self.engine.read(move |store| look::recall(store, &timeline))
     }
 }

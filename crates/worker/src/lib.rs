@@ -23,6 +23,7 @@ mod finisher;
 mod hold;
 pub mod program;
 pub mod pulse;
+pub mod reaper;
 pub mod report;
 mod run;
 mod writer;

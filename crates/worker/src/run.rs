@@ -209,6 +209,7 @@ fn describe(settings: &Settings) -> Result<Worker, Error> {
         by: settings.by.clone(),
         start_ticks: this.start_ticks,
         boot_id: clock::boot_id()?,
+        pid_space: process::number_space(),
     })
 }
 

@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lease", &["core"]),
     ("jobs", &["core", "lease"]),
     ("store", &["core", "host", "lease", "jobs", "postgres"]),
-    ("worker", &["core", "host", "jobs", "notify"]),
+    ("worker", &["core", "host", "jobs", "lease", "notify"]),
     ("scan", &["core"]),
     ("server", LIBRARIES),
     ("cli", LIBRARIES),

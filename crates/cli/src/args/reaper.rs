@@ -9,29 +9,35 @@ use super::database::DatabaseArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReaperCommand {
-    /// Judge a guarded table's silent jobs, as the one elected reaper, until it is ended.
+    /// Judge silent workers, or the silent jobs of a guarded table, as the one elected reaper, until it is ended.
     Run(RunArgs),
-    /// Say who the reaper of a table is, and what it knows.
-    Status(StatusArgs),
+    /// Say who the reaper is, and what it knows.
+    Status(ReaperStatusArgs),
 }
 
 // What to judge, and how.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The threshold is the guard's --min-age; flags lengthen it only. Silence counts only while it could be observed.
-SIGTERM ends it in order, and the lease is free at once.
+Without --table it serves the job engine: each claim has a threshold of its own, from the rules of its queue. With
+--table it serves a guarded table, and the threshold is the guard's --min-age. Flags and PALISADE_REAP_AFTER lengthen
+only. Silence counts only while it could be observed. SIGTERM ends it in order, and the lease is free at once.
 
 Examples:
-  palisade reaper run --table public.backfill_jobs --dry-run
+  palisade reaper run --store env:DATABASE_URL
+  palisade reaper run --dry-run
   palisade reaper run --table public.backfill_jobs --requeue-to queued")]
 pub(crate) struct RunArgs {
-    /// The guarded table, as SQL writes it.
+    /// The guarded table, as SQL writes it [default: the job engine's own].
     #[arg(long, value_name = "TABLE")]
-    pub(crate) table: String,
+    pub(crate) table: Option<String>,
+    /// The store of the job engine: sqlite:PATH or postgres://..., or @FILE or env:NAME to read it from there
+    /// [default: $DATABASE_URL, else jobs.db in the state folder].
+    #[arg(long, value_name = "URL|@FILE|env:NAME", conflicts_with_all = ["table", "database"])]
+    pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
-    /// The state that a reaped job is given back to.
-    #[arg(long, value_name = "STATE", required_unless_present = "dry_run")]
+    /// The state that a reaped job of a table is given back to.
+    #[arg(long, value_name = "STATE", requires = "table")]
     pub(crate) requeue_to: Option<String>,
     /// The key file that proves who reaps (palisade db key create): needed where the guard asks for an identity, and
     /// otherwise what the history names.
@@ -40,19 +46,27 @@ pub(crate) struct RunArgs {
     /// Say what would be reaped, and reap nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// A longer silence than the guard's rule asks for.
+    /// A longer silence than the rules ask for.
     #[arg(long, env = "PALISADE_REAP_AFTER", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) reap_after: Option<Duration>,
-    /// How often a job beats.
+    /// How often a job of the table beats; the job engine knows that of its own.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) beat_every: Duration,
-    /// How often to look.
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+}
+
+// How a reaper judges.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reaper")]
+pub(crate) struct JudgeArgs {
+    /// How often the reaper looks.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) sweep_every: Duration,
     /// How long workers may take to come back after the database was away.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) reconnect_grace: Duration,
-    /// How long the lease lasts without renewal.
+    /// How long the reaper's lease lasts without renewal.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) lease: Duration,
     /// So many may always be reaped in one pass.
@@ -66,12 +80,16 @@ pub(crate) struct RunArgs {
     pub(crate) lift_brake: bool,
 }
 
-// Which table.
+// Whose reaper.
 #[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// The guarded table, as SQL writes it.
+pub(crate) struct ReaperStatusArgs {
+    /// The guarded table, as SQL writes it [default: the job engine's own].
     #[arg(long, value_name = "TABLE")]
-    pub(crate) table: String,
+    pub(crate) table: Option<String>,
+    /// The store of the job engine: sqlite:PATH or postgres://..., or @FILE or env:NAME to read it from there
+    /// [default: $DATABASE_URL, else jobs.db in the state folder].
+    #[arg(long, value_name = "URL|@FILE|env:NAME", conflicts_with_all = ["table", "database"])]
+    pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
 }
@@ -97,6 +115,10 @@ pub(crate) enum LeaseSchema {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VerifyCommand {
-    /// Hold the recorded history of a guarded table against what was promised; ends with exit 6 where it was broken.
-    History(StatusArgs),
+    /// Hold what is recorded of the job engine, or of a guarded table, against what was promised.
+    #[command(after_help = "\
+Ends with exit 6 where a promise was broken: S1 no job is taken before its threshold, a proven death excepted; S2 each
+reap is written under the term in force; S3 after the end of an attempt nothing of it is accepted; S4 no job is lost or
+done twice, and its checkpoints never go back. A guarded table has S1 and S2.")]
+    History(ReaperStatusArgs),
 }

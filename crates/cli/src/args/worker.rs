@@ -37,7 +37,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) pass: Vec<String>,
     /// Its jobs may be silent for longer than the queue says before they are taken from it; never for shorter.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "PALISADE_REAP_AFTER", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) reap_after: Option<Duration>,
     /// How long a program may take to end once its job was cancelled.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -48,6 +48,11 @@ pub(crate) struct WorkerArgs {
     /// End once the queue has nothing ready and nothing runs here.
     #[arg(long)]
     pub(crate) until_empty: bool,
+    /// Leave silent workers of the store to another reaper: `palisade reaper run`, or another worker.
+    #[arg(long, help_heading = "Reaper")]
+    pub(crate) no_reaper: bool,
+    #[command(flatten)]
+    pub(crate) judge: super::reaper::JudgeArgs,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::args::reaper::RunArgs;
 use crate::command::db::{reach_to_write, target};
 use crate::command::identity::{read, unusable};
-use crate::command::reaper::{SCHEMA, name_of};
+use crate::command::reaper::{SCHEMA, limits, name_of};
 use crate::command::undo::guard_of;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -53,9 +53,13 @@ struct Bench<'a> {
     dry: bool,
 }
 
-pub(crate) async fn run(output: Output, args: &RunArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(output: Output, args: &RunArgs, table: &str) -> Result<Exit, Failure> {
+    if args.requeue_to.is_none() && !args.dry_run {
+        let hint = "give --requeue-to STATE, or --dry-run to look only";
+        return Err(Failure::usage("to which state is a reaped job of this table given back?").hint(hint));
+    }
     let (session, identity) = reach_to_write(output, &args.database).await?;
-    let (table, guard) = guard_of(&session, &args.table).await?;
+    let (table, guard) = guard_of(&session, table).await?;
     let columns = reap::columns(&guard, &table)?;
     if let Some(to) = &args.requeue_to {
         reap::check_state(&guard, &table, &columns, to)?;
@@ -76,7 +80,7 @@ pub(crate) async fn run(output: Output, args: &RunArgs) -> Result<Exit, Failure>
         lineage: lineage(&identity),
         database: identity.id,
         reap_after: threshold(args, &guard)?,
-        limits: limits(args)?,
+        limits: limits(&args.judge, Duration::ZERO)?,
         by: note(&host, args, key.as_ref())?,
         dry: args.dry_run || guard.rules.mode == Mode::Observe,
         guard,
@@ -128,18 +132,6 @@ fn threshold(args: &RunArgs, guard: &Installed) -> Result<Duration, Failure> {
     Ok(asked)
 }
 
-fn limits(args: &RunArgs) -> Result<Limits, Failure> {
-    let limits = Limits {
-        sweep_every: args.sweep_every,
-        floor: Duration::ZERO,
-        reconnect_grace: args.reconnect_grace,
-        brake_least: args.brake_least,
-        brake_percent: args.brake_percent,
-    };
-    limits.check().map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(limits)
-}
-
 /// Who judges: as its key says, else as the variables do.
 fn note(host: &Host, args: &RunArgs, key: Option<&AppKey>) -> Result<Note, Failure> {
     let actor: Actor = host.actor()?;
@@ -176,7 +168,7 @@ impl Bench<'_> {
     /// Sits until it is told to end.
     async fn sit(self, session: Session) -> Result<Exit, Failure> {
         let leases = PostgresLeases::new(self.target.clone(), SCHEMA);
-        let (name, ttl) = (name_of(&self.table)?, Ttl::new(self.args.lease));
+        let (name, ttl) = (name_of(&self.table)?, Ttl::new(self.args.judge.lease));
         let ttl = ttl.map_err(|error| Failure::usage(error.to_string()))?;
         let bits = u64::from_le_bytes(random::bytes::<8>()?);
         let holder = Holder::new(&format!("reaper-{}-{bits:016x}", std::process::id()));
@@ -192,7 +184,7 @@ impl Bench<'_> {
             if let Some(term) = &mut term {
                 self.sweep(&mut session, term).await;
             }
-            if pause(self.args.sweep_every, &mut ends).await {
+            if pause(self.args.judge.sweep_every, &mut ends).await {
                 break;
             }
         }
@@ -216,7 +208,7 @@ impl Bench<'_> {
         match leases.acquire(name, holder, ttl).await {
             Ok(Acquired::Granted(grant)) => {
                 let mut judge = Judge::new(self.limits.clone(), self.recall(session).await);
-                if self.args.lift_brake {
+                if self.args.judge.lift_brake {
                     judge.lift_brake();
                 }
                 *waits = false;
@@ -310,6 +302,7 @@ impl Bench<'_> {
             key: running.key.clone(),
             counter: running.counter.clone(),
             reap_after: self.reap_after,
+            fixed: false,
             beat_every: self.args.beat_every,
             proof: None,
             witnessed: false,
@@ -320,7 +313,7 @@ impl Bench<'_> {
             store_us: look.server_us,
             judge_us: clock::boot_ms() * 1000,
             took: asked.elapsed(),
-            canary: term.renewed.elapsed() <= self.args.sweep_every * 2,
+            canary: term.renewed.elapsed() <= self.args.judge.sweep_every * 2,
             subjects: look.running.iter().map(subject).collect(),
         }
     }

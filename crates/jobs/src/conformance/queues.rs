@@ -57,6 +57,20 @@ pub async fn unsound_rules_are_refused<S: Stage>(stage: &S) {
     assert!(ok(play.store().queues().await).iter().all(|queue| queue.name != play.queue));
 }
 
+/// Each change, with the rules that held from then on, and who made it.
+pub async fn the_rules_of_a_queue_are_kept_as_they_were<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "kept");
+    assert!(ok(play.store().queue_changes(&play.queue).await).is_empty());
+    let first = play.rules(|_| {}).await;
+    let longer = Queue { paused: true, retention_ms: 86_400_000, ..first.clone() };
+    ok(play.store().set_queue(&longer, &by()).await);
+    let changes = ok(play.store().queue_changes(&play.queue).await);
+    let rules: Vec<Queue> = changes.iter().map(|change| change.queue.clone()).collect();
+    assert_eq!(rules, [first, Queue { revision: 3, ..longer }]);
+    assert!(changes[0].at <= changes[1].at && changes.iter().all(|change| change.by == Some(by())));
+    assert!(ok(play.store().misplaced().await).is_empty());
+}
+
 /// In slices, and never what still lives.
 pub async fn what_ended_is_forgotten_after_its_retention_only<S: Stage>(stage: &S) {
     let play = Play::new(stage, "retention");

@@ -14,6 +14,9 @@ use crate::retry::Backoff;
 use crate::store::{Deed, Intervened};
 use crate::{EventKind, JobStore, Queue, State, Worker};
 
+/// Who holds the lease of the stage's reaper.
+pub const HOLDER: &str = "stage";
+
 /// A store under test, and what only its database can do.
 pub trait Stage: Sync {
     /// The store.
@@ -22,7 +25,7 @@ pub trait Stage: Sync {
     /// The store.
     fn store(&self) -> &Self::Store;
 
-    /// Makes `term` the one in force on the lease [`crate::store::REAPER`].
+    /// Makes `term` the one in force on the lease [`crate::store::REAPER`], held by [`HOLDER`].
     fn set_term(&self, term: u64) -> impl Future<Output = ()> + Send;
 
     /// Moves the end of a job `ms` milliseconds into the past.
@@ -194,6 +197,7 @@ pub(super) fn worker(name: &str) -> Worker {
         by: by(),
         start_ticks: 77,
         boot_id: "boot".to_owned(),
+        pid_space: None,
     }
 }
 

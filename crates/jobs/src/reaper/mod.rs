@@ -24,6 +24,7 @@ mod gate;
 mod judge;
 mod limits;
 mod reason;
+mod roll;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,6 +34,7 @@ pub use gate::Gate;
 pub use judge::{Condemned, Counts, Ground, Judge, Remembered, Ruling, Silence, Stuck};
 pub use limits::{InvalidLimits, Limits};
 pub use reason::{Reaper, Reason};
+pub use roll::{Place, Roll, reaps};
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -46,6 +48,9 @@ pub struct Subject<K, C> {
     pub counter: C,
     /// After how much silence its work may be taken, as the store has it.
     pub reap_after: Duration,
+    /// Whether its threshold was given to it for good, with its claims: another one then means other claims. Else it
+    /// means that the policy has changed, and the subject is looked at anew.
+    pub fixed: bool,
     /// How often it beats.
     pub beat_every: Duration,
     /// What proves that it is dead.
@@ -75,6 +80,18 @@ pub enum Proof {
     ProcessGone,
     /// Its machine has started anew since.
     OtherBoot,
+}
+
+impl Proof {
+    /// Its words, as the evidence of a reap has them.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Goodbye => "goodbye",
+            Self::ProcessGone => "process gone",
+            Self::OtherBoot => "another boot",
+        }
+    }
 }
 
 /// What a sweep saw.

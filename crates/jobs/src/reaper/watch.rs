@@ -61,8 +61,10 @@ impl<C: Clone + Eq> Watch<C> {
         // A threshold that has changed is a change of policy: what was charged stays, and it has to be seen anew.
         if self.reap_after != subject.reap_after {
             self.reap_after = subject.reap_after;
-            self.look_anew();
-            return false;
+            if !subject.fixed {
+                self.look_anew();
+                return false;
+            }
         }
         self.silent += charge;
         if !observed.is_zero() {

@@ -1,10 +1,12 @@
 //! Stores of leases. PostgreSQL and SQLite fence: the transaction that writes compares the term. Redis coordinates only.
 
+mod any;
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 mod wire;
 
+pub use any::Leases;
 pub use postgres::PostgresLeases;
 pub use redis::RedisLeases;
 pub use sqlite::SqliteLeases;

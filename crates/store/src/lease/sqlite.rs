@@ -11,6 +11,7 @@ use palisade_lease::{Acquired, Grant, Held, Holder, LeaseStore, Name, Seen, Term
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::Error;
+use crate::sqlite::turn::Turn;
 
 /// How long a writer waits for another one.
 const BUSY: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ pub struct SqliteLeases {
     connection: Arc<Mutex<Connection>>,
     path: PathBuf,
     boot: String,
+    /// Beside a store of jobs its writers take turns; where that is not possible, SQLite's own wait is left.
+    turn: Option<Arc<Turn>>,
 }
 
 /// Whether `held` is in force. To be asked inside the `BEGIN IMMEDIATE` that writes: then nobody can take the lease
@@ -63,7 +66,8 @@ impl SqliteLeases {
         connection.pragma_update(None, "synchronous", "FULL").map_err(&failed)?;
         connection.execute_batch(TABLE).map_err(&failed)?;
         let boot = clock::boot_id().map_err(Error::Boot)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned(), boot })
+        let turn = Turn::beside(path).ok().map(Arc::new);
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned(), boot, turn })
     }
 
     /// Does `work` in one writing transaction, on a thread that may wait.
@@ -72,9 +76,10 @@ impl SqliteLeases {
         what: &'static str,
         work: impl FnOnce(&Transaction<'_>, &str, Moment) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (connection, boot) = (Arc::clone(&self.connection), self.boot.clone());
+        let (connection, boot, turn) = (Arc::clone(&self.connection), self.boot.clone(), self.turn.clone());
         let step = move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let _held = turn.as_ref().and_then(|turn| turn.take().ok());
             let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Read after the lock is had: waiting for it takes time too.
             let done = work(&writing, &boot, Moment::from_ms(clock::boot_ms()))?;

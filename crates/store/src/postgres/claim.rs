@@ -41,7 +41,8 @@ const CLAIM: &str = "WITH rules AS (
 ), noted AS (
     INSERT INTO palisade_jobs.event (job, at_ms, token, incarnation, kind)
     SELECT job, palisade_jobs.now_ms(), token, $3,
-        json_build_object('kind', 'claimed', 'attempt', attempts, 'worker', worker)::text FROM run
+        json_build_object('kind', 'claimed', 'attempt', attempts, 'worker', worker,
+            'reap_after_ms', reap_after_ms)::text FROM run
 )
 SELECT r.concurrency IS NOT NULL AS limited, r.stranger, run.job, run.token, run.attempts, run.beat_every_ms,
     run.reap_after_ms, run.self_fence_ms, j.payload, j.max_attempts, (

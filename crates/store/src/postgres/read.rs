@@ -1,9 +1,11 @@
 //! Looking.
 
+use palisade_core::QueueName;
 use palisade_postgres::TypedRow;
 
 use palisade_jobs::claim::Checkpoint;
 use palisade_jobs::id::{JobId, Token};
+use palisade_jobs::queue::QueueChange;
 use palisade_jobs::store::Filter;
 use palisade_jobs::{Error, Job, Queue, State};
 
@@ -126,4 +128,29 @@ fn queue_of(row: &TypedRow) -> Result<Queue, Error> {
 /// Numbers of jobs as a column.
 pub(super) fn ids<'a>(ids: &'a Vec<i64>) -> [palisade_postgres::Value<'a>; 1] {
     [numbers(ids)]
+}
+
+pub(super) async fn queue_changes(pool: &Pool, queue: &QueueName) -> Result<Vec<QueueChange>, Error> {
+    const CHANGES: &str =
+        "SELECT at_ms, rules, by FROM palisade_jobs.queue_change WHERE queue = $1 ORDER BY revision";
+    let name = queue.as_str();
+    let rows = pool.read("read how a queue was", CHANGES, &[text(&name)]).await?;
+    let change = |row: &TypedRow| {
+        Ok(QueueChange {
+            at: moment(field(row, "at_ms")?),
+            queue: parsed(field(row, "rules")?)?,
+            by: field::<Option<&str>>(row, "by")?.map(parsed).transpose()?,
+        })
+    };
+    rows.iter().map(change).collect()
+}
+
+/// A job has to be in exactly one of the four tables.
+pub(super) async fn misplaced(pool: &Pool) -> Result<Vec<(JobId, u64)>, Error> {
+    const PLACES: &str = "SELECT j.id, count(p.job) AS places FROM palisade_jobs.job j LEFT JOIN (
+            SELECT job FROM palisade_jobs.job_ready UNION ALL SELECT job FROM palisade_jobs.job_wait
+            UNION ALL SELECT job FROM palisade_jobs.job_run UNION ALL SELECT job FROM palisade_jobs.job_end) p
+        ON p.job = j.id GROUP BY j.id HAVING count(p.job) <> 1 ORDER BY j.id LIMIT 1000";
+    let rows = pool.read("look for jobs out of place", PLACES, &[]).await?;
+    rows.iter().map(|row| Ok((JobId(field(row, "id")?), unsigned(field(row, "places")?)))).collect()
 }

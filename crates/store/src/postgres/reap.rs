@@ -1,32 +1,23 @@
 //! What a reaper sees, and what it takes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use palisade_jobs::Error;
 use palisade_jobs::id::{JobId, Token};
-use palisade_jobs::rules;
-use palisade_jobs::store::{REAPER, Reap, Reaped, Seen, Sight};
+use palisade_jobs::store::{Fence, REAPER, Reap, Reaped, Seen, Sight};
+use palisade_jobs::{Error, EventKind, State};
+use palisade_postgres::{Type, TypedRow};
 
+use super::look::timeline;
 use super::pool::{Line, Pool, Stop, transact};
-use super::rows::{field, moment, ms, number, numbers, parsed, terms, text, texts, unsigned};
-use super::settle::{held, settle};
+use super::rows::{field, json, moment, ms, number, numbers, parsed, terms, text, texts, unsigned, word};
 
 pub(super) async fn observe(pool: &Pool) -> Result<Sight, Error> {
-    // Where a function is not allowed to this role, the database's own number is what is left.
     const SIGHT: &str = "SELECT palisade_jobs.now_ms() AS now, w.worker, b.beat, b.gone, r.job, r.token, \
             r.beat_every_ms, r.reap_after_ms, r.self_fence_ms \
         FROM (SELECT 1) one LEFT JOIN palisade_jobs.job_run r ON true \
         LEFT JOIN palisade_jobs.worker w USING (incarnation) LEFT JOIN palisade_jobs.worker_beat b USING (incarnation) \
         ORDER BY r.incarnation, r.job";
-    const TIMELINE: &str =
-        "SELECT substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) AS timeline";
     let rows = pool.read("see who holds what", SIGHT, &[]).await?;
-    let timeline = match pool.read("say its timeline", TIMELINE, &[]).await {
-        Ok(found) => found.first().map_or(Ok(String::new()), |row| field(row, "timeline"))?,
-        Err(Error::Refused(_)) => String::new(),
-        Err(error) => return Err(error),
-    };
     let mut now = moment(0);
     let mut workers: Vec<Seen> = Vec::new();
     for row in &rows {
@@ -44,64 +35,139 @@ pub(super) async fn observe(pool: &Pool) -> Result<Sight, Error> {
             }),
         }
     }
-    Ok(Sight { now, timeline: format!("{}/{timeline}", pool.id()), workers })
+    Ok(Sight { now, timeline: timeline(pool).await?, workers })
 }
 
-pub(super) async fn reap(pool: &Pool, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
-    let taken = transact!(pool, "reap", line => all(line, reaps))?;
-    let answer =
-        |reap: &Reap| taken.get(&(reap.job.0, reap.evidence.term)).copied().unwrap_or(Reaped::Refuted);
+pub(super) async fn reap(pool: &Pool, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+    let parts = Parts::of(reaps);
+    let Some(taken) = transact!(pool, "reap", line => all(line, under, &parts))? else {
+        return Ok(vec![Reaped::TermOver; reaps.len()]);
+    };
+    let answer = |reap: &Reap| {
+        taken.get(&(reap.job, reap.token)).map_or(Reaped::Refuted, |state| Reaped::Taken(*state))
+    };
     Ok(reaps.iter().map(answer).collect())
 }
 
-async fn all(line: &Line<'_>, reaps: &[Reap]) -> Result<BTreeMap<(i64, u64), Reaped>, Stop> {
-    // A takeover waits for this transaction, a renewal does not.
-    const TERM: &str = "SELECT 1 FROM palisade_jobs.lease \
-        WHERE name = $1 AND term = $2 AND expires_at > clock_timestamp() FOR KEY SHARE";
-    let mut answers = BTreeMap::new();
-    let mut terms: Vec<u64> = reaps.iter().map(|reap| reap.evidence.term).collect();
-    terms.sort_unstable();
-    terms.dedup();
-    for term in terms {
-        let of_term: Vec<&Reap> = reaps.iter().filter(|reap| reap.evidence.term == term).collect();
-        let in_force = line.ask("look at the term", TERM, &[text(&REAPER), number(&ms(term))]).await?;
-        if in_force.is_empty() {
-            answers.extend(of_term.iter().map(|reap| ((reap.job.0, term), Reaped::TermOver)));
-        } else {
-            let taken = take(line, &of_term).await?;
-            answers.extend(taken.into_iter().map(|(job, state)| ((job.0, term), Reaped::Taken(state))));
-        }
-    }
-    Ok(answers)
+/// Reaps as columns: what many of them share is sent once.
+#[derive(Default)]
+struct Parts<'a> {
+    jobs: Vec<i64>,
+    tokens: Vec<i64>,
+    /// Of which part each is.
+    of: Vec<i64>,
+    names: Vec<&'a str>,
+    beats: Vec<i64>,
+    proven: Vec<bool>,
+    reasons: Vec<&'a str>,
+    kinds: Vec<String>,
+    by: Vec<String>,
 }
 
-async fn take(line: &Line<'_>, reaps: &[&Reap]) -> Result<Vec<(JobId, palisade_jobs::State)>, Stop> {
-    // A beat that comes now waits until this is over; one that came before is seen here.
-    const SILENT: &str = "SELECT incarnation, beat FROM palisade_jobs.worker_beat WHERE incarnation = ANY ($1) \
-        ORDER BY incarnation FOR SHARE";
-    const TAKEN: &str = "INSERT INTO palisade_jobs.taken \
-        SELECT * FROM unnest($1::text[], $2::int8[], $3::int8[]) ON CONFLICT DO NOTHING";
-    let names: Vec<&str> = reaps.iter().map(|reap| reap.incarnation.as_str()).collect();
-    let mut beats = BTreeMap::new();
-    for row in line.ask("look at beats", SILENT, &[texts(&names)]).await? {
-        beats.insert(field::<String>(&row, "incarnation")?, unsigned(field(&row, "beat")?));
+impl<'a> Parts<'a> {
+    fn of(reaps: &'a [Reap]) -> Self {
+        let mut parts = Self::default();
+        let mut last: Option<&Reap> = None;
+        for reap in reaps {
+            let same = last.is_some_and(|last| {
+                (&last.incarnation, &last.evidence, &last.reason, &last.by)
+                    == (&reap.incarnation, &reap.evidence, &reap.reason, &reap.by)
+            });
+            if !same {
+                parts.add(reap);
+            }
+            last = Some(reap);
+            parts.jobs.push(reap.job.0);
+            parts.tokens.push(reap.token.0);
+            parts.of.push(ms(parts.names.len()) - 1);
+        }
+        parts
     }
-    let silent = |reap: &&&Reap| beats.get(reap.incarnation.as_str()) == Some(&reap.evidence.last_beat);
-    let silent: Vec<&&Reap> = reaps.iter().filter(silent).collect();
-    let claims: Vec<(JobId, Token)> = silent.iter().map(|reap| (reap.job, reap.token)).collect();
-    let held = held(line, &claims).await?;
-    let mut ends = Vec::new();
-    for held in &held {
-        let reap = silent.iter().find(|reap| reap.job == held.job && reap.token == held.token);
-        let Some(reap) = reap.filter(|reap| reap.incarnation == held.incarnation) else { continue };
-        let delay = Duration::from_millis(held.handover_delay_ms);
-        let outcome = rules::silenced(held.on_silence, &held.running, &reap.evidence, &reap.reason, delay);
-        ends.push((held, outcome, Some(&reap.by)));
+
+    fn add(&mut self, reap: &'a Reap) {
+        let Reap { incarnation, evidence, reason, by, .. } = reap;
+        let kind = EventKind::Reaped { evidence: evidence.clone(), reason: reason.clone() };
+        self.names.push(incarnation.as_str());
+        self.beats.push(ms(evidence.last_beat));
+        self.proven.push(evidence.proof.is_some());
+        self.reasons.push(reason);
+        self.kinds.push(json(&kind));
+        self.by.push(json(by));
     }
-    settle(line, &ends).await?;
-    let names: Vec<&str> = ends.iter().map(|(held, ..)| held.incarnation.as_str()).collect();
-    let tokens: Vec<i64> = ends.iter().map(|(held, ..)| held.token.0).collect();
-    let jobs: Vec<i64> = ends.iter().map(|(held, ..)| held.job.0).collect();
-    line.ask("write down what was taken", TAKEN, &[texts(&names), numbers(&tokens), numbers(&jobs)]).await?;
-    Ok(ends.iter().map(|(held, outcome, _)| (held.job, outcome.state)).collect())
 }
+
+/// What was taken, or `None` where the lease is over.
+async fn all(
+    line: &Line<'_>,
+    under: &Fence,
+    parts: &Parts<'_>,
+) -> Result<Option<BTreeMap<(JobId, Token), State>>, Stop> {
+    // A takeover waits for this transaction, a renewal does not.
+    const TERM: &str = "SELECT 1 FROM palisade_jobs.lease \
+        WHERE name = $1 AND term = $2 AND holder = $3 AND expires_at > clock_timestamp() FOR KEY SHARE";
+    let (holder, term) = (under.holder.as_str(), ms(under.term));
+    let fence = [text(&REAPER), number(&term), text(&holder)];
+    if line.ask("look at the term", TERM, &fence).await?.is_empty() {
+        return Ok(None);
+    }
+    let values = [
+        numbers(&parts.jobs),
+        numbers(&parts.tokens),
+        numbers(&parts.of),
+        texts(&parts.names),
+        numbers(&parts.beats),
+        (&parts.proven as _, Type::BOOL_ARRAY),
+        texts(&parts.reasons),
+        texts(&parts.kinds),
+        texts(&parts.by),
+    ];
+    let rows = line.ask("reap", TAKE, &values).await?;
+    let one = |row: &TypedRow| {
+        let claim = (JobId(field(row, "job")?), Token(field(row, "token")?));
+        Ok((claim, word::<State>(field(row, "state")?)?))
+    };
+    rows.iter().map(|row| one(row).map_err(Stop::Rule)).collect::<Result<_, _>>().map(Some)
+}
+
+/// One statement for all of them. A beat that comes now waits until this is over; one that came before refutes.
+///
+/// `state` is [`palisade_jobs::rules::silenced`] once more, in SQL: the suite holds both to the same cases.
+///
+/// `$1` job, `$2` token, `$3` of which part; for each part `$4` incarnation, `$5` beat, `$6` proven, `$7` reason,
+/// `$8` event, `$9` by.
+const TAKE: &str = "WITH silent AS MATERIALIZED (
+    SELECT p.ord - 1 AS part, p.incarnation, p.proven, p.reason, p.kind, p.by
+    FROM unnest($4::text[], $5::int8[], $6::bool[], $7::text[], $8::text[], $9::text[]) WITH ORDINALITY
+        AS p (incarnation, beat, proven, reason, kind, by, ord)
+    JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND b.beat = p.beat FOR SHARE OF b
+), clock AS MATERIALIZED (SELECT palisade_jobs.now_ms() AS now
+), gone AS (
+    DELETE FROM palisade_jobs.job_run r
+    USING unnest($1::int8[], $2::int8[], $3::int8[]) g (job, token, part), silent s, palisade_jobs.queue q,
+        palisade_jobs.job j, clock
+    WHERE r.job = g.job AND r.token = g.token AND s.part = g.part AND r.incarnation = s.incarnation
+        AND q.name = r.queue AND j.id = r.job
+    RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.reason, s.kind, s.by,
+        s.incarnation, clock.now, q.handover_delay_ms AS wait, CASE
+            WHEN r.cancel OR q.on_silence = 'cancel' THEN 'cancelled'
+            WHEN q.on_silence = 'hold' OR r.attempts >= j.max_attempts THEN 'held'
+            WHEN s.proven OR q.handover_delay_ms = 0 THEN 'ready'
+            ELSE 'handover' END AS state
+), ready AS (
+    INSERT INTO palisade_jobs.job_ready SELECT queue, priority, job, attempts FROM gone WHERE state = 'ready'
+), waits AS (
+    INSERT INTO palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms, reason)
+    SELECT job, queue, priority, attempts, state, now + CASE state WHEN 'handover' THEN wait ELSE 0 END, reason
+    FROM gone WHERE state IN ('handover', 'held')
+), ended AS (
+    INSERT INTO palisade_jobs.job_end (job, queue, priority, attempts, state, ended_ms, token, event, progress, reason)
+    SELECT job, queue, priority, attempts, state, now, token, nextval('palisade_jobs.event_number'), progress, reason
+    FROM gone WHERE state = 'cancelled'
+), keys AS (
+    DELETE FROM palisade_jobs.live_key k USING gone WHERE k.job = gone.job AND gone.keyed AND gone.state = 'cancelled'
+), told AS (
+    INSERT INTO palisade_jobs.taken SELECT incarnation, token, job FROM gone ON CONFLICT DO NOTHING
+), noted AS (
+    INSERT INTO palisade_jobs.event (job, at_ms, token, kind, by) SELECT job, now, token, kind, by FROM gone
+)
+SELECT job, token, state FROM gone";

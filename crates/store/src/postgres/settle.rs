@@ -1,7 +1,7 @@
 //! Attempts that end other than well, each as the rules say.
 
 use palisade_jobs::State;
-use palisade_jobs::id::{Incarnation, JobId, Token};
+use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::job::Note;
 use palisade_jobs::retry::Backoff;
 use palisade_jobs::rules::{Outcome, Running};
@@ -9,22 +9,19 @@ use palisade_jobs::rules::{Outcome, Running};
 use palisade_postgres::TypedRow;
 
 use super::pool::{Line, Stop};
-use super::rows::{attempts, field, json, ms, numbers, parsed, small, smalls, texts, unsigned};
+use super::rows::{attempts, field, json, ms, numbers, small, smalls, texts, unsigned};
 
 /// What the end of an attempt is judged by.
 pub(super) struct Held {
     pub(super) job: JobId,
     pub(super) token: Token,
-    pub(super) incarnation: Incarnation,
     pub(super) running: Running,
     pub(super) backoff: Backoff,
-    pub(super) handover_delay_ms: u64,
-    pub(super) on_silence: palisade_jobs::queue::OnSilence,
     pub(super) random: u64,
 }
 
-const HELD: &str = "SELECT r.job, r.token, r.incarnation, r.attempts, j.max_attempts, r.cancel, r.reason,
-        q.backoff_first_ms, q.backoff_most_ms, q.handover_delay_ms, q.on_silence,
+const HELD: &str = "SELECT r.job, r.token, r.attempts, j.max_attempts, r.cancel, r.reason,
+        q.backoff_first_ms, q.backoff_most_ms,
         (random() * 4611686018427387904)::bigint AS random
     FROM unnest($1::int8[], $2::int8[]) g (job, token)
     JOIN palisade_jobs.job_run r ON r.job = g.job AND r.token = g.token
@@ -44,7 +41,6 @@ fn one(row: &TypedRow) -> Result<Held, palisade_jobs::Error> {
     Ok(Held {
         job: JobId(field(row, "job")?),
         token: Token(field(row, "token")?),
-        incarnation: Incarnation::from_text(field(row, "incarnation")?),
         running: Running {
             attempt: attempts(field(row, "attempts")?),
             max_attempts: attempts(field(row, "max_attempts")?),
@@ -55,8 +51,6 @@ fn one(row: &TypedRow) -> Result<Held, palisade_jobs::Error> {
             first_ms: unsigned(field(row, "backoff_first_ms")?),
             most_ms: unsigned(field(row, "backoff_most_ms")?),
         },
-        handover_delay_ms: unsigned(field(row, "handover_delay_ms")?),
-        on_silence: parsed(&format!("{:?}", field::<&str>(row, "on_silence")?))?,
         random: unsigned(field(row, "random")?),
     })
 }

@@ -1,5 +1,6 @@
 //! What has to be done from time to time, and the rules of queues.
 
+use palisade_jobs::job::Note;
 use palisade_jobs::store::{Promoted, Pruned};
 use palisade_jobs::{Error, Queue};
 
@@ -37,8 +38,8 @@ pub(super) async fn promote(pool: &Pool) -> Result<Promoted, Error> {
     })
 }
 
-pub(super) async fn set_queue(pool: &Pool, queue: &Queue) -> Result<u64, Error> {
-    const SET: &str = "INSERT INTO palisade_jobs.queue AS q (name, revision, paused, concurrency, beat_every_ms, \
+pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u64, Error> {
+    const SET: &str = "WITH put AS (INSERT INTO palisade_jobs.queue AS q (name, revision, paused, concurrency, beat_every_ms, \
             reap_after_ms, self_fence_ms, handover_delay_ms, on_silence, progress_deadline_ms, backoff_first_ms, \
             backoff_most_ms, retention_ms) \
         SELECT $1, $2 + 1, $3::text::boolean, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
@@ -49,9 +50,14 @@ pub(super) async fn set_queue(pool: &Pool, queue: &Queue) -> Result<u64, Error> 
             handover_delay_ms = excluded.handover_delay_ms, on_silence = excluded.on_silence, \
             progress_deadline_ms = excluded.progress_deadline_ms, backoff_first_ms = excluded.backoff_first_ms, \
             backoff_most_ms = excluded.backoff_most_ms, retention_ms = excluded.retention_ms \
-        WHERE q.revision = $2 RETURNING revision";
+        WHERE q.revision = $2 RETURNING revision), \
+        noted AS (INSERT INTO palisade_jobs.queue_change (queue, revision, at_ms, rules, by) \
+            SELECT $1, revision, palisade_jobs.now_ms(), $14, $15 FROM put) \
+        SELECT revision FROM put";
     const NOW: &str = "SELECT revision FROM palisade_jobs.queue WHERE name = $1";
     queue.check()?;
+    let rules = json(&Queue { revision: queue.revision + 1, ..queue.clone() });
+    let who = json(by);
     let (name, paused) = (queue.name.as_str(), queue.paused.to_string());
     let word = json(&queue.on_silence);
     let on_silence = word.trim_matches('"');
@@ -82,6 +88,8 @@ pub(super) async fn set_queue(pool: &Pool, queue: &Queue) -> Result<u64, Error> 
         number(&first),
         number(&most),
         number(&retention),
+        text(&rules),
+        text(&who),
     ];
     let rows = pool.write("set the rules of a queue", SET, &values).await?;
     if let Some(row) = rows.first() {

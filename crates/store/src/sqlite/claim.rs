@@ -74,7 +74,8 @@ fn give(store: &Store<'_>, ready: Ready, ask: &Ask, queue: &Queue, worker: &Work
     let terms = queue.terms.lengthened(ready.asked.max(ask.reap_after));
     let attempt = ready.attempts.saturating_add(1);
     take(store, ready.id, token, attempt, terms, worker)?;
-    let event = EventKind::Claimed { attempt, worker: worker.name.clone() };
+    let (name, reap_after_ms) = (worker.name.clone(), terms.reap_after_ms);
+    let event = EventKind::Claimed { attempt, worker: name, reap_after_ms };
     store.note(ready.id, Some(token), &event, Some(&worker.by))?;
     Ok(Claim {
         job: ready.id,

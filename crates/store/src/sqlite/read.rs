@@ -2,7 +2,9 @@
 
 use rusqlite::{OptionalExtension as _, Row, params_from_iter, types::Value};
 
+use palisade_core::QueueName;
 use palisade_jobs::id::{JobId, Token};
+use palisade_jobs::queue::QueueChange;
 use palisade_jobs::store::Filter;
 use palisade_jobs::{Error, Event, EventKind, Job, Queue};
 
@@ -74,4 +76,16 @@ pub(super) fn events(store: &Store<'_>, id: JobId) -> Result<Vec<Event>, Error> 
 pub(super) fn queues(store: &Store<'_>) -> Result<Vec<Queue>, Error> {
     const QUEUES: &str = "SELECT rules FROM queue ORDER BY name";
     store.try_to(|sql| sql.prepare_cached(QUEUES)?.query_map([], |row| parsed(row, "rules"))?.collect())
+}
+
+pub(super) fn queue_changes(store: &Store<'_>, queue: &QueueName) -> Result<Vec<QueueChange>, Error> {
+    const CHANGES: &str = "SELECT at, rules, by FROM queue_change WHERE queue = ?1 ORDER BY revision";
+    let change = |row: &Row<'_>| {
+        Ok(QueueChange {
+            at: moment(row.get("at")?),
+            queue: parsed(row, "rules")?,
+            by: parsed(row, "by").map(Some)?,
+        })
+    };
+    store.try_to(|sql| sql.prepare_cached(CHANGES)?.query_map([queue.as_str()], change)?.collect())
 }

@@ -8,7 +8,7 @@ use palisade_host::clock;
 use palisade_jobs::Error;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::rules;
-use palisade_jobs::store::{REAPER, Reap, Reaped, Seen, Sight};
+use palisade_jobs::store::{Fence, REAPER, Reap, Reaped, Seen, Sight};
 
 use super::attempt::settle;
 use super::engine::Store;
@@ -34,27 +34,25 @@ pub(super) fn observe(store: &Store<'_>) -> Result<Sight, Error> {
         let who = [seen.worker.incarnation.as_str()];
         seen.claims = store.try_to(|sql| sql.prepare_cached(HELD)?.query_map(who, held)?.collect())?;
     }
-    const ID: &str = "SELECT value FROM meta WHERE name = 'id'";
-    let timeline = store.try_to(|sql| sql.prepare_cached(ID)?.query_row([], |row| row.get(0)))?;
-    Ok(Sight { now: moment(store.now), timeline, workers })
+    Ok(Sight { now: moment(store.now), timeline: super::look::timeline(store)?, workers })
 }
 
-pub(super) fn reap(store: &Store<'_>, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
-    reaps.iter().map(|reap| one(store, reap)).collect()
-}
-
-fn one(store: &Store<'_>, reap: &Reap) -> Result<Reaped, Error> {
-    const TERM: &str =
-        "SELECT 1 FROM lease WHERE name = ?1 AND term = ?2 AND boot_id = ?3 AND expires_ms > ?4";
-    const BEAT: &str = "SELECT beat FROM worker WHERE incarnation = ?1";
+pub(super) fn reap(store: &Store<'_>, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
+    const TERM: &str = "SELECT 1 FROM lease \
+        WHERE name = ?1 AND term = ?2 AND holder = ?3 AND boot_id = ?4 AND expires_ms > ?5";
     let boot = clock::boot_id().map_err(|error| Error::Unreachable {
         store: "this machine".to_owned(),
         problem: format!("cannot read the id of its boot: {error}"),
     })?;
-    let term = params![REAPER, ms(reap.evidence.term), boot, ms(clock::boot_ms())];
+    let term = params![REAPER, ms(under.term), under.holder, boot, ms(clock::boot_ms())];
     if !store.try_to(|sql| sql.prepare_cached(TERM)?.exists(term))? {
-        return Ok(Reaped::TermOver);
+        return Ok(vec![Reaped::TermOver; reaps.len()]);
     }
+    reaps.iter().map(|reap| one(store, reap)).collect()
+}
+
+fn one(store: &Store<'_>, reap: &Reap) -> Result<Reaped, Error> {
+    const BEAT: &str = "SELECT beat FROM worker WHERE incarnation = ?1";
     let who = reap.incarnation.as_str();
     let beat: Option<i64> =
         store.try_to(|sql| sql.prepare_cached(BEAT)?.query_row([who], |row| row.get(0)).optional())?;

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use palisade_jobs::Error;
 
 /// The version that this client writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What each version adds, from 1.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, SECOND];
 
 const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -72,6 +72,17 @@ CREATE TABLE taken (
 ) WITHOUT ROWID;
 CREATE TABLE schedule (name TEXT PRIMARY KEY, next_at INTEGER, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE queue (name TEXT PRIMARY KEY, rules TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// What one reaper leaves to the next, and the rules of queues as they were.
+const SECOND: &str = "
+CREATE TABLE silence (
+    incarnation TEXT PRIMARY KEY, timeline TEXT NOT NULL, beat INTEGER NOT NULL, silent_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE queue_change (
+    queue TEXT NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL, rules TEXT NOT NULL, by TEXT,
+    PRIMARY KEY (queue, revision)
+) WITHOUT ROWID;
 ";
 
 /// Brings the tables up to this version. The caller has the turn.

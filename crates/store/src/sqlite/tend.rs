@@ -25,7 +25,7 @@ pub(super) fn promote(store: &Store<'_>) -> Result<Promoted, Error> {
     })
 }
 
-pub(super) fn set_queue(store: &Store<'_>, queue: &Queue, _by: &Note) -> Result<u64, Error> {
+pub(super) fn set_queue(store: &Store<'_>, queue: &Queue, by: &Note) -> Result<u64, Error> {
     queue.check()?;
     let stored = store.queue(&queue.name)?;
     if stored.revision != queue.revision {
@@ -35,7 +35,13 @@ pub(super) fn set_queue(store: &Store<'_>, queue: &Queue, _by: &Note) -> Result<
     const SET: &str = "INSERT INTO queue (name, rules) VALUES (?1, ?2) \
         ON CONFLICT (name) DO UPDATE SET rules = excluded.rules";
     let rules = json(&Queue { revision, ..queue.clone() });
-    store.try_to(|sql| sql.prepare_cached(SET)?.execute(params![queue.name.as_str(), rules]))?;
+    const KEEP: &str =
+        "INSERT INTO queue_change (queue, revision, at, rules, by) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let name = queue.name.as_str();
+    store.try_to(|sql| {
+        sql.prepare_cached(SET)?.execute(params![name, rules])?;
+        sql.prepare_cached(KEEP)?.execute(params![name, ms(revision), store.now, rules, json(by)])
+    })?;
     Ok(revision)
 }
 

@@ -13,17 +13,17 @@ use std::path::Path;
 
 /// The two locks of one database.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     door: File,
     room: File,
 }
 
 /// Being in. It ends when this is dropped.
-pub(super) struct Held<'a>(&'a File);
+pub(crate) struct Held<'a>(&'a File);
 
 impl Turn {
     /// Beside the database: `jobs.db-door` and `jobs.db-room`.
-    pub(super) fn beside(database: &Path) -> io::Result<Self> {
+    pub(crate) fn beside(database: &Path) -> io::Result<Self> {
         let open = |suffix: &str| {
             let mut path = database.as_os_str().to_owned();
             path.push(suffix);
@@ -33,7 +33,7 @@ impl Turn {
     }
 
     /// Waits for the turn.
-    pub(super) fn take(&self) -> io::Result<Held<'_>> {
+    pub(crate) fn take(&self) -> io::Result<Held<'_>> {
         self.door.lock()?;
         let taken = self.room.lock();
         self.door.unlock()?;

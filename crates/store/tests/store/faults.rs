@@ -31,6 +31,7 @@ fn worker(bits: u128) -> Worker {
         by: by(),
         start_ticks: 1,
         boot_id: "boot".to_owned(),
+        pid_space: None,
     }
 }
 

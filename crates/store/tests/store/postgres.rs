@@ -128,11 +128,11 @@ fn tables_of_two_versions_later_are_refused() {
             stage.server.sql("jobs", &format!("UPDATE palisade_jobs.meta SET value = {version}"));
         };
         let open = || Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap());
-        set(2);
-        open().await.unwrap();
         set(3);
+        open().await.unwrap();
+        set(4);
         let refused = open().await.unwrap_err();
-        assert!(matches!(&refused, Error::Version(text) if text.contains("version 3")), "{refused}");
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 4")), "{refused}");
         stage.server.role("reader", "");
         stage.server.sql("postgres", "CREATE DATABASE empty");
         let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();

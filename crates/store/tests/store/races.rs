@@ -40,6 +40,7 @@ fn worker(number: u64) -> Worker {
         by: by(),
         start_ticks: 1,
         boot_id: "boot".to_owned(),
+        pid_space: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_core::QueueName;
 use palisade_jobs::claim::{Evidence, Terms};
 use palisade_jobs::job::Start;
-use palisade_jobs::store::{Deed, Reap, Reaped};
+use palisade_jobs::store::{Deed, Fence, Reap, Reaped};
 use palisade_jobs::{Error, Event, EventKind, Job, JobId, JobStore, NewJob, Note, Queue, State};
 use palisade_store::Sqlite;
 use palisade_testkit::Scratch;
@@ -131,21 +131,15 @@ impl Yard {
         let elect = "INSERT OR IGNORE INTO lease (name, term, holder, boot_id, acquired_ms, expires_ms) \
             VALUES ('reaper', 1, 'test', ?1, 0, 9e15)";
         beside.execute(elect, [palisade_host::clock::boot_id().unwrap()]).unwrap();
+        let under = Fence { term: 1, holder: "test".to_owned() };
         loop {
             let sight = self.store.observe().await.unwrap();
             let seen = &sight.workers[0];
             let token = seen.claims.iter().find(|(held, ..)| *held == job).unwrap().1;
-            let evidence = Evidence {
-                silent_ms: 4_000,
-                reap_after_ms: 4_000,
-                last_beat: seen.beat,
-                last_beat_at: None,
-                proof: None,
-                term: 1,
-            };
+            let evidence = Evidence::new(1, seen.beat, 4_000, 4_000);
             let incarnation = seen.worker.incarnation.clone();
             let reap = Reap { job, token, incarnation, evidence, reason: "silent".to_owned(), by: note() };
-            match self.store.reap(&[reap]).await.unwrap()[0] {
+            match self.store.reap(&under, &[reap]).await.unwrap()[0] {
                 Reaped::Taken(_) => return,
                 Reaped::Refuted => {}
                 Reaped::TermOver => panic!("the term is over"),

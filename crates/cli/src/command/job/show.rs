@@ -106,7 +106,7 @@ pub(super) fn event(event: &Event) -> String {
     };
     let what = match &event.kind {
         EventKind::Enqueued => "enqueued".to_owned(),
-        EventKind::Claimed { attempt, worker } => {
+        EventKind::Claimed { attempt, worker, .. } => {
             format!("attempt {attempt} claimed by worker {}", Shown(worker))
         }
         EventKind::Checkpoint { sequence } => format!("checkpoint {sequence}"),
@@ -119,14 +119,12 @@ pub(super) fn event(event: &Event) -> String {
         EventKind::Released => "released".to_owned(),
         EventKind::Resumed => "resumed".to_owned(),
         EventKind::Retried => "retried".to_owned(),
-        EventKind::Reaped { evidence, reason } => format!(
-            "reaped in term {}: {} (silent {} ms of {} ms, last beat {})",
-            evidence.term,
-            Shown(reason),
-            evidence.silent_ms,
-            evidence.reap_after_ms,
-            evidence.last_beat
-        ),
+        // The reason says who, and ends in the machine id.
+        EventKind::Reaped { evidence, reason } => {
+            let token = event.token.map(|token| format!("token {token}, ")).unwrap_or_default();
+            let reason = if reason.contains("reaped") { reason.clone() } else { format!("reaped: {reason}") };
+            return format!("{} [{token}last beat {}] {}", event.at, evidence.last_beat, Shown(&reason));
+        }
         EventKind::Refused { what } => format!("{} REFUSED: the claim is spent", Shown(what)),
     };
     format!("{} {what}{token}{by}", event.at)

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use palisade_core::actor::ProcessRef;
+use palisade_core::text::escaped;
 use palisade_core::{Code, EnvironmentName, Exit};
 use palisade_host::{files, process};
 use palisade_store::Store;
@@ -14,8 +15,10 @@ use palisade_worker::checkpoint::{Access, Place};
 use palisade_worker::program::{self, keeper};
 use palisade_worker::{Error, Program, Reports, Settings};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::args::worker::{KeeperArgs, WorkerArgs};
+use crate::command::reaper::engine;
 use crate::command::store;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -45,6 +48,11 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     settings.cancel_grace = args.cancel_grace;
     settings.finish_within = args.finish_within;
     settings.until_empty = args.until_empty;
+    let reaper = if args.no_reaper {
+        None
+    } else {
+        Some((engine::settings(session, &args.judge, None, settings.by.clone(), false)?, url.clone()))
+    };
     let program = Program {
         keeper: vec!["/proc/self/exe".into(), "worker-keeper".into()],
         command: args.command.clone(),
@@ -64,7 +72,19 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     };
     let (reports, receiver) = Reports::new();
     let telling = std::thread::spawn(move || told::tell_all(output, &receiver));
-    let ran = palisade_worker::run(settings, place, reports, open, drain, program.handler()).await;
+    let (over, is_over) = oneshot::channel::<()>();
+    let working = async {
+        let ran = palisade_worker::run(settings, place, reports, open, drain, program.handler()).await;
+        drop(over);
+        ran
+    };
+    let reaping = async {
+        if let Some((settings, url)) = reaper {
+            let clerk = engine::ForPeople::new(output, session, shown_place(&url), true);
+            engine::beside(settings, url, &clerk, async { drop(is_over.await) }).await;
+        }
+    };
+    let (ran, ()) = tokio::join!(working, reaping);
     telling.join().unwrap_or_default();
     std::fs::remove_dir_all(&folder).unwrap_or_default();
     ran.map_err(failure)?;
@@ -81,6 +101,12 @@ pub(crate) fn keeper(args: &KeeperArgs) -> Result<Exit, Failure> {
     };
     keeper::keep(charge, &mut std::io::stdout())?;
     Ok(Exit::Done)
+}
+
+/// A store without its password.
+fn shown_place(url: &str) -> String {
+    palisade_postgres::Target::parse(url)
+        .map_or_else(|_| escaped(url).into_owned(), |target| target.to_string())
 }
 
 fn failure(error: Error) -> Failure {

@@ -3,4 +3,5 @@
 mod checker;
 mod programs;
 mod proofs;
+mod reaped;
 mod yard;

@@ -10,7 +10,7 @@ use palisade_core::QueueName;
 use palisade_host::clock::Stopwatch;
 use palisade_jobs::claim::{Evidence, Terms};
 use palisade_jobs::job::Start;
-use palisade_jobs::store::{Deed, Reap};
+use palisade_jobs::store::{Deed, Fence, Reap};
 use palisade_jobs::{Backoff, Job, JobId, JobStore, NewJob, Note, Queue, State};
 use palisade_store::Store;
 use palisade_testkit::{Scratch, process};
@@ -97,6 +97,13 @@ impl Yard {
         Self::on(scratch, url.clone(), url, Box::new(elect)).await
     }
 
+    /// On a SQLite file, where the workers themselves elect a reaper.
+    pub(crate) async fn unelected() -> Self {
+        let scratch = Scratch::new();
+        let url = format!("sqlite:{}", scratch.join("jobs.db").display());
+        Self::on(scratch, url.clone(), url, Box::new(|| {})).await
+    }
+
     /// On a store: workers reach it under `url`, the test under `direct`.
     pub(crate) async fn on(scratch: Scratch, url: String, direct: String, elect: Elect) -> Self {
         let store = Store::open(&direct).await.unwrap();
@@ -150,6 +157,16 @@ impl Yard {
         let mut command = self.command();
         command.args(["worker", "--json", "--queue", "work"]).args(options).arg("--").args(program);
         command.stdin(Stdio::null()).stdout(File::create(&log).unwrap());
+        command.stderr(File::create(log.with_extension("err")).unwrap());
+        Running { child: command.spawn().unwrap(), log }
+    }
+
+    /// A command that runs until it is ended.
+    pub(crate) fn start(&mut self, words: &[&str]) -> Running {
+        self.workers += 1;
+        let log = self.scratch.join(format!("worker-{}", self.workers));
+        let mut command = self.command();
+        command.args(words).stdin(Stdio::null()).stdout(File::create(&log).unwrap());
         command.stderr(File::create(log.with_extension("err")).unwrap());
         Running { child: command.spawn().unwrap(), log }
     }
@@ -226,21 +243,15 @@ impl Yard {
                 continue;
             }
             for (job, token, terms) in seen.claims {
-                let evidence = Evidence {
-                    silent_ms,
-                    reap_after_ms: terms.reap_after_ms,
-                    last_beat: seen.beat,
-                    last_beat_at: None,
-                    proof: None,
-                    term: 1,
-                };
+                let evidence = Evidence::new(1, seen.beat, silent_ms, terms.reap_after_ms);
                 let incarnation = seen.worker.incarnation.clone();
                 let reason = "silent".to_owned();
                 reaps.push(Reap { job, token, incarnation, evidence, reason, by: note() });
             }
         }
         if !reaps.is_empty() {
-            drop(self.store.reap(&reaps).await);
+            let under = Fence { term: 1, holder: "test".to_owned() };
+            drop(self.store.reap(&under, &reaps).await);
         }
     }
 

@@ -35,6 +35,7 @@ pub(super) fn subject(key: Key) -> Subject<Key, u64> {
         key,
         counter: 1,
         reap_after: THRESHOLD,
+        fixed: false,
         beat_every: BEAT,
         proof: None,
         witnessed: false,

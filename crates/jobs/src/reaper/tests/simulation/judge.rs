@@ -196,6 +196,7 @@ fn subject(seen: &Seen) -> Subject<Incarnation, u64> {
         key: seen.who,
         counter: seen.beat,
         reap_after: Duration::from_millis(THRESHOLD_MS),
+        fixed: false,
         beat_every: Duration::from_millis(BEAT_MS),
         proof: seen.proof,
         witnessed: seen.witnessed,

@@ -1,0 +1,276 @@
+//! The roll of a store's workers: from what a sweep saw and what is known of each to the judge's subjects, and from
+//! its rulings to reaps.
+//!
+//! A sweep sees beats and nothing else. What a worker holds is asked for when it is seen first, and again once it has
+//! missed beats: a worker that beats is not asked about, however many jobs it runs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Ground, Proof, Silence, Subject};
+use crate::claim::{Evidence, Terms};
+use crate::id::Incarnation;
+use crate::job::Note;
+use crate::store::{Beats, Fence, HeldClaim, Holder, Reap};
+use crate::worker::Worker;
+
+use super::reason::{Reaper, Reason};
+
+/// A worker that holds nothing can be silent for so long: it is nobody's business.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Of a worker whose claims are not known, this is taken to be its beat.
+const USUAL_BEAT: Duration = Duration::from_secs(10);
+
+/// Who may say on which machine a worker runs: the judge's own place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Id of its machine.
+    pub machine_id: String,
+    /// Id of the boot of its machine.
+    pub boot_id: String,
+    /// Which numbers of processes it sees; none where that is not known.
+    pub pid_space: Option<String>,
+}
+
+/// What is known of each worker beside its silence.
+#[derive(Debug, Default)]
+pub struct Roll {
+    known: HashMap<Incarnation, Known>,
+    sweep: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    worker: Option<Worker>,
+    beat: u64,
+    /// The sweep that saw it change last.
+    changed: u64,
+    /// Whether this roll has seen it change at all.
+    beats: bool,
+    /// So many sweeps were between its last two changes.
+    usual: Option<u64>,
+    held: Held,
+    /// The sweep that asked for it last.
+    asked: u64,
+    /// From this sweep on it is asked for again, unless it beats.
+    ask_at: u64,
+    seen: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Held {
+    /// Not asked for yet.
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// The shortest of its terms.
+    Least(Terms),
+}
+
+impl Roll {
+    /// Takes in what a sweep saw, and gives whose claims have to be asked for before [`Self::subjects`].
+    pub fn see(&mut self, beats: &Beats, sweep_every: Duration) -> Vec<Incarnation> {
+        self.sweep += 1;
+        let now = self.sweep;
+        let mut ask = Vec::new();
+        for (who, beat) in &beats.workers {
+            let known = self.known.entry(who.clone()).or_insert_with(|| Known::first(*beat, now));
+            known.see(*beat, now);
+            if now >= known.ask_at && (known.held == Held::Unknown || known.missed(now, sweep_every)) {
+                ask.push(who.clone());
+            }
+        }
+        self.known.retain(|_, known| known.seen == now);
+        ask
+    }
+
+    /// Takes in what was asked for. The next time is twice as far away, so that the dead cost little.
+    pub fn learn(&mut self, holders: Vec<Holder>) {
+        let now = self.sweep;
+        for holder in holders {
+            let Some(known) = self.known.get_mut(&holder.worker.incarnation) else { continue };
+            known.held = match holder.least {
+                Some(least) => Held::Least(least),
+                None => Held::Nothing,
+            };
+            known.asked = now;
+            known.ask_at = now + (now - known.changed).max(1);
+            known.worker = Some(holder.worker);
+        }
+    }
+
+    /// Who is to be judged. `is_alive` says whether a process of this machine, as this judge sees them, still runs.
+    pub fn subjects(
+        &self,
+        place: &Place,
+        is_alive: impl Fn(&Worker) -> bool,
+        sweep_every: Duration,
+    ) -> Vec<Subject<Incarnation, u64>> {
+        let mut subjects: Vec<Subject<Incarnation, u64>> = Vec::with_capacity(self.known.len());
+        for (who, known) in &self.known {
+            let terms = match known.held {
+                // Silent, and asked since: nobody waits for it.
+                Held::Nothing if known.asked > known.changed => continue,
+                Held::Nothing | Held::Unknown => None,
+                Held::Least(terms) => Some(terms),
+            };
+            let proof = || {
+                let worker = known.worker.as_ref()?;
+                let proof = proof(place, worker, &is_alive)?;
+                // Images of machines are copied together with their id: a copy that beats is no dead worker.
+                let sure = proof != Proof::OtherBoot || known.missed(self.sweep, sweep_every);
+                sure.then_some(proof)
+            };
+            subjects.push(Subject {
+                key: who.clone(),
+                counter: known.beat,
+                reap_after: terms.map_or(NEVER, |terms| Duration::from_millis(terms.reap_after_ms)),
+                fixed: true,
+                beat_every: terms.map_or(USUAL_BEAT, |terms| Duration::from_millis(terms.beat_every_ms)),
+                proof: if terms.is_some() { proof() } else { None },
+                witnessed: false,
+                progress: None,
+            });
+        }
+        subjects.sort_by(|one, other| one.key.cmp(&other.key));
+        subjects
+    }
+
+    /// Who it is, where that was asked for.
+    #[must_use]
+    pub fn worker(&self, who: &Incarnation) -> Option<&Worker> {
+        self.known.get(who)?.worker.as_ref()
+    }
+
+    /// The shortest threshold of what it holds, where that is known.
+    #[must_use]
+    pub fn threshold(&self, who: &Incarnation) -> Option<Duration> {
+        match self.known.get(who)?.held {
+            Held::Least(terms) => Some(Duration::from_millis(terms.reap_after_ms)),
+            Held::Nothing | Held::Unknown => None,
+        }
+    }
+
+    /// Its claims were asked for and taken, or there are none: what it holds has to be asked for again.
+    pub fn taken(&mut self, who: &Incarnation) {
+        if let Some(known) = self.known.get_mut(who) {
+            known.ask_at = self.sweep + 1;
+            known.held = Held::Unknown;
+        }
+    }
+}
+
+impl Known {
+    const fn first(beat: u64, now: u64) -> Self {
+        Self {
+            worker: None,
+            beat,
+            changed: now,
+            beats: false,
+            usual: None,
+            held: Held::Unknown,
+            asked: 0,
+            ask_at: now,
+            seen: now,
+        }
+    }
+
+    fn see(&mut self, beat: u64, now: u64) {
+        self.seen = now;
+        if self.beat != beat {
+            self.usual = self.beats.then_some(now - self.changed);
+            self.beats = true;
+            (self.beat, self.changed, self.ask_at) = (beat, now, now);
+        }
+    }
+
+    /// Whether it has not beaten for two of its beats and two sweeps.
+    fn missed(&self, now: u64, sweep_every: Duration) -> bool {
+        let beat = match self.held {
+            Held::Least(terms) => Duration::from_millis(terms.beat_every_ms),
+            Held::Nothing | Held::Unknown => Duration::ZERO,
+        };
+        let sweeps = beat.as_micros().div_ceil(sweep_every.as_micros().max(1));
+        let sweeps = u64::try_from(sweeps).unwrap_or(u64::MAX).min(self.usual.unwrap_or(u64::MAX));
+        now - self.changed >= sweeps.saturating_mul(2).max(2)
+    }
+}
+
+/// What proves that a worker is dead.
+fn proof(place: &Place, worker: &Worker, is_alive: impl Fn(&Worker) -> bool) -> Option<Proof> {
+    if worker.boot_id == place.boot_id {
+        let comparable = place.pid_space.is_some() && place.pid_space == worker.pid_space;
+        return (comparable && !is_alive(worker)).then_some(Proof::ProcessGone);
+    }
+    let same_machine = !place.machine_id.is_empty() && worker.by.machine_id == place.machine_id;
+    same_machine.then_some(Proof::OtherBoot)
+}
+
+/// The reaps that follow from a condemnation, for the claims whose own threshold has passed. Claims of one queue
+/// with the same threshold share a reason.
+#[must_use]
+pub fn reaps(
+    worker: &Incarnation,
+    beat: u64,
+    ground: Ground,
+    floor: Duration,
+    claims: &[HeldClaim],
+    by: &Note,
+    under: &Fence,
+) -> Vec<Reap> {
+    let due = |claim: &&HeldClaim| match ground {
+        Ground::Proof { .. } => true,
+        Ground::Silence(silence) => silence.silent_ms >= threshold_ms(claim, floor, silence.longer),
+    };
+    let mut reasons: HashMap<(u64, u64), String> = HashMap::new();
+    let one = |claim: &HeldClaim| {
+        let ground = of_claim(ground, claim, floor);
+        let key = (claim.revision, claim.terms.reap_after_ms);
+        let reason = reasons.entry(key).or_insert_with(|| {
+            let reaper = Reaper { by: by.clone(), term: under.term, policy: claim.revision };
+            Reason { ground, reaper }.to_string()
+        });
+        Reap {
+            job: claim.job,
+            token: claim.token,
+            incarnation: worker.clone(),
+            evidence: evidence(ground, beat, claim, under),
+            reason: reason.clone(),
+            by: by.clone(),
+        }
+    };
+    claims.iter().filter(due).map(one).collect()
+}
+
+fn threshold_ms(claim: &HeldClaim, floor: Duration, longer: u32) -> u64 {
+    let floor = u64::try_from(floor.as_millis()).unwrap_or(u64::MAX);
+    claim.terms.reap_after_ms.max(floor).saturating_mul(u64::from(longer))
+}
+
+/// The same ground, with the claim's own threshold.
+fn of_claim(ground: Ground, claim: &HeldClaim, floor: Duration) -> Ground {
+    match ground {
+        Ground::Proof { proof } => Ground::Proof { proof },
+        Ground::Silence(silence) => {
+            Ground::Silence(Silence { threshold_ms: threshold_ms(claim, floor, silence.longer), ..silence })
+        }
+    }
+}
+
+fn evidence(ground: Ground, beat: u64, claim: &HeldClaim, under: &Fence) -> Evidence {
+    let mut evidence = Evidence::new(under.term, beat, 0, claim.terms.reap_after_ms);
+    evidence.holder.clone_from(&under.holder);
+    evidence.policy = claim.revision;
+    match ground {
+        Ground::Proof { proof } => evidence.proof = Some(proof.as_str().to_owned()),
+        Ground::Silence(silence) => {
+            evidence.silent_ms = silence.silent_ms;
+            evidence.reap_after_ms = silence.threshold_ms;
+            evidence.seen_ms = silence.seen_ms;
+            evidence.sweeps = silence.sweeps;
+            evidence.workers = silence.population;
+            evidence.suspects = silence.suspects;
+        }
+    }
+    evidence
+}
