@@ -1,7 +1,7 @@
 //! Measures Palisade beside PM2's own command line and beside the bare socket, on real daemons, in one run.
 //!
-//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it; `./run bench --only ROW` measures one row and
-//! prints it. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
+//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it; `./run bench [--quick] --only ROW` measures one row
+//! and prints it, of another size with `--size` where the row has one. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
 //! ratios are given of the medians and of each round.
 
 mod commands;
@@ -34,16 +34,36 @@ const PAGE: usize = 4096;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (quick, only) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => (false, None),
-        ["--quick"] => (true, None),
-        ["--only", row] if rows::ROWS.contains(&row) => (false, Some(row.to_owned())),
-        _ => return failed(&format!("usage: ./run bench [--quick | --only {}]", rows::ROWS.join("|"))),
+    let Some(plan) = planned(&words.iter().map(String::as_str).collect::<Vec<_>>()) else {
+        return failed(&format!(
+            "usage: ./run bench [--quick] [--only {} [--size ROWS]]; a size is that of the rows audit and guard",
+            rows::ROWS.join("|")
+        ));
     };
-    match measure(&Plan::new(quick, only)) {
+    match measure(&plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string()),
     }
+}
+
+/// What was asked for, if it can be understood.
+fn planned(words: &[&str]) -> Option<Plan> {
+    let (quick, words) = match words {
+        ["--quick", rest @ ..] => (true, rest),
+        all => (false, all),
+    };
+    let (only, size) = match words {
+        [] => (None, None),
+        ["--only", row] => (Some(*row), None),
+        ["--only", row @ ("audit" | "guard"), "--size", size] => {
+            (Some(*row), Some(size.parse().ok().filter(|size| (1..=1_000_000).contains(size))?))
+        }
+        _ => return None,
+    };
+    if only.is_some_and(|row| !rows::ROWS.contains(&row)) {
+        return None;
+    }
+    Some(Plan::new(quick, only.map(str::to_owned), size))
 }
 
 fn failed(reason: &str) -> ExitCode {

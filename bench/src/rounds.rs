@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     /// The one row that is measured, where not all are.
     only: Option<String>,
+    /// How large a row is, where that was said: connections of the audit, rows of the guard's large update.
+    size: Option<u32>,
     begun: Stopwatch,
 }
 
@@ -23,8 +25,18 @@ pub(crate) struct Plan {
 pub(crate) type Contender<'a> = (&'a str, &'a mut dyn FnMut() -> Outcome<f64>);
 
 impl Plan {
-    pub(crate) fn new(quick: bool, only: Option<String>) -> Self {
-        Self { quick, only, begun: Stopwatch::start() }
+    pub(crate) fn new(quick: bool, only: Option<String>, size: Option<u32>) -> Self {
+        Self { quick, only, size, begun: Stopwatch::start() }
+    }
+
+    /// The size that was asked for, or `usual`.
+    pub(crate) fn size(&self, usual: u32) -> u32 {
+        self.size.unwrap_or(usual)
+    }
+
+    /// Whether no further round begins after `rounds` of them: the time of the whole run is over.
+    pub(crate) fn is_over(&self, rounds: usize) -> bool {
+        rounds >= 3 && self.begun.elapsed() > WHOLE_RUN
     }
 
     /// Whether every row is measured.
@@ -60,7 +72,7 @@ impl Plan {
             measure()?;
         }
         for round in 0..rounds {
-            if self.begun.elapsed() > WHOLE_RUN && round >= 3 {
+            if self.is_over(round) {
                 break;
             }
             let mut order: Vec<usize> = (0..contenders.len()).collect();

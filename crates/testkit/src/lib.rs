@@ -4,6 +4,7 @@
 //! message that says what to do, because a test that cannot be set up has nothing to return an error to.
 
 pub mod apps;
+pub mod cases;
 pub mod clients;
 pub mod fault;
 pub mod fleet;

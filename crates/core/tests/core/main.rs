@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 mod canonical;
+mod cases;
 mod epochs;
 mod planning;
 mod replay;

@@ -20,23 +20,27 @@ $palisade$;
 CREATE FUNCTION palisade.foreign_by(me palisade.identity) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
-  home text := (SELECT s.environment FROM palisade.stamp s);
-  bound text;
+  home text := me.home;
   claim text[];
+  told text;
   why text;
 BEGIN
   IF home IS NULL THEN
     RETURN NULL;
   END IF;
-  SELECT b.environment INTO bound FROM palisade.binding b WHERE b.role = session_user;
-  claim := palisade.claimed();
-  why := CASE
-    WHEN bound <> home THEN format('its role %s belongs to %s', session_user, bound)
-    WHEN me.environment <> home THEN format('it proved to be of %s', me.environment)
-    WHEN bound IS NOT NULL OR me.environment IS NOT NULL THEN NULL
-    WHEN claim[2] <> home THEN format('it says that it is of %s', claim[2])
-    WHEN claim[2] IS NULL AND palisade.told(claim[1]) NOT IN (home, coalesce(palisade.told('-' || home), home))
-      THEN format('its name %s tells of %s', claim[1], palisade.told(claim[1])) END;
+  IF me.bound IS NOT NULL OR me.environment IS NOT NULL THEN
+    why := CASE WHEN me.bound <> home THEN format('its role %s belongs to %s', session_user, me.bound)
+      WHEN me.environment <> home THEN format('it proved to be of %s', me.environment) END;
+  ELSE
+    claim := palisade.claimed();
+    IF claim[2] IS NULL AND claim[1] <> translate(claim[1], '-_.', '') THEN
+      told := palisade.told(claim[1]);
+    END IF;
+    why := CASE WHEN claim[2] <> home THEN format('it says that it is of %s', claim[2])
+      WHEN told IS NULL THEN NULL
+      WHEN told NOT IN (home, coalesce(palisade.told('-' || home), home))
+        THEN format('its name %s tells of %s', claim[1], told) END;
+  END IF;
   IF why IS NULL OR palisade.flaw() = 'copy' THEN
     RETURN NULL;
   END IF;

@@ -1,22 +1,20 @@
 
--- RFC 2104 over SHA-256, from what every server has built in. A block of it is the key, padded, against one byte. What is
--- called for each transaction is PL/pgSQL, which keeps its plans: making them anew costs more than the digests.
-CREATE FUNCTION palisade.pad(key bytea, mask bigint) RETURNS bytea
+-- RFC 2104 over SHA-256, from what every server has built in. A block of it is the key, padded, against one byte: bit_send
+-- puts a length before the bits. What is called for each transaction is PL/pgSQL of few expressions, which keeps its plans:
+-- making them anew costs more than the digests.
+CREATE FUNCTION palisade.pad(key bytea, mask bit(512)) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
-DECLARE
-  digits text := rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0');
-  block bytea := '';
 BEGIN
-  FOR n IN 0..7 LOOP
-    block := block || int8send(('x' || substr(digits, 16 * n + 1, 16))::bit(64)::bigint # mask);
-  END LOOP;
-  RETURN block;
+  RETURN substr(bit_send(('x' || rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0'))::bit(512)
+    # mask), 5);
 END $palisade$;
 
 CREATE FUNCTION palisade.hmac(key bytea, message bytea) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  padded bit(512) := ('x' || rpad(encode(CASE WHEN octet_length(key) > 64 THEN sha256(key) ELSE key END, 'hex'), 128, '0'))::bit(512);
 BEGIN
-  RETURN sha256(palisade.pad(key, 6655295901103053916) || sha256(palisade.pad(key, 3906369333256140342) || message));
+  RETURN sha256(substr(bit_send(padded # X'5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c'), 5) || sha256(substr(bit_send(padded # X'36363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636'), 5) || message));
 END $palisade$;
 
 -- The verifier: drawn by the server when this is made and at every REFRESH, and in no dump. Every key comes from it. The
@@ -26,8 +24,8 @@ CREATE MATERIALIZED VIEW palisade.secret AS
     SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS key,
       sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS seal
   )
-  SELECT key, palisade.pad(key, 3906369333256140342) AS key_inner, palisade.pad(key, 6655295901103053916) AS key_outer,
-    palisade.pad(seal, 3906369333256140342) AS inner_block, palisade.pad(seal, 6655295901103053916) AS outer_block
+  SELECT key, palisade.pad(key, X'36363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636') AS key_inner, palisade.pad(key, X'5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c') AS key_outer,
+    palisade.pad(seal, X'36363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636363636') AS inner_block, palisade.pad(seal, X'5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c') AS outer_block
   FROM drawn;
 
 -- Who may prove itself, and which builds of it are too old to begin anything.
@@ -91,36 +89,52 @@ END $palisade$;
 CREATE FUNCTION palisade.claimed() RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
+  -- A bare name, which most are: the regular expression costs more than all that is done with it.
+  IF translate(current_setting('application_name'),
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-', '') = '' THEN
+    RETURN ARRAY[current_setting('application_name'), NULL, NULL];
+  END IF;
   RETURN coalesce(regexp_match(current_setting('application_name'),
     '^([A-Za-z0-9][A-Za-z0-9._-]*)(?:/([A-Za-z0-9][A-Za-z0-9._-]*))?(?:@([0-9]{1,18}))?(?:[ :].*)?$'),
     ARRAY[current_setting('application_name'), NULL, NULL]);
 END $palisade$;
 
 -- A claim may only lower rights: it is looked at for quarantines and epochs, and proves nothing.
+CREATE FUNCTION palisade.weigh(me palisade.identity) RETURNS palisade.identity
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+DECLARE
+  watched boolean;
+  claim text[];
+BEGIN
+  SELECT w.watched, s.environment, b.environment INTO watched, me.home, me.bound
+  FROM (SELECT EXISTS (SELECT FROM palisade.app a WHERE a.minimum_epoch IS NOT NULL)
+      OR EXISTS (SELECT FROM palisade.quarantine q WHERE q.lifted_at IS NULL) AS watched) w
+    LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.binding b ON b.role = session_user;
+  IF NOT watched THEN
+    RETURN me;
+  END IF;
+  claim := palisade.claimed();
+  me.epoch := coalesce(me.epoch, claim[3]::bigint);
+  SELECT a.minimum_epoch INTO me.minimum FROM palisade.app a WHERE a.app = coalesce(me.app, claim[1])
+    AND a.environment = coalesce(me.environment, claim[2], me.home);
+  SELECT min(q.id) INTO me.quarantine FROM palisade.quarantine q
+  WHERE q.lifted_at IS NULL AND (q.app IS NULL OR q.app IN (me.app, claim[1], current_setting('application_name')))
+    AND (q.role IS NULL OR q.role = session_user) AND (q.build IS NULL OR q.build = me.epoch::text);
+  RETURN me;
+END $palisade$;
+
 CREATE FUNCTION palisade.me() RETURNS palisade.identity
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   sealed text := coalesce(current_setting('palisade.identity', true), '');
   me palisade.identity;
-  claim text[];
 BEGIN
   IF sealed <> '' AND palisade.seal(substr(sealed, 65)) = left(sealed, 64) THEN
     me := jsonb_populate_record(NULL::palisade.identity, substr(sealed, 65)::jsonb);
   END IF;
   me.known := coalesce(me.known, false);
   me.proven := coalesce(me.proven, false);
-  IF NOT EXISTS (SELECT FROM palisade.app a WHERE a.minimum_epoch IS NOT NULL)
-    AND NOT EXISTS (SELECT FROM palisade.quarantine q WHERE q.lifted_at IS NULL) THEN
-    RETURN me;
-  END IF;
-  claim := palisade.claimed();
-  me.epoch := coalesce(me.epoch, claim[3]::bigint);
-  SELECT a.minimum_epoch INTO me.minimum FROM palisade.app a WHERE a.app = coalesce(me.app, claim[1])
-    AND a.environment = coalesce(me.environment, claim[2], (SELECT s.environment FROM palisade.stamp s));
-  SELECT min(q.id) INTO me.quarantine FROM palisade.quarantine q
-  WHERE q.lifted_at IS NULL AND (q.app IS NULL OR q.app IN (me.app, claim[1], current_setting('application_name')))
-    AND (q.role IS NULL OR q.role = session_user) AND (q.build IS NULL OR q.build = me.epoch::text);
-  RETURN me;
+  RETURN palisade.weigh(me);
 END $palisade$;
 
 -- Whether that is enough where identity is required: known, and of a known build where builds count.
@@ -150,7 +164,7 @@ BEGIN
 END $palisade$;
 
 -- Why a proof does not count, or NULL. It is good for half a minute around its moment.
-CREATE FUNCTION palisade.disproof(app text, environment text, proof text) RETURNS text
+CREATE FUNCTION palisade.disproof(app text, environment text, proof text, database text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
   moment text := split_part($3, '-', 1);
@@ -173,7 +187,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN format('%s/%s has no key here', $1, $2);
   END IF;
-  message := convert_to(format(E'palisade-proof/1\n%s\n%s\n%s\n%s', palisade.database_id(), $1, $2, moment), 'UTF8');
+  message := convert_to(format(E'palisade-proof/1\n%s\n%s\n%s\n%s', $4, $1, $2, moment), 'UTF8');
   -- Digests are compared, so that how long it takes tells nothing.
   key := palisade.key($1, $2, a.generation);
   IF sha256(palisade.hmac(key, message)) = sha256(decode(mac, 'hex')) THEN
@@ -193,18 +207,18 @@ CREATE FUNCTION palisade.begin(
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
 DECLARE
-  flaw text := palisade.flaw();
-  stamped text := (SELECT s.environment FROM palisade.stamp s);
+  here record;
   why text;
   me palisade.identity;
   content text;
 BEGIN
-  IF stamped <> $2 THEN
-    PERFORM palisade.refuse('010', format('this is a database of %s, not of %s', stamped, $2));
-  ELSIF flaw = 'copy' THEN
-    PERFORM palisade.refuse('011', format('this is a copy of a database of %s', stamped));
+  SELECT * INTO here FROM palisade.place();
+  IF here.environment <> $2 THEN
+    PERFORM palisade.refuse('010', format('this is a database of %s, not of %s', here.environment, $2));
+  ELSIF here.flaw = 'copy' THEN
+    PERFORM palisade.refuse('011', format('this is a copy of a database of %s', here.environment));
   END IF;
-  why := palisade.disproof($1, $2, $3);
+  why := palisade.disproof($1, $2, $3, here.id);
   IF why IS NOT NULL THEN
     PERFORM palisade.refuse('014', format('the proof of %s/%s does not count: %s', $1, $2, why));
   END IF;
@@ -215,14 +229,14 @@ BEGIN
       PERFORM palisade.refuse('322', format('term %s of the lease %s is over', $5, coalesce($4, 'without a name')));
     END IF;
   END IF;
-  content := jsonb_strip_nulls(jsonb_build_object('app', $1, 'environment', $2, 'lease', $4, 'term', $5, 'epoch', $6,
-    'known', true, 'proven', flaw IS NULL))::text;
-  PERFORM set_config('palisade.identity', palisade.seal(content) || content, true);
-  me := palisade.me();
+  me := palisade.weigh(ROW($1, $2, $4, $5, $6, true, here.flaw IS NULL, NULL, NULL, NULL, NULL)::palisade.identity);
   IF me.quarantine IS NOT NULL THEN
     PERFORM palisade.refuse('324', palisade.barred(324, me));
   END IF;
-  RETURN coalesce(flaw, 'proven');
+  content := jsonb_strip_nulls(jsonb_build_object('app', $1, 'environment', $2, 'lease', $4, 'term', $5, 'epoch', $6,
+    'known', true, 'proven', here.flaw IS NULL))::text;
+  PERFORM set_config('palisade.identity', palisade.seal(content) || content, true);
+  RETURN coalesce(here.flaw, 'proven');
 END $palisade$;
 
 -- Takes a lease that is free or over, and answers its new term; NULL while somebody holds it.

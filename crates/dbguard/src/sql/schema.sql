@@ -174,7 +174,10 @@ CREATE TYPE palisade.identity AS (
   known boolean,
   proven boolean,
   minimum bigint,
-  quarantine integer
+  quarantine integer,
+  -- The environments of the stamp and of the role's binding.
+  home text,
+  bound text
 );
 
 CREATE FUNCTION palisade.record(
@@ -289,13 +292,15 @@ END $palisade$;
 
 -- A claim counts as a beat, unless the same transaction moves the job: that is no sign of life.
 CREATE FUNCTION palisade.claim(rule integer, key text) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+#variable_conflict use_column
+BEGIN
   INSERT INTO palisade.job AS j (guard, key, entered_at, claimed_by)
-  VALUES (rule, claim.key, clock_timestamp(), pg_current_xact_id())
+  VALUES (claim.rule, claim.key, clock_timestamp(), pg_current_xact_id())
   ON CONFLICT (guard, key) DO UPDATE SET claimed_by = excluded.claimed_by, before = j.entered_at,
     entered_at = CASE WHEN j.moved_by = excluded.claimed_by THEN j.entered_at ELSE excluded.entered_at END,
     high = CASE WHEN j.moved_by = excluded.claimed_by THEN j.high END;
-$palisade$;
+END $palisade$;
 
 -- A job enters a running state.
 CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
@@ -333,10 +338,12 @@ END $palisade$;
 
 -- The highest beat counts, also after it was set back by a little.
 CREATE FUNCTION palisade.remember(rule integer, key text, highest timestamptz) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  INSERT INTO palisade.job AS j (guard, key, high) VALUES (rule, remember.key, highest)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO palisade.job AS j (guard, key, high) VALUES (remember.rule, remember.key, remember.highest)
   ON CONFLICT (guard, key) DO UPDATE SET high = excluded.high;
-$palisade$;
+END $palisade$;
 
 -- The key or the beat of a job that stays in a running state changes in a way that only a mistake or an evasion does.
 CREATE FUNCTION palisade.stay(
@@ -374,13 +381,15 @@ END $palisade$;
 
 -- A running job was deleted and put back in one statement: that is no claim, and no sign of life.
 CREATE FUNCTION palisade.moved(rule integer, key text, state text) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$
-  INSERT INTO palisade.job AS j (guard, key, moved_by) VALUES (rule, moved.key, pg_current_xact_id())
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO palisade.job AS j (guard, key, moved_by) VALUES (moved.rule, moved.key, pg_current_xact_id())
   ON CONFLICT (guard, key) DO UPDATE SET moved_by = excluded.moved_by,
     entered_at = CASE WHEN j.claimed_by = excluded.moved_by THEN j.before ELSE j.entered_at END;
-  SELECT palisade.record(g, 'moved', moved.key, state, state, NULL, NULL, NULL, NULL, NULL)
-  FROM palisade.guard g WHERE g.id = rule;
-$palisade$;
+  PERFORM palisade.record(g, 'moved', moved.key, moved.state, moved.state, NULL, NULL, NULL, NULL, NULL)
+  FROM palisade.guard g WHERE g.id = moved.rule;
+END $palisade$;
 
 -- A table would be emptied: nothing else says that its running jobs may go. Rows that a policy hides are an error here, and
 -- not rows that do not run.

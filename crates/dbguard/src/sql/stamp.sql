@@ -36,22 +36,22 @@ BEGIN
   END;
 END $palisade$;
 
--- How this database tells itself from others; proofs name it.
-CREATE FUNCTION palisade.database_id() RETURNS text
+-- All of it in one look: what this database is, how proofs name it, and what keeps the stamp from counting, or NULL. Only a
+-- copy is certain; the others take rights away and refuse nothing.
+CREATE FUNCTION palisade.place(OUT id text, OUT environment text, OUT flaw text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
-  RETURN (SELECT format('%s/%s', coalesce(d.system, 'unknown'), d.number)
-    || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END FROM palisade.database() d);
-END $palisade$;
-
--- What keeps the stamp from counting, or NULL. Only a copy is certain; the others take rights away and refuse nothing.
-CREATE FUNCTION palisade.flaw() RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
-BEGIN
-  RETURN (SELECT CASE
+  SELECT coalesce(d.system, 'unknown') || '/' || d.number || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END,
+    s.environment, CASE
     WHEN s.one IS NULL THEN 'unstamped'
     WHEN s.system_identifier <> d.system OR s.database_oid <> d.number OR s.branch <> d.branch THEN 'copy'
     WHEN s.timeline <> d.timeline THEN 'promoted'
-    WHEN b.at < clock_timestamp() - b.max_age THEN 'stale' END
-  FROM palisade.database() d LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.beacon b ON true);
+    WHEN b.at < clock_timestamp() - b.max_age THEN 'stale' END INTO id, environment, flaw
+  FROM palisade.database() d LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.beacon b ON true;
 END $palisade$;
+
+CREATE FUNCTION palisade.database_id() RETURNS text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$ SELECT p.id FROM palisade.place() p $palisade$;
+
+CREATE FUNCTION palisade.flaw() RETURNS text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $palisade$ SELECT p.flaw FROM palisade.place() p $palisade$;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_dbguard::fork::{Fork, make, may_enter_original};
+use palisade_dbguard::proof::AppKey;
 use palisade_dbguard::quarantine::{Who, connections, end, lift, order, quarantines, sharing};
 use palisade_dbguard::stamp::renew;
 use palisade_dbguard::{Error, Mode};
@@ -151,7 +152,7 @@ fn a_fork_is_a_database_of_its_own_that_its_role_owns_and_no_password_is_in_the_
 }
 
 /// A check that is taken away, and who then gets through.
-const CHECKS: [(&str, &str); 6] = [
+const CHECKS: [(&str, &str); 10] = [
     (
         "the seal",
         "CREATE OR REPLACE FUNCTION palisade.seal(content text) RETURNS text LANGUAGE sql AS $$ SELECT repeat('0', 64) $$",
@@ -160,56 +161,81 @@ const CHECKS: [(&str, &str); 6] = [
     ("the minimum epoch", "UPDATE palisade.app SET minimum_epoch = NULL"),
     ("the quarantine", "UPDATE palisade.quarantine SET lifted_at = now()"),
     (
-        "the look at the proof",
-        "CREATE OR REPLACE FUNCTION palisade.disproof(app text, environment text, proof text) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
+        "the look at what a client calls itself",
+        "CREATE OR REPLACE FUNCTION palisade.claimed() RETURNS text[] LANGUAGE sql AS 'SELECT ARRAY[''x'', NULL, NULL]'",
+    ),
+    ("the binding of a role", "DELETE FROM palisade.binding"),
+    (
+        "the words that tell of an environment",
+        "CREATE OR REPLACE FUNCTION palisade.told(name text) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
     ),
     (
-        "the look at the stamp",
-        "CREATE OR REPLACE FUNCTION palisade.flaw() RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
+        "the look at the proof",
+        "CREATE OR REPLACE FUNCTION palisade.disproof(app text, environment text, proof text, database text) RETURNS text \
+         LANGUAGE sql AS 'SELECT NULL::text'",
     ),
+    ("the look at the stamp", PLACE),
+    ("the look whether this is a copy", PLACE),
 ];
+
+/// A place that is always sound.
+const PLACE: &str = "CREATE OR REPLACE FUNCTION palisade.place(OUT id text, OUT environment text, OUT flaw text) LANGUAGE sql \
+    AS $$ SELECT d.system || '/' || d.number, s.environment, NULL::text FROM palisade.database() d, palisade.stamp s $$";
+
+/// What the check stops, made ready.
+fn deed(jobs: &Jobs, key: &AppKey, check: &str) -> String {
+    let as_app = |name: &str| format!("SET application_name = '{name}'; {CLAIM}");
+    let cancel = "UPDATE backfill_jobs SET status = 'cancelled'; COMMIT";
+    match check {
+        "the seal" => format!(
+            "BEGIN; SET LOCAL palisade.identity = '{}{}'; {cancel}",
+            "0".repeat(64),
+            "{\"app\": \"x\", \"known\": true, \"proven\": true, \"term\": 1}"
+        ),
+        "the identity that is required" => {
+            must_ask(jobs, true, None);
+            CLAIM.to_owned()
+        }
+        "the minimum epoch" => {
+            jobs.admin("UPDATE palisade.app SET minimum_epoch = 7");
+            as_app("atom@6")
+        }
+        "the quarantine" => {
+            shut_out(jobs, &app("atom"));
+            as_app("atom")
+        }
+        "the look at what a client calls itself" => as_app("atom/test"),
+        "the binding of a role" => {
+            jobs.admin("INSERT INTO palisade.binding (role, environment) VALUES ('app', 'test')");
+            CLAIM.to_owned()
+        }
+        "the words that tell of an environment" => as_app("atom-test"),
+        "the look at the proof" => {
+            format!("BEGIN; SELECT palisade.begin('x', 'production', 'y', 'reaper', 1); {cancel}")
+        }
+        stamped => {
+            let call = begin(jobs, key, ", 'reaper', 1");
+            jobs.admin(if stamped.ends_with("a copy") {
+                "UPDATE palisade.stamp SET branch = 'another'"
+            } else {
+                "INSERT INTO palisade.beacon VALUES (true, now() - interval '1 h', '1 min', 'a')"
+            });
+            format!("BEGIN; {call}; {cancel}")
+        }
+    }
+}
 
 #[test]
 fn without_one_of_these_checks_the_one_that_it_stops_gets_through() {
     let jobs = stamped("15");
     let key = key_of(&jobs, "atom");
-    let forged = format!(
-        "BEGIN; SET LOCAL palisade.identity = '{}{}'; UPDATE backfill_jobs SET status = 'cancelled'; COMMIT",
-        "0".repeat(64),
-        "{\"app\": \"x\", \"known\": true, \"proven\": true, \"term\": 1}"
-    );
-    let cancel = |jobs: &Jobs| {
-        let call = begin(jobs, &key, ", 'reaper', 1");
-        format!("BEGIN; {call}; UPDATE backfill_jobs SET status = 'cancelled'; COMMIT")
-    };
     jobs.app("SELECT palisade.acquire('reaper', 'a', '1 hour')").succeeds();
     for (check, ablation) in CHECKS {
         jobs.running(5, "12 minutes");
-        jobs.admin("UPDATE palisade.guard SET identity_required = false; DELETE FROM palisade.beacon");
-        let deed = match check {
-            "the seal" => forged.clone(),
-            "the identity that is required" => {
-                must_ask(&jobs, true, None);
-                CLAIM.to_owned()
-            }
-            "the minimum epoch" => {
-                jobs.admin("UPDATE palisade.app SET minimum_epoch = 7");
-                format!("SET application_name = 'atom@6'; {CLAIM}")
-            }
-            "the quarantine" => {
-                shut_out(&jobs, &app("atom"));
-                format!("SET application_name = 'atom'; {CLAIM}")
-            }
-            "the look at the proof" => "BEGIN; SELECT palisade.begin('x', 'production', 'y', 'reaper', 1); \
-                 UPDATE backfill_jobs SET status = 'cancelled'; COMMIT"
-                .to_owned(),
-            _ => {
-                jobs.admin("INSERT INTO palisade.beacon VALUES (true, now() - interval '1 h', '1 min', 'a')");
-                cancel(&jobs)
-            }
-        };
+        jobs.admin("UPDATE palisade.guard SET identity_required = false; DELETE FROM palisade.beacon; UPDATE palisade.stamp SET branch = ''");
+        let deed = deed(&jobs, &key, check);
         let definition = "SELECT string_agg(pg_get_functiondef(p.oid) || ';', '') FROM pg_proc p \
-            WHERE p.pronamespace = 'palisade'::regnamespace AND p.proname IN ('seal', 'disproof', 'flaw')";
+            WHERE p.pronamespace = 'palisade'::regnamespace AND p.proname IN ('seal', 'disproof', 'place', 'claimed', 'told')";
         let before = jobs.admin(definition);
         assert!(!jobs.app(&deed).success, "{check} is there");
         jobs.admin(ablation);
