@@ -2,7 +2,7 @@
 //!
 //! [`crate::run`] plans and judges whole processes. An act on a database has no such plan: the database judges it in
 //! the statement that does it. What stays is the order, and that nothing is done without a record
-//! ([ADR 0028](https://github.com/palisade-rs/palisade/blob/main/docs/adr/0028-acts-on-databases.md)).
+//! (ADR 0028).
 
 use std::fmt;
 use std::time::Duration;
