@@ -152,10 +152,12 @@ pub struct Promoted {
 }
 
 /// What `prune` did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// So many jobs were forgotten.
     pub jobs: u64,
+    /// The checkpoints that they had: nothing points at their bytes any more.
+    pub checkpoints: Vec<Checkpoint>,
     /// There are more.
     pub more: bool,
 }

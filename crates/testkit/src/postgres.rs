@@ -208,6 +208,16 @@ impl Postgres {
         (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
     }
 
+    /// Freezes the server with all its processes (SIGSTOP), until the answer is dropped.
+    #[must_use]
+    pub fn pause(&self) -> Paused {
+        // The parent first: it makes no further ones then.
+        process::freeze(self.child.id());
+        let children = process::children(self.child.id());
+        children.iter().copied().for_each(process::freeze);
+        Paused(children.into_iter().chain([self.child.id()]).collect())
+    }
+
     fn end(&mut self) {
         // PostgreSQL's fast shutdown: it ends its backends and does not wait for clients.
         process::interrupt(self.child.id());
@@ -215,6 +225,16 @@ impl Postgres {
             process::kill(self.child.id());
             drop(self.child.wait());
         }
+    }
+}
+
+/// A server that stands still. Dropping it lets the server go on.
+#[derive(Debug)]
+pub struct Paused(Vec<u32>);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.iter().copied().for_each(process::thaw);
     }
 }
 

@@ -110,6 +110,13 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
+/// The running children of `pid`.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let is_child = |found: &u32| stat(*found).is_some_and(|stat| stat.parent == pid && stat.state != 'Z');
+    all().into_iter().filter(is_child).collect()
+}
+
 fn all() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()

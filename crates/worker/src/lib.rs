@@ -26,6 +26,7 @@ pub mod pulse;
 pub mod reaper;
 pub mod report;
 mod run;
+mod tidy;
 mod writer;
 
 pub use context::{Attempt, Context, NotTaken, Stopped};

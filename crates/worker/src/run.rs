@@ -21,6 +21,7 @@ use crate::ending::Failure;
 use crate::finisher;
 use crate::hold::{Acknowledged, Hold, Stop};
 use crate::report::{Report, Reports};
+use crate::tidy;
 
 /// What a worker does.
 #[derive(Debug, Clone)]
@@ -139,6 +140,8 @@ where
     let mut finishing = JoinSet::new();
     finishing.spawn(finisher::run(Arc::clone(&store), to_finish, no_time, reports.clone()));
     let cancel_grace = settings.cancel_grace;
+    let mut tidying = JoinSet::new();
+    tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
     let shared = Shared { store: Arc::clone(&store), place, reports: reports.clone(), ends, cancel_grace };
     let mut looping = Loop {
         settings,
@@ -157,6 +160,7 @@ where
     let refused = looping.run(health.subscribe(), drain, give_up).await;
     let Loop { shared, holds, .. } = looping;
     drop(shared);
+    tidying.shutdown().await;
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
     drop(holds);

@@ -48,6 +48,13 @@ pub(crate) struct WorkerArgs {
     /// End once the queue has nothing ready and nothing runs here.
     #[arg(long)]
     pub(crate) until_empty: bool,
+    /// What programs print is kept for so long after the last line of an attempt.
+    #[arg(long, value_name = "TIME", default_value = "30days", value_parser = humantime::parse_duration)]
+    pub(crate) keep_logs: Duration,
+    /// Counts of attempts, beats and checkpoints, and for how long no beat was acknowledged, as text for Prometheus:
+    /// written anew each second.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
     /// Leave silent workers of the store to another reaper: `palisade reaper run`, or another worker.
     #[arg(long, help_heading = "Reaper")]
     pub(crate) no_reaper: bool,

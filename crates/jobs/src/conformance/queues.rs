@@ -1,7 +1,7 @@
 //! The rules of queues, lists and retention.
 
 use super::stage::{Play, Stage, by, new_job, ok};
-use crate::claim::Order;
+use crate::claim::{Checkpoint, Order};
 use crate::store::{Deed, Filter};
 use crate::{Error, JobStore as _, Queue, Schedule, State};
 use palisade_core::Timestamp;
@@ -76,17 +76,34 @@ pub async fn what_ended_is_forgotten_after_its_retention_only<S: Stage>(stage: &
     let play = Play::new(stage, "retention");
     play.rules(|queue| queue.retention_ms = 60_000).await;
     let ids = play.jobs(5).await;
-    for id in &ids[..4] {
+    let worker = play.worker("w").await;
+    let claim = play.claim(&worker, 1).await.remove(0);
+    let point = |sequence| Checkpoint {
+        sequence,
+        key: format!("{}/{sequence}", play.queue),
+        sha256: "0".repeat(64),
+        bytes: 7,
+    };
+    for sequence in [1, 2] {
+        ok(play.store().checkpoint(claim.job, claim.token, &point(sequence)).await);
+    }
+    play.finish(&claim, Order::Fail { error: "no route".to_owned(), fatal: true }).await;
+    for id in &ids[1..4] {
         play.deed(Deed::Cancel { reason: None }, *id).await;
     }
     for id in &ids[..3] {
         stage.age(*id, 120_000).await;
     }
-    let mut forgotten = 0;
+    let (mut forgotten, mut points) = (0, Vec::new());
     for _ in 0..5 {
-        forgotten += ok(play.store().prune(2).await).jobs;
+        let pruned = ok(play.store().prune(2).await);
+        forgotten += pruned.jobs;
+        points.extend(pruned.checkpoints);
     }
     assert!(forgotten >= 3, "{forgotten}");
+    points.retain(|point| point.key.starts_with(play.queue.as_str()));
+    points.sort_by_key(|point| point.sequence);
+    assert_eq!(points, [point(1), point(2)], "whoever keeps the bytes is told");
     for (at, id) in ids.iter().enumerate() {
         assert_eq!(ok(play.store().job(*id).await).is_some(), at >= 3, "{at}");
     }

@@ -9,7 +9,8 @@ use palisade_jobs::id::{JobId, Token};
 use super::pool::{Pool, transact};
 use super::rows::{attempts, field, ms, number, parsed, terms, text};
 
-/// One row at least where the queue is known, and one for each job that is given out.
+/// One row at least where the queue is known, and one for each job that is given out. Most jobs have no checkpoint, so
+/// that is asked once for all of them.
 ///
 /// `$1` queue, `$2` how many, `$3` incarnation, `$4` asked silence, `$5` whether the caller has locked the queue's row.
 const CLAIM: &str = "WITH rules AS (
@@ -18,7 +19,7 @@ const CLAIM: &str = "WITH rules AS (
              WHEN q.concurrency IS NULL THEN $2
              ELSE least($2, greatest(0, q.concurrency - (
                  SELECT count(*) FROM palisade_jobs.job_run r WHERE r.queue = q.name AND r.limited)))
-        END AS most, b.incarnation IS NULL AS stranger
+        END AS most, b.incarnation IS NULL AS stranger, palisade_jobs.now_ms() AS now
     FROM palisade_jobs.queue q
     LEFT JOIN palisade_jobs.worker_beat b ON b.incarnation = $3 AND NOT b.gone
     LEFT JOIN palisade_jobs.worker w ON w.incarnation = b.incarnation
@@ -40,15 +41,16 @@ const CLAIM: &str = "WITH rules AS (
     RETURNING job, priority, token, attempts, worker, beat_every_ms, reap_after_ms, self_fence_ms
 ), noted AS (
     INSERT INTO palisade_jobs.event (job, at_ms, token, incarnation, kind)
-    SELECT job, palisade_jobs.now_ms(), token, $3,
-        json_build_object('kind', 'claimed', 'attempt', attempts, 'worker', worker,
-            'reap_after_ms', reap_after_ms)::text FROM run
+    SELECT run.job, rules.now, run.token, $3, '{\"kind\":\"claimed\",\"attempt\":' || run.attempts || ',\"worker\":'
+        || to_json(rules.who) || ',\"reap_after_ms\":' || run.reap_after_ms || '}'
+    FROM run, rules
 )
 SELECT r.concurrency IS NOT NULL AS limited, r.stranger, run.job, run.token, run.attempts, run.beat_every_ms,
-    run.reap_after_ms, run.self_fence_ms, j.payload, j.max_attempts, (
-        SELECT json_agg(json_build_object('sequence', sequence, 'key', key, 'sha256', sha256, 'bytes', bytes)
+    run.reap_after_ms, run.self_fence_ms, j.payload, j.max_attempts, CASE WHEN
+        (SELECT count(*) > 0 FROM palisade_jobs.checkpoint WHERE job = ANY (ARRAY(SELECT job FROM picked)))
+    THEN (SELECT json_agg(json_build_object('sequence', sequence, 'key', key, 'sha256', sha256, 'bytes', bytes)
             ORDER BY sequence DESC)::text
-        FROM palisade_jobs.checkpoint c WHERE c.job = run.job) AS checkpoints
+        FROM palisade_jobs.checkpoint c WHERE c.job = run.job) END AS checkpoints
 FROM rules r LEFT JOIN run ON true LEFT JOIN palisade_jobs.job j ON j.id = run.job
 ORDER BY run.priority, run.job";
 

@@ -7,7 +7,7 @@ use palisade_jobs::{Error, Queue};
 use super::history;
 use super::pool::Pool;
 use super::read;
-use super::rows::{field, json, moment, ms, number, text, unsigned};
+use super::rows::{checkpoint, field, json, moment, ms, number, text, unsigned};
 use super::schedule;
 
 /// A bounded slice: who calls again takes the next.
@@ -106,15 +106,22 @@ pub(super) async fn prune(pool: &Pool, most: u32) -> Result<Pruned, Error> {
             SELECT ctid FROM palisade_jobs.job_end WHERE queue = $1 AND ended_ms < palisade_jobs.now_ms() - $2
             ORDER BY ended_ms LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING job
     ), jobs AS (DELETE FROM palisade_jobs.job j USING old WHERE j.id = old.job
-    ), points AS (DELETE FROM palisade_jobs.checkpoint c USING old WHERE c.job = old.job)
-    SELECT count(*) AS jobs FROM old";
-    let mut left = i64::from(most);
+    ), points AS (DELETE FROM palisade_jobs.checkpoint c USING old WHERE c.job = old.job
+        RETURNING c.sequence, c.key, c.sha256, c.bytes)
+    SELECT jobs, sequence, key, sha256, bytes
+    FROM (SELECT count(*) AS jobs FROM old) o LEFT JOIN points ON true";
+    let (mut left, mut checkpoints) = (i64::from(most), Vec::new());
     for queue in read::queues(pool).await? {
         let (name, retention) = (queue.name.as_str(), ms(queue.retention_ms));
         let values = [text(&name), number(&retention), number(&left)];
         let rows = pool.write("forget old jobs", FORGET, &values).await?;
         left -= rows.first().map_or(Ok(0), |row| field::<i64>(row, "jobs"))?;
+        for row in &rows {
+            if field::<Option<&str>>(row, "key")?.is_some() {
+                checkpoints.push(checkpoint(row)?);
+            }
+        }
     }
     history::tend(pool, most).await?;
-    Ok(Pruned { jobs: unsigned(i64::from(most) - left), more: left == 0 })
+    Ok(Pruned { jobs: unsigned(i64::from(most) - left), checkpoints, more: left == 0 })
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use palisade_jobs::id::JobId;
 use palisade_jobs::job::Note;
 use palisade_jobs::store::{Promoted, Pruned};
 use palisade_jobs::{Error, Queue};
@@ -52,7 +53,7 @@ pub(super) fn prune(store: &Store<'_>, most: u32) -> Result<Pruned, Error> {
         "DELETE FROM checkpoint WHERE job = ?1",
         "DELETE FROM job WHERE id = ?1",
     ];
-    let mut left = most;
+    let (mut left, mut checkpoints) = (most, Vec::new());
     for queue in read::queues(store)? {
         let before = store.now.saturating_sub(ms(queue.retention_ms));
         let old: Vec<i64> = store.try_to(|sql| {
@@ -60,11 +61,12 @@ pub(super) fn prune(store: &Store<'_>, most: u32) -> Result<Pruned, Error> {
             sql.prepare_cached(OLD)?.query_map(values, |row| row.get(0))?.collect()
         })?;
         for job in &old {
+            checkpoints.extend(store.checkpoints(JobId(*job))?);
             for statement in FORGET {
                 store.try_to(|sql| sql.prepare_cached(statement)?.execute([job]))?;
             }
         }
         left = left.saturating_sub(u32::try_from(old.len()).unwrap_or(u32::MAX));
     }
-    Ok(Pruned { jobs: u64::from(most - left), more: left == 0 })
+    Ok(Pruned { jobs: u64::from(most - left), checkpoints, more: left == 0 })
 }

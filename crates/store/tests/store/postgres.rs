@@ -120,6 +120,61 @@ fn history_falls_with_its_day_and_days_are_made_ahead() {
     });
 }
 
+/// As the version after ours may: new columns, with and without a default, and a new table. Nothing is taken away.
+const EXPAND: &str = "ALTER TABLE palisade_jobs.job ADD COLUMN trace text, ADD COLUMN weight int NOT NULL DEFAULT 1; \
+    ALTER TABLE palisade_jobs.job_ready ADD COLUMN shard smallint NOT NULL DEFAULT 0; \
+    ALTER TABLE palisade_jobs.job_wait ADD COLUMN shard smallint NOT NULL DEFAULT 0; \
+    ALTER TABLE palisade_jobs.job_run ADD COLUMN shard smallint NOT NULL DEFAULT 0; \
+    ALTER TABLE palisade_jobs.job_end ADD COLUMN said text; \
+    ALTER TABLE palisade_jobs.event ADD COLUMN trace text; \
+    ALTER TABLE palisade_jobs.worker ADD COLUMN labels text; \
+    ALTER TABLE palisade_jobs.worker_beat ADD COLUMN lag_ms bigint NOT NULL DEFAULT 0; \
+    ALTER TABLE palisade_jobs.queue ADD COLUMN rate bigint; \
+    ALTER TABLE palisade_jobs.checkpoint ADD COLUMN codec text; \
+    ALTER TABLE palisade_jobs.live_key ADD COLUMN since_ms bigint; \
+    ALTER TABLE palisade_jobs.idempotency ADD COLUMN since_ms bigint; \
+    ALTER TABLE palisade_jobs.taken ADD COLUMN since_ms bigint; \
+    ALTER TABLE palisade_jobs.schedule ADD COLUMN note text; \
+    CREATE TABLE palisade_jobs.later (job bigint PRIMARY KEY); \
+    UPDATE palisade_jobs.meta SET value = value + 1 WHERE name = 'schema'";
+
+#[test]
+fn a_client_one_version_older_passes_the_suite_on_expanded_tables_and_one_two_behind_is_refused() {
+    crate::block_on(async {
+        let OnPostgres { store, _pooler, server } = OnPostgres::new("15", false).await;
+        let target = || Target::parse(&server.url("worker", "jobs")).unwrap();
+        // What was enqueued and claimed before is ended after: an open client lives through the expansion.
+        let before = store.enqueue(&[new_job("before")]).await.unwrap()[0].id;
+        server.sql("jobs", EXPAND);
+        assert_eq!(store.job(before).await.unwrap().unwrap().id, before);
+        let store = Postgres::open(target()).await.unwrap();
+        let stage = OnPostgres { store, _pooler, server };
+        all(&stage).await;
+        // The next one contracts: it may take away what this client needs.
+        let OnPostgres { store, server, .. } = stage;
+        server.sql("jobs", "UPDATE palisade_jobs.meta SET value = value + 1 WHERE name = 'schema'");
+        let count = "SELECT count(*) FROM palisade_jobs.job";
+        let jobs = server.sql("jobs", count);
+        let refused =
+            Postgres::open(Target::parse(&server.url("worker", "jobs")).unwrap()).await.unwrap_err();
+        assert!(
+            matches!(&refused, Error::Version(text) if text.contains("install the newer palisade")),
+            "{refused}"
+        );
+        // An open client is refused with its next connection.
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'worker'";
+        server.sql("jobs", end);
+        let refused = loop {
+            match store.enqueue(&[new_job("late")]).await {
+                Err(Error::Unreachable { .. } | Error::Unknown { .. }) => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(&refused, Err(Error::Version(_))), "{refused:?}");
+        assert_eq!(server.sql("jobs", count), jobs);
+    });
+}
+
 #[test]
 fn tables_of_two_versions_later_are_refused() {
     crate::block_on(async {

@@ -6,6 +6,7 @@
 
 mod ending;
 pub mod keeper;
+pub mod logs;
 mod run;
 pub mod socket;
 pub mod talk;

@@ -91,17 +91,22 @@ fn a_cancel_reaches_the_handler_and_the_job_can_be_resumed_from_what_it_handed_o
     });
 }
 
+/// A first attempt with a checkpoint, which a drain ends.
+async fn run_and_drain(yard: &Yard, job: palisade_jobs::JobId) {
+    let (told, _stops) = mpsc::unbounded_channel();
+    let drive = async {
+        yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+        yard.drain();
+    };
+    tokio::join!(yard.work(yard.place(), patient(told)), drive);
+}
+
 #[test]
 fn a_drained_job_goes_back_with_its_checkpoint_and_no_attempt_charged() {
     run(async {
         let yard = Yard::new().await;
         let job = yard.enqueue(json!(null)).await;
-        let (told, _stops) = mpsc::unbounded_channel();
-        let drive = async {
-            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
-            yard.drain();
-        };
-        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+        run_and_drain(&yard, job).await;
         let back = yard.store.job(job).await.unwrap().unwrap();
         assert_eq!((back.state, back.attempts), (State::Ready, 0));
 
@@ -235,12 +240,7 @@ fn a_job_of_which_no_checkpoint_is_good_is_held_and_never_starts_anew_in_silence
     run(async {
         let yard = Yard::new().await;
         let job = yard.enqueue(json!(null)).await;
-        let (told, _stops) = mpsc::unbounded_channel();
-        let drive = async {
-            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
-            yard.drain();
-        };
-        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+        run_and_drain(&yard, job).await;
         let key = yard.store.job(job).await.unwrap().unwrap().checkpoint.unwrap().key;
         fs::write(yard.scratch.join("checkpoints").join(key), "after DRAIN").unwrap();
 

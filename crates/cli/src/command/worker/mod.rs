@@ -1,15 +1,17 @@
 //! `palisade worker`: runs a program for each job of a queue.
 
+mod metrics;
 mod told;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use palisade_core::actor::ProcessRef;
 use palisade_core::text::escaped;
 use palisade_core::{Code, EnvironmentName, Exit};
-use palisade_host::{files, process};
+use palisade_host::{clock, files, process};
 use palisade_store::Store;
 use palisade_worker::checkpoint::{Access, Place};
 use palisade_worker::program::{self, keeper};
@@ -17,6 +19,7 @@ use palisade_worker::{Error, Program, Reports, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use self::metrics::Metrics;
 use crate::args::worker::{KeeperArgs, WorkerArgs};
 use crate::command::reaper::engine;
 use crate::command::store;
@@ -41,13 +44,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     files::private_folder(&logs)?;
     talk_of_start(output, args, &place, &kept.left_out);
 
-    let mut settings =
-        Settings::new(args.queue.clone(), args.name.clone().unwrap_or_else(|| by.host.clone()), by);
-    settings.concurrency = args.concurrency;
-    settings.reap_after = args.reap_after;
-    settings.cancel_grace = args.cancel_grace;
-    settings.finish_within = args.finish_within;
-    settings.until_empty = args.until_empty;
+    let settings = settings(args, by);
     let reaper = if args.no_reaper {
         None
     } else {
@@ -59,7 +56,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
         queue: args.queue.clone(),
         variables: kept.variables,
         folder: folder.clone(),
-        logs,
+        logs: logs.clone(),
     };
     let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain = async move {
@@ -71,7 +68,13 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
         async move { Store::open_as(&url, stamp.as_ref().map(EnvironmentName::as_str)).await }
     };
     let (reports, receiver) = Reports::new();
-    let telling = std::thread::spawn(move || told::tell_all(output, &receiver));
+    let metrics = args
+        .metrics_file
+        .clone()
+        .map(|path| Metrics::new(path, settings.queue.as_str().to_owned(), settings.name.clone()));
+    let (old, keep) = (logs.clone(), args.keep_logs);
+    let forget_logs = move || forget_logs(output, &old, keep);
+    let telling = std::thread::spawn(move || told::tell_all(output, &receiver, metrics, forget_logs));
     let (over, is_over) = oneshot::channel::<()>();
     let working = async {
         let ran = palisade_worker::run(settings, place, reports, open, drain, program.handler()).await;
@@ -89,6 +92,28 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     std::fs::remove_dir_all(&folder).unwrap_or_default();
     ran.map_err(failure)?;
     Ok(Exit::Done)
+}
+
+fn settings(args: &WorkerArgs, by: palisade_jobs::Note) -> Settings {
+    let name = args.name.clone().unwrap_or_else(|| by.host.clone());
+    Settings {
+        concurrency: args.concurrency,
+        reap_after: args.reap_after,
+        cancel_grace: args.cancel_grace,
+        finish_within: args.finish_within,
+        until_empty: args.until_empty,
+        ..Settings::new(args.queue.clone(), name, by)
+    }
+}
+
+/// Removes what programs printed long ago.
+fn forget_logs(output: Output, logs: &Path, keep: Duration) {
+    let now = UNIX_EPOCH + Duration::from_millis(clock::now().unix_ms());
+    let gone = program::logs::forget(logs, keep, now);
+    if gone > 0 {
+        let keep = humantime::format_duration(keep);
+        output.talk(format!("{gone} logs of attempts were older than {keep} and are gone"));
+    }
 }
 
 /// Runs between a worker and a program. Its output is for the worker.

@@ -1,31 +1,79 @@
 //! What a worker tells, as lines.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use palisade_core::Code;
 use palisade_core::text::escaped;
-use palisade_host::clock;
+use palisade_host::clock::{self, Stopwatch};
 use palisade_worker::Report;
 use palisade_worker::report::How;
 use serde_json::{Value, json};
 
+use super::metrics::Metrics;
 use crate::output::Output;
 
-/// Until the worker is over: a document on each line with `--json`, else a line on standard error.
-pub(super) fn tell_all(output: Output, reports: &Receiver<Report>) {
-    for report in reports {
-        if output.json {
-            let mut document = json!({ "at": clock::now() });
-            if let (Value::Object(all), Ok(Value::Object(fields))) =
-                (&mut document, serde_json::to_value(&report))
-            {
-                all.extend(fields);
-            }
-            // Nobody can be told that it is closed; the jobs go on.
-            Output::json_line(&document).unwrap_or_default();
-        } else {
-            output.talk(format!("{} {}", clock::now(), escaped(&line(&report))));
+/// The file of metrics is written so often at most.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Old output of programs is looked for so often.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Until the worker is over: a document on each line with `--json`, else a line on standard error; and metrics, where a
+/// file for them was named.
+pub(super) fn tell_all(
+    output: Output,
+    reports: &Receiver<Report>,
+    mut metrics: Option<Metrics>,
+    forget_logs: impl Fn(),
+) {
+    let (mut written, mut forgot) = (None, None);
+    loop {
+        if forgot.as_ref().is_none_or(|last: &Stopwatch| last.elapsed() >= FORGET_EVERY) {
+            forget_logs();
+            forgot = Some(Stopwatch::start());
         }
+        let due = |last: &Stopwatch| last.elapsed() >= EVERY;
+        if let Some(metrics) = metrics.as_mut().filter(|_| written.as_ref().is_none_or(due)) {
+            write(output, metrics);
+            written = Some(Stopwatch::start());
+        }
+        match reports.recv_timeout(EVERY) {
+            Ok(report) => {
+                if let Some(metrics) = &mut metrics {
+                    metrics.note(&report);
+                }
+                tell(output, &report);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if let Some(metrics) = &mut metrics {
+        write(output, metrics);
+    }
+}
+
+/// A file that cannot be written is told when that begins, not each second.
+fn write(output: Output, metrics: &mut Metrics) {
+    let before = metrics.problem.is_some();
+    metrics.write();
+    if let Some(problem) = metrics.problem.as_ref().filter(|_| !before) {
+        output.talk(format!("metrics are not written: {}", escaped(problem)));
+    }
+}
+
+fn tell(output: Output, report: &Report) {
+    if output.json {
+        let mut document = json!({ "at": clock::now() });
+        if let (Value::Object(all), Ok(Value::Object(fields))) = (&mut document, serde_json::to_value(report))
+        {
+            all.extend(fields);
+        }
+        // Nobody can be told that it is closed; the jobs go on.
+        Output::json_line(&document).unwrap_or_default();
+    } else {
+        output.talk(format!("{} {}", clock::now(), escaped(&line(report))));
     }
 }
 

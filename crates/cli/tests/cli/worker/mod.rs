@@ -1,6 +1,7 @@
 //! `palisade worker` as a process, with real programs, on real stores. A checker ends every run.
 
 mod checker;
+mod interrupted;
 mod programs;
 mod proofs;
 mod reaped;

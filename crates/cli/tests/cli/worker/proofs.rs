@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_host::clock::Stopwatch;
 use palisade_jobs::{JobId, JobStore as _, State};
-use palisade_testkit::{Fault, Postgres, Proxy, Scratch, eventually, process};
+use palisade_testkit::{Fault, Postgres, Proxy, eventually, process};
 
 use super::checker::check;
 use super::yard::{Running, TERMS, Yard, run};
@@ -106,28 +106,36 @@ fn a_program_of_a_spent_claim_is_ended_and_can_say_nothing() {
     run(async {
         let mut yard = Yard::sqlite().await;
         let jobs = yard.enqueue(1, 3).await;
-        // It looks at its claim with its own means after it was left alone by its keeper and its worker.
-        let program = r#"palisade job progress 1; setsid sh -c 'trap "" TERM
-while :; do palisade job progress 2; code=$?; [ $code = 0 ] || { echo "$code" >>"$OUT"; exit; }; sleep 0.05; done' &
+        // It looks at its claim with its own means, in a group of its own, and does not listen to SIGTERM. What it says
+        // carries its own token, so that a word of the first attempt after its claim was spent would be seen.
+        let program = r#"palisade job progress "$PALISADE_TOKEN"; setsid sh -c 'trap "" TERM
+while :; do palisade job progress "$PALISADE_TOKEN" && echo "$PALISADE_TOKEN $$" >>"$OUT"; sleep 0.05; done' &
 wait"#;
         let worker = yard.work(&[], &["sh", "-c", program]);
-        yard.until(jobs[0], "it runs", |job| job.progress.is_some()).await;
+        let running = yard.until(jobs[0], "it runs", |job| job.progress.is_some()).await;
+        let spent = running.token.unwrap().0;
+        let looks =
+            || yard.effects().iter().find_map(|line| line.strip_prefix(&format!("{spent} "))?.parse().ok());
+        let outside: u32 = eventually("it looks from a group of its own", looks);
         process::freeze(worker.pid());
         sweep_until(&mut yard, jobs[0], "it is reaped", |state| state != State::Running).await;
         process::thaw(worker.pid());
-        // The same worker takes it again under a new token, or anybody else does; nothing of the old one is written.
-        yard.until(jobs[0], "somebody runs it again", |job| job.state == State::Running).await;
+        // What left the group was ended too, and the worker takes the job again under a token of its own.
+        process::wait_gone(outside);
+        let again = |job: &palisade_jobs::Job| {
+            job.token.is_some_and(|token| token.0 > spent && job.progress == Some(token.0))
+        };
+        yard.until(jobs[0], "somebody runs it again", again).await;
         process::terminate(worker.pid());
         worker.ends();
         yard.work(&["--until-empty"], &["true"]).ends();
         check(&yard, &jobs, State::Succeeded).await;
-        let said = yard.palisade(&["job", "output", &jobs[0].to_string()]).stdout;
-        assert!(!said.contains("panicked"), "{said}");
+        assert_ne!(yard.job(jobs[0]).await.progress, Some(spent), "the spent claim said something");
     });
 }
 
 /// Kills, freezes and thaws workers of two names while they work, until every job is done.
-async fn chaos(yard: &mut Yard, jobs: &[JobId], mut harm: impl FnMut(usize)) {
+pub(super) async fn chaos(yard: &mut Yard, jobs: &[JobId], mut harm: impl FnMut(usize)) {
     let mut workers: Vec<Running> = Vec::new();
     for name in ["left", "right", "left"] {
         workers.push(yard.work(&["--name", name, "--concurrency", "3"], &["sh", "-c", STEPS]));
@@ -181,13 +189,7 @@ async fn behind_a_proxy(server: &Postgres) -> (Yard, Proxy) {
     let proxy = Proxy::before(server.port());
     let direct = server.admin("jobs");
     let url = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
-    let seat = direct.clone();
-    let elect = move || {
-        let sql = "INSERT INTO palisade_jobs.lease (name, term, holder, acquired_at, expires_at) \
-            VALUES ('reaper', 1, 'test', now(), now() + interval '1 day') ON CONFLICT DO NOTHING";
-        palisade_testkit::psql(&seat, sql).succeeds();
-    };
-    (Yard::on(Scratch::new(), url, direct, Box::new(elect)).await, proxy)
+    (Yard::postgres(url, direct).await, proxy)
 }
 
 #[test]

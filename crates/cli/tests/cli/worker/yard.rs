@@ -104,6 +104,18 @@ impl Yard {
         Self::on(scratch, url.clone(), url, Box::new(|| {})).await
     }
 
+    /// On PostgreSQL: workers reach it under `url`, the test under `direct`.
+    pub(crate) async fn postgres(url: String, direct: String) -> Self {
+        let seat = direct.clone();
+        let elect = move || {
+            let sql = "INSERT INTO palisade_jobs.lease (name, term, holder, acquired_at, expires_at) \
+                VALUES ('reaper', 1, 'test', now(), now() + interval '1 day') ON CONFLICT DO NOTHING";
+            // A server that is away elects nobody.
+            drop(palisade_testkit::psql(&seat, sql));
+        };
+        Self::on(Scratch::new(), url, direct, Box::new(elect)).await
+    }
+
     /// On a store: workers reach it under `url`, the test under `direct`.
     pub(crate) async fn on(scratch: Scratch, url: String, direct: String, elect: Elect) -> Self {
         let store = Store::open(&direct).await.unwrap();

@@ -1,0 +1,194 @@
+//! What a worker tells, counted, as a small file in the text format of Prometheus.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use palisade_host::{clock, files};
+use palisade_worker::Report;
+use palisade_worker::report::How;
+
+/// Counts since the worker started, and what is so now.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    path: PathBuf,
+    queue: String,
+    name: String,
+    claimed: u64,
+    lost: u64,
+    ended: [u64; ENDS.len()],
+    checkpoints: u64,
+    checkpoint_troubles: u64,
+    beats_missed: u64,
+    beat_lag_ms: u64,
+    suspected: u64,
+    store_troubles: u64,
+    /// A file that cannot be written is told once.
+    pub(super) problem: Option<String>,
+}
+
+const ENDS: [(How, &str); 5] = [
+    (How::Completed, "completed"),
+    (How::Failed, "failed"),
+    (How::Cancelled, "cancelled"),
+    (How::Drained, "drained"),
+    (How::Held, "held"),
+];
+
+impl Metrics {
+    pub(super) const fn new(path: PathBuf, queue: String, name: String) -> Self {
+        Self {
+            path,
+            queue,
+            name,
+            claimed: 0,
+            lost: 0,
+            ended: [0; ENDS.len()],
+            checkpoints: 0,
+            checkpoint_troubles: 0,
+            beats_missed: 0,
+            beat_lag_ms: 0,
+            suspected: 0,
+            store_troubles: 0,
+            problem: None,
+        }
+    }
+
+    pub(super) fn note(&mut self, report: &Report) {
+        match report {
+            Report::Claimed { .. } => self.claimed += 1,
+            Report::Lost { .. } => self.lost += 1,
+            Report::Ended { how, .. } => {
+                for (count, (kind, _)) in self.ended.iter_mut().zip(ENDS) {
+                    *count += u64::from(kind == *how);
+                }
+            }
+            Report::Checkpoint { .. } => self.checkpoints += 1,
+            Report::Trouble { .. } => self.checkpoint_troubles += 1,
+            Report::BeatMissed { for_ms, .. } => {
+                self.beats_missed += 1;
+                self.beat_lag_ms = *for_ms;
+            }
+            Report::BeatsAgain { .. } => self.beat_lag_ms = 0,
+            Report::Suspected => self.suspected += 1,
+            Report::StoreTrouble { .. } => self.store_troubles += 1,
+            Report::Started { .. }
+            | Report::Resumed { .. }
+            | Report::Recovered { .. }
+            | Report::Stopping { .. }
+            | Report::Draining
+            | Report::Gone => {}
+        }
+    }
+
+    /// Replaces the file. What goes wrong stands in `problem`; jobs go on.
+    pub(super) fn write(&mut self) {
+        let written = files::write_atomic(&self.path, self.text().as_bytes(), 0o644);
+        self.problem = written.err().map(|error| error.to_string());
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let labels = format!("queue=\"{}\",worker=\"{}\"", label(&self.queue), label(&self.name));
+        let mut add = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
+            let mut push = |line: std::fmt::Arguments<'_>| {
+                writeln!(text, "{line}").expect("writing to a String does not fail");
+            };
+            push(format_args!("# HELP palisade_worker_{name} {help}"));
+            push(format_args!("# TYPE palisade_worker_{name} {kind}"));
+            for (more, value) in values {
+                push(format_args!("palisade_worker_{name}{{{labels}{more}}} {value}"));
+            }
+        };
+        let one = |value: u64| vec![(String::new(), value.to_string())];
+        let ended: u64 = self.ended.iter().sum();
+        let running = self.claimed.saturating_sub(ended + self.lost);
+        let ends: Vec<_> = self
+            .ended
+            .iter()
+            .zip(ENDS)
+            .map(|(count, (_, how))| (format!(",how=\"{how}\""), count.to_string()))
+            .collect();
+        let lag = format!("{}.{:03}", self.beat_lag_ms / 1_000, self.beat_lag_ms % 1_000);
+        add("attempts_claimed_total", "counter", "Attempts that began.", &one(self.claimed));
+        add("attempts_ended_total", "counter", "Attempts whose end the store has.", &ends);
+        add("attempts_lost_total", "counter", "Attempts whose claim was spent.", &one(self.lost));
+        add("attempts_running", "gauge", "Attempts under way.", &one(running));
+        add("beats_missed_total", "counter", "Beats that were not acknowledged.", &one(self.beats_missed));
+        add(
+            "beat_lag_seconds",
+            "gauge",
+            "For how long no beat is acknowledged; 0 when all is well.",
+            &[(String::new(), lag)],
+        );
+        add(
+            "suspected_total",
+            "counter",
+            "How often the reaper suspected this worker.",
+            &one(self.suspected),
+        );
+        add(
+            "store_troubles_total",
+            "counter",
+            "Calls that the store did not answer as it should.",
+            &one(self.store_troubles),
+        );
+        add("checkpoints_stored_total", "counter", "Checkpoints that are stored.", &one(self.checkpoints));
+        add(
+            "checkpoint_troubles_total",
+            "counter",
+            "Checkpoints that were not stored or not good.",
+            &one(self.checkpoint_troubles),
+        );
+        let now = clock::now().unix_ms() / 1_000;
+        add(
+            "written_seconds",
+            "gauge",
+            "When this file was written: an old one is of a worker that is gone.",
+            &one(now),
+        );
+        text
+    }
+}
+
+/// A label's value: quotes, backslashes and line ends would break its line.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_jobs::{JobId, Token};
+
+    use super::*;
+
+    #[test]
+    fn what_a_worker_tells_is_counted() {
+        let mut metrics =
+            Metrics::new(PathBuf::from("/nowhere/at/all"), "mail".to_owned(), "a\"b".to_owned());
+        let (job, token) = (JobId(1), Token(2));
+        let ended = |how| Report::Ended { job, token, how, said: None };
+        for report in [
+            Report::Claimed { job, token, attempt: 1 },
+            Report::Claimed { job, token, attempt: 1 },
+            Report::Claimed { job, token, attempt: 1 },
+            ended(How::Completed),
+            Report::Lost { job, token, problem: String::new() },
+            Report::BeatMissed { missed: 2, for_ms: 12_034, problem: String::new() },
+        ] {
+            metrics.note(&report);
+        }
+        let text = metrics.text();
+        for line in [
+            "palisade_worker_attempts_claimed_total{queue=\"mail\",worker=\"a\\\"b\"} 3",
+            "palisade_worker_attempts_ended_total{queue=\"mail\",worker=\"a\\\"b\",how=\"completed\"} 1",
+            "palisade_worker_attempts_running{queue=\"mail\",worker=\"a\\\"b\"} 1",
+            "palisade_worker_beat_lag_seconds{queue=\"mail\",worker=\"a\\\"b\"} 12.034",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        metrics.note(&Report::BeatsAgain { missed: 2 });
+        assert!(metrics.text().contains("beat_lag_seconds{queue=\"mail\",worker=\"a\\\"b\"} 0.000"));
+        metrics.write();
+        assert!(metrics.problem.is_some());
+    }
+}
