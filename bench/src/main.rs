@@ -1,10 +1,12 @@
 //! Measures Palisade beside PM2's own command line and beside the bare socket, on real daemons, in one run.
 //!
-//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it; `./run bench [--quick] --only ROW` measures one row
-//! and prints it, of another size with `--size` where the row has one. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
+//! `./run bench [--quick]` writes `bench/RESULTS.md` and prints it; `./run bench ROW` measures one row and prints it, of
+//! another size with `--size` where the row has one; `./run bench jobs` measures the rows about durable jobs, beside other
+//! queues, into `bench/JOBS.md`. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
 //! ratios are given of the medians and of each round.
 
 mod commands;
+mod contender;
 mod machine;
 mod raw;
 mod report;
@@ -34,10 +36,21 @@ const PAGE: usize = 4096;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(plan) = planned(&words.iter().map(String::as_str).collect::<Vec<_>>()) else {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["contend", rest @ ..] = words.as_slice() {
+        return match contender::contend(rest).map(|document| writeln!(std::io::stdout(), "{document}")) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => failed(&error.to_string()),
+            Err(error) => failed(&error.to_string()),
+        };
+    }
+    let Some(plan) = planned(&words) else {
         return failed(&format!(
-            "usage: ./run bench [--quick] [--only {} [--size ROWS]]; a size is that of the rows audit and guard",
-            rows::ROWS.join("|")
+            "usage: ./run bench [--quick] [ROW [--size N]], where ROW is {}, or {} for all of {}; a size is that of the rows \
+             audit and guard, or the number of jobs",
+            rows::ROWS.join("|"),
+            rounds::JOBS,
+            rows::jobs::ROWS.join("|")
         ));
     };
     match measure(&plan) {
@@ -52,15 +65,17 @@ fn planned(words: &[&str]) -> Option<Plan> {
         ["--quick", rest @ ..] => (true, rest),
         all => (false, all),
     };
+    let words = words.strip_prefix(&["--only"]).unwrap_or(words);
+    let is_of_jobs = |row: &str| row == rounds::JOBS || rows::jobs::ROWS.contains(&row);
     let (only, size) = match words {
         [] => (None, None),
-        ["--only", row] => (Some(*row), None),
-        ["--only", row @ ("audit" | "guard"), "--size", size] => {
+        [row] => (Some(*row), None),
+        [row, "--size", size] if is_of_jobs(row) || ["audit", "guard"].contains(row) => {
             (Some(*row), Some(size.parse().ok().filter(|size| (1..=1_000_000).contains(size))?))
         }
         _ => return None,
     };
-    if only.is_some_and(|row| !rows::ROWS.contains(&row)) {
+    if only.is_some_and(|row| !rows::ROWS.contains(&row) && !is_of_jobs(row)) {
         return None;
     }
     Some(Plan::new(quick, only.map(str::to_owned), size))
@@ -83,7 +98,7 @@ fn measure(plan: &Plan) -> Outcome<()> {
     let after = machine::flushes_per_second(disk.path(), PAGE)?;
 
     let (at, load, before) = begun;
-    let command = if plan.quick { "./run bench --quick" } else { "./run bench" };
+    let command = plan.command();
     let mut head = vec![
         format!("command: `{command}`, at {at}, took {} s", plan.seconds()),
         format!("load when it began: {load}; when it ended: {}", machine::load()),
@@ -94,6 +109,9 @@ fn measure(plan: &Plan) -> Outcome<()> {
     }
     head.extend(machine::facts());
     let text = report::markdown(&head, &sections);
+    if plan.is_of_jobs() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("JOBS.md"), &text)?;
+    }
     if plan.is_whole() {
         std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), &text)?;
     }

@@ -10,16 +10,22 @@ use crate::stats::Series;
 /// After this much of a run no further round begins.
 const WHOLE_RUN: Duration = Duration::from_secs(200);
 
+/// After this much of a row three rounds have to do.
+const LONG: Duration = Duration::from_secs(60);
+
 /// How much is measured.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) quick: bool,
     /// The one row that is measured, where not all are.
     only: Option<String>,
-    /// How large a row is, where that was said: connections of the audit, rows of the guard's large update.
+    /// How large a row is, where that was said: connections of the audit, rows of the guard's large update, jobs.
     size: Option<u32>,
     begun: Stopwatch,
 }
+
+/// All rows about jobs.
+pub(crate) const JOBS: &str = "jobs";
 
 /// A name, and what gives one figure.
 pub(crate) type Contender<'a> = (&'a str, &'a mut dyn FnMut() -> Outcome<f64>);
@@ -39,6 +45,29 @@ impl Plan {
         rounds >= 3 && self.begun.elapsed() > WHOLE_RUN
     }
 
+    /// The number of jobs: as asked for, else `usual`.
+    pub(crate) fn jobs(&self, usual: usize) -> usize {
+        self.size.map_or(usual, |size| size as usize)
+    }
+
+    /// Whether it takes long by now, so that no more than three rounds are worth it.
+    pub(crate) fn is_long(&self) -> bool {
+        self.begun.elapsed() > LONG
+    }
+
+    /// Whether all rows about jobs are measured, and no others.
+    pub(crate) fn is_of_jobs(&self) -> bool {
+        self.only.as_deref() == Some(JOBS)
+    }
+
+    /// What does the same again.
+    pub(crate) fn command(&self) -> String {
+        let quick = if self.quick { " --quick" } else { "" };
+        let row = self.only.as_ref().map(|row| format!(" {row}")).unwrap_or_default();
+        let size = self.size.map(|size| format!(" --size {size}")).unwrap_or_default();
+        format!("./run bench{quick}{row}{size}")
+    }
+
     /// Whether every row is measured.
     pub(crate) const fn is_whole(&self) -> bool {
         self.only.is_none()
@@ -46,7 +75,8 @@ impl Plan {
 
     /// Whether the row called `row` is measured.
     pub(crate) fn has(&self, row: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| only == row)
+        let is_of_jobs = || self.is_of_jobs() && crate::rows::jobs::ROWS.contains(&row);
+        self.only.as_ref().is_none_or(|only| only == row) || is_of_jobs()
     }
 
     /// Seconds since the run began.

@@ -3,6 +3,7 @@
 mod audit;
 mod firewall;
 mod guard;
+pub(crate) mod jobs;
 mod journal;
 mod layers;
 mod list;
@@ -51,6 +52,10 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
     if plan.has("audit") {
         say("the audit of a log");
         sections.extend(audit::logs(plan)?);
+    }
+    // Only where they are named: they need the peers, and minutes.
+    if !plan.is_whole() {
+        sections.extend(jobs::all(plan)?);
     }
     if plan.has("guard") {
         for version in postgres::VERSIONS {

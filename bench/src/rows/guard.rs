@@ -20,6 +20,25 @@ const TABLE: &str = "CREATE TYPE job_status AS ENUM ('queued', 'running', 'compl
     CREATE TABLE NAME (id int PRIMARY KEY, status job_status NOT NULL DEFAULT 'queued', heartbeat_at timestamptz, \
     error text) WITH (fillfactor = 50, autovacuum_enabled = off)";
 
+/// How `guarded` gets its guard.
+const INSTALL: [&str; 15] = [
+    "install",
+    "table",
+    "guarded",
+    "--status",
+    "status",
+    "--running",
+    "running",
+    "--heartbeat",
+    "heartbeat_at",
+    "--done",
+    "completed",
+    "--own",
+    "failed,queued",
+    "--mode",
+    "enforce",
+];
+
 /// A server with the same table twice, one of them guarded.
 struct Pair {
     server: Postgres,
@@ -42,26 +61,7 @@ impl Pair {
                 &format!("INSERT INTO {name} SELECT n, 'queued' FROM generate_series(1, {large}) n"),
             );
         }
-        guard(
-            &server,
-            &[
-                "install",
-                "table",
-                "guarded",
-                "--status",
-                "status",
-                "--running",
-                "running",
-                "--heartbeat",
-                "heartbeat_at",
-                "--done",
-                "completed",
-                "--own",
-                "failed,queued",
-                "--mode",
-                "enforce",
-            ],
-        )?;
+        guard(&server, &INSTALL)?;
         let session = Psql::open(&server.admin("postgres"));
         Ok(Self { server, session })
     }
@@ -220,25 +220,8 @@ fn busy(server: &Postgres, changing: bool) -> Outcome<f64> {
             }
             longest
         });
-        let words = [
-            "install",
-            "table",
-            "guarded",
-            "--status",
-            "status",
-            "--running",
-            "running",
-            "--heartbeat",
-            "heartbeat_at",
-            "--done",
-            "completed",
-            "--own",
-            "failed,queued",
-            "--mode",
-            "enforce",
-        ];
         let acted = match changing {
-            true => guard(server, &["remove", "table", "guarded"]).and_then(|()| guard(server, &words)),
+            true => guard(server, &["remove", "table", "guarded"]).and_then(|()| guard(server, &INSTALL)),
             false => {
                 std::thread::sleep(std::time::Duration::from_millis(500));
                 Ok(())

@@ -1,0 +1,234 @@
+//! Our own side of the rows about jobs, in a process of its own as each peer is: `bench contend TASK URL JOBS CALLERS`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use palisade_core::QueueName;
+use palisade_host::clock::Stopwatch;
+use palisade_jobs::job::NewJob;
+use palisade_jobs::{JobStore as _, Note};
+use palisade_store::Store;
+use palisade_worker::checkpoint::{Access, Place};
+use palisade_worker::{Context, Reports, Settings};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::Outcome;
+
+/// Jobs of one call.
+const AT_ONCE: usize = 5_000;
+
+/// What it did.
+struct Done {
+    seconds: f64,
+    processor: f64,
+    waited: Vec<f64>,
+}
+
+/// Does what `words` say, and prints one JSON document.
+pub(crate) fn contend(words: &[&str]) -> Outcome<String> {
+    let [task, url, jobs, callers] = words else {
+        return Err("usage: bench contend TASK URL JOBS CALLERS".into());
+    };
+    let (jobs, callers): (usize, usize) = (jobs.parse()?, callers.parse()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let Done { seconds, processor, waited } = runtime.block_on(async {
+        match *task {
+            "bulk" => bulk(url, jobs).await,
+            "single" => single(url, jobs, callers, true).await,
+            "alone" => single(url, jobs, callers, false).await,
+            "drain" => drain(url, jobs).await,
+            "latency" => latency(url, jobs).await,
+            other => Err(format!("there is no task {other}").into()),
+        }
+    })?;
+    Ok(json!({
+        "jobs": jobs,
+        "seconds": seconds,
+        "processor_us_per_job": processor * 1e6 / jobs as f64,
+        "resident_mib": resident_mib()?,
+        "waited_ms": waited,
+    })
+    .to_string())
+}
+
+pub(crate) fn note() -> Note {
+    Note {
+        app: None,
+        environment: None,
+        version: None,
+        host: "bench".to_owned(),
+        pid: std::process::id(),
+        machine_id: "bench".to_owned(),
+    }
+}
+
+pub(crate) fn queue() -> QueueName {
+    QueueName::new("bench").expect("it is a name")
+}
+
+pub(crate) fn job(sent_us: u64) -> NewJob {
+    NewJob::new(queue(), json!({ "sent_us": sent_us }), note())
+}
+
+fn processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn resident_mib() -> Outcome<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().split(' ').next().unwrap_or_default().parse::<f64>()? / 1024.0)
+}
+
+/// Measures `act` alone.
+async fn measured(act: impl Future<Output = Outcome<Vec<f64>>>) -> Outcome<Done> {
+    let (watch, before) = (Stopwatch::start(), processor_seconds());
+    let waited = act.await?;
+    Ok(Done { seconds: watch.elapsed().as_secs_f64(), processor: processor_seconds() - before, waited })
+}
+
+async fn fill(store: &Store, jobs: usize) -> Outcome<()> {
+    for at in (0..jobs).step_by(AT_ONCE) {
+        store.enqueue(&vec![job(0); AT_ONCE.min(jobs - at)]).await?;
+    }
+    Ok(())
+}
+
+async fn bulk(url: &str, jobs: usize) -> Outcome<Done> {
+    let store = Store::open(url).await?;
+    store.enqueue(&[job(0)]).await?;
+    measured(async {
+        fill(&store, jobs).await?;
+        Ok(Vec::new())
+    })
+    .await
+}
+
+/// Callers that make one job after the other, of one store or each of its own.
+async fn single(url: &str, jobs: usize, callers: usize, shared: bool) -> Outcome<Done> {
+    let mut stores = vec![Store::open(url).await?];
+    stores[0].enqueue(&[job(0)]).await?;
+    for _ in 1..callers {
+        let next = if shared { stores[0].clone() } else { Store::open(url).await? };
+        // Its connection and its queue are known before it is measured.
+        next.enqueue(&[job(0)]).await?;
+        stores.push(next);
+    }
+    measured(async {
+        let mut calls = JoinSet::new();
+        for store in stores {
+            calls.spawn(async move {
+                for _ in 0..jobs / callers {
+                    store.enqueue(&[job(0)]).await?;
+                }
+                Ok::<(), palisade_jobs::Error>(())
+            });
+        }
+        calls.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(Vec::new())
+    })
+    .await
+}
+
+/// What handlers of this process did.
+#[derive(Default)]
+struct Handled {
+    jobs: AtomicUsize,
+    watch: Option<Stopwatch>,
+    waited_us: std::sync::Mutex<Vec<u64>>,
+}
+
+impl Handled {
+    fn now_us(&self) -> u64 {
+        let passed = self.watch.as_ref().map(Stopwatch::elapsed).unwrap_or_default();
+        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn one(&self, payload: &Value) {
+        if let Some(sent_us) = payload["sent_us"].as_u64().filter(|sent| *sent > 0)
+            && let Ok(mut waited) = self.waited_us.lock()
+        {
+            waited.push(self.now_us() - sent_us);
+        }
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A worker as `palisade_worker` runs it, until `drain` is ready or the queue is empty.
+async fn work(
+    url: &str,
+    until_empty: bool,
+    drain: impl Future<Output = ()>,
+    handled: Arc<Handled>,
+) -> Outcome<()> {
+    let mut settings = Settings::new(queue(), "bench".to_owned(), note());
+    settings.concurrency = 1_000;
+    settings.until_empty = until_empty;
+    let folder = palisade_testkit::Scratch::new();
+    let place = Place::open(&folder.path().display().to_string(), &Access::default(), None)?;
+    let url = url.to_owned();
+    let open = move || {
+        let url = url.clone();
+        async move { Store::open(&url).await }
+    };
+    let (reports, receiver) = Reports::new();
+    let reading = std::thread::spawn(move || receiver.into_iter().for_each(drop));
+    let handler = move |context: Context<Value>| {
+        handled.one(&context.payload);
+        async { Ok(()) }
+    };
+    palisade_worker::run(settings, place, reports, open, drain, handler).await?;
+    reading.join().map_err(|_| "the reader of reports failed")?;
+    Ok(())
+}
+
+async fn drain(url: &str, jobs: usize) -> Outcome<Done> {
+    let store = Store::open(url).await?;
+    fill(&store, jobs).await?;
+    let handled = Arc::new(Handled::default());
+    let done = measured(async {
+        work(url, true, std::future::pending(), Arc::clone(&handled)).await?;
+        Ok(Vec::new())
+    })
+    .await?;
+    let ran = handled.jobs.load(Ordering::Relaxed);
+    if ran == jobs { Ok(done) } else { Err(format!("{ran} of {jobs} jobs ran").into()) }
+}
+
+async fn latency(url: &str, jobs: usize) -> Outcome<Done> {
+    let store = Store::open(url).await?;
+    let handled = Arc::new(Handled { watch: Some(Stopwatch::start()), ..Handled::default() });
+    let (over, is_over) = tokio::sync::oneshot::channel::<()>();
+    let mut working = JoinSet::new();
+    let (its_url, its_handled) = (url.to_owned(), Arc::clone(&handled));
+    working.spawn(async move {
+        let until = async { drop(is_over.await) };
+        work(&its_url, false, until, its_handled).await.map_err(|error| error.to_string())
+    });
+    // The first ones only say that it works.
+    store.enqueue(&[job(0)]).await?;
+    while handled.jobs.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut done = measured(async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        for _ in 0..jobs {
+            tick.tick().await;
+            store.enqueue(&[job(handled.now_us())]).await?;
+        }
+        while handled.jobs.load(Ordering::Relaxed) <= jobs {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(Vec::new())
+    })
+    .await?;
+    drop(over);
+    working.join_all().await.into_iter().collect::<Result<Vec<()>, String>>()?;
+    let waited = handled.waited_us.lock().map_err(|_| "a handler failed")?;
+    done.waited = waited.iter().map(|us| *us as f64 / 1e3).collect();
+    Ok(done)
+}

@@ -1,0 +1,249 @@
+//! Durable jobs: Palisade beside other queues on one PostgreSQL, each in a process and a database of its own.
+
+mod growth;
+mod peers;
+
+use palisade_testkit::Postgres;
+
+use crate::Outcome;
+use crate::report::{Section, Target};
+use crate::rounds::Plan;
+use crate::say;
+use crate::stats::{Ratio, Series};
+use peers::{Contender, Measured};
+
+/// What can be measured of jobs, each alone or all with `jobs`.
+pub(crate) const ROWS: [&str; 7] = ["drain", "bulk", "single", "commit", "latency", "beats", "growth"];
+
+/// A server that writes what it promises, as one in use does.
+pub(super) fn server(synchronous: bool) -> Postgres {
+    let mut settings = vec!["fsync=on", "shared_buffers=512MB", "max_wal_size=4GB", "max_connections=200"];
+    settings.extend((!synchronous).then_some("synchronous_commit=off"));
+    Postgres::start_with("15", &settings)
+}
+
+/// Every section that was asked for.
+pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
+    let mut sections = Vec::new();
+    for (row, measure) in [
+        ("drain", drain as fn(&Plan) -> Outcome<Vec<Section>>),
+        ("bulk", bulk),
+        ("single", single),
+        ("commit", commit),
+        ("latency", latency),
+        ("beats", growth::beats),
+        ("growth", growth::growth),
+    ] {
+        if plan.has(row) {
+            say(row);
+            sections.extend(measure(plan)?);
+        }
+    }
+    Ok(sections)
+}
+
+/// What every note about peers ends with.
+const GUESSED: &str = "PostgreSQL 15, fsync on, each contender in a process and an empty database of its own. The settings of \
+    every peer are a guess from its documentation (bench/peers, bench/queues.mjs): nobody who knows them well has tuned \
+    them, so no figure of a peer is fit to be quoted.";
+
+/// Every contender once in each round, in alternating order.
+fn rounds(
+    plan: &Plan,
+    server: &Postgres,
+    contenders: &[Contender],
+    (task, jobs, callers): (&str, usize, usize),
+) -> Outcome<Vec<Vec<Measured>>> {
+    let mut all: Vec<Vec<Measured>> = contenders.iter().map(|_| Vec::new()).collect();
+    for round in 0..plan.rounds(5) {
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for place in order {
+            say(&format!("{task}, round {}: {}", round + 1, contenders[place].name));
+            all[place].push(contenders[place].run(server, task, jobs, callers)?);
+        }
+        if plan.is_long() && round >= 2 {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn series(
+    contenders: &[Contender],
+    all: &[Vec<Measured>],
+    unit: &'static str,
+    of: impl Fn(&Measured) -> f64,
+) -> Vec<Series> {
+    let one = |(contender, rounds): (&Contender, &Vec<Measured>)| Series {
+        values: rounds.iter().map(&of).collect(),
+        ..Series::new(contender.name, unit)
+    };
+    contenders.iter().zip(all).map(one).collect()
+}
+
+/// The best of the peers, by its median: the largest or the smallest.
+fn best(series: &[Series], largest: bool) -> &Series {
+    let sign = if largest { 1.0 } else { -1.0 };
+    let by = |one: &&Series, other: &&Series| (sign * one.median()).total_cmp(&(sign * other.median()));
+    series[1..].iter().max_by(by).unwrap_or(&series[0])
+}
+
+fn ratios(series: &[Series]) -> Vec<Ratio> {
+    series[1..].iter().map(|peer| Ratio::of(&series[0], peer)).collect()
+}
+
+fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
+    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(20_000));
+    let all = rounds(plan, &server, &contenders, ("drain", jobs, 1))?;
+    let speed = series(&contenders, &all, "jobs/s", Measured::per_second);
+    let processor = series(&contenders, &all, "us", |one| one.processor_us_per_job);
+    let memory = series(&contenders, &all, "MiB", |one| one.resident_mib);
+    let (most, least) = (best(&speed, true), &processor[1]);
+    let targets = vec![
+        Target::at_least(
+            "drain at least 1.5 times the best peer",
+            speed[0].median() / most.median(),
+            1.5,
+            " times",
+        ),
+        Target::at_most(
+            "worker CPU per job at most a fifth of graphile_worker's",
+            processor[0].median() / least.median(),
+            0.2,
+            " times",
+        ),
+        Target::at_most("a worker's memory at most 16 MiB", memory[0].max(), 16.0, " MiB"),
+    ];
+    let section = |title, note: String, series: Vec<Series>, targets| Section {
+        title,
+        note,
+        ratios: ratios(&series),
+        series,
+        targets,
+    };
+    Ok(vec![
+        section(
+            "Jobs: drain",
+            format!(
+                "{jobs} jobs that do nothing, from the start of a worker until all are done. Palisade: its worker, 1000 at \
+                 once, with two connections for work and one for beats. {GUESSED}"
+            ),
+            speed,
+            targets,
+        ),
+        section(
+            "Jobs: the worker's CPU for each job",
+            "Of the same drains.".to_owned(),
+            processor,
+            Vec::new(),
+        ),
+        section(
+            "Jobs: the worker's memory",
+            "Resident, after the same drains.".to_owned(),
+            memory,
+            Vec::new(),
+        ),
+    ])
+}
+
+fn bulk(plan: &Plan) -> Outcome<Vec<Section>> {
+    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(50_000));
+    let all = rounds(plan, &server, &contenders, ("bulk", jobs, 1))?;
+    let series = series(&contenders, &all, "jobs/s", Measured::per_second);
+    let ratio = series[0].median() / best(&series, true).median();
+    Ok(vec![Section {
+        title: "Jobs: bulk enqueue",
+        note: format!("{jobs} jobs, 5000 in a call (riverqueue: 1000). {GUESSED}"),
+        ratios: ratios(&series),
+        targets: vec![Target::at_least("bulk enqueue at least twice the best peer", ratio, 2.0, " times")],
+        series,
+    }])
+}
+
+fn single(plan: &Plan) -> Outcome<Vec<Section>> {
+    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(2_000));
+    let all = rounds(plan, &server, &contenders, ("single", jobs, 8))?;
+    let series = series(&contenders, &all, "jobs/s", Measured::per_second);
+    let ratio = series[0].median() / best(&series, true).median();
+    Ok(vec![Section {
+        title: "Jobs: one at a time, 8 callers",
+        note: format!(
+            "{jobs} jobs by 8 callers of one process, each of which waits for its answer. Palisade's callers share commits. \
+             {GUESSED}"
+        ),
+        ratios: ratios(&series),
+        targets: vec![Target::at_least(
+            "single enqueue with 8 callers at least twice the best peer",
+            ratio,
+            2.0,
+            " times",
+        )],
+        series,
+    }])
+}
+
+fn commit(plan: &Plan) -> Outcome<Vec<Section>> {
+    let (server, jobs) = (server(true), plan.jobs(20_000));
+    let ours = [peers::ours("8 callers, each with a connection of its own")?];
+    let shared = [peers::ours("64 callers of one process")?];
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds(7) {
+        alone.push(ours[0].run(&server, "alone", jobs / 4, 8)?);
+        together.push(shared[0].run(&server, "single", jobs, 64)?);
+    }
+    let mut series = [
+        series(&ours, &[alone], "jobs/s", Measured::per_second),
+        series(&shared, &[together], "jobs/s", Measured::per_second),
+    ]
+    .concat();
+    series.reverse();
+    let ratio = Ratio::of(&series[0], &series[1]);
+    Ok(vec![Section {
+        title: "Jobs: group commit",
+        note: format!(
+            "{jobs} jobs, each caller waits for its answer. Both are ours; PostgreSQL 15, fsync on."
+        ),
+        targets: vec![Target::at_least(
+            "group commit at 64 callers at least 5 times our own single path",
+            ratio.of_medians,
+            5.0,
+            " times",
+        )],
+        series,
+        ratios: vec![ratio],
+    }])
+}
+
+fn latency(plan: &Plan) -> Outcome<Vec<Section>> {
+    let mut sections = Vec::new();
+    let (contenders, jobs) = (peers::all()?, plan.jobs(100));
+    for (synchronous, title, text) in [
+        (true, "Jobs: latency at 50 jobs/s", "latency p50 at most 0.75 of the best peer's"),
+        (
+            false,
+            "Jobs: latency at 50 jobs/s, synchronous_commit off",
+            "latency p50 at most 0.75 of the best peer's, synchronous_commit off",
+        ),
+    ] {
+        let server = server(synchronous);
+        let all = rounds(plan, &server, &contenders, ("latency", jobs, 1))?;
+        let p50 = series(&contenders, &all, "ms", |one| one.waited(0.5));
+        let ratio = p50[0].median() / best(&p50, false).median();
+        let p95 = series(&contenders, &all, "ms", |one| one.waited(0.95));
+        let p95: Vec<String> = p95.iter().map(|one| format!("{} {:.2}", one.name, one.median())).collect();
+        sections.push(Section {
+            title,
+            note: format!(
+                "From before the enqueue until the handler begins, p50 of {jobs} jobs in each round. Median p95 in ms: {}. {GUESSED}",
+                p95.join(", ")
+            ),
+            ratios: ratios(&p50),
+            targets: vec![Target::at_most(text, ratio, 0.75, " times")],
+            series: p50,
+        });
+    }
+    Ok(sections)
+}

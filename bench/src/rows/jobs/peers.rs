@@ -1,0 +1,104 @@
+//! Who is measured: each a program that does one task and prints what it took.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use palisade_testkit::{Postgres, clients};
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::stats::Series;
+
+/// One of them.
+pub(super) struct Contender {
+    pub(super) name: &'static str,
+    program: PathBuf,
+    words: Vec<String>,
+}
+
+/// What it took.
+pub(super) struct Measured {
+    jobs: f64,
+    seconds: f64,
+    pub(super) processor_us_per_job: f64,
+    pub(super) resident_mib: f64,
+    waited_ms: Vec<f64>,
+}
+
+/// Palisade, by this very program.
+pub(super) fn ours(name: &'static str) -> Outcome<Contender> {
+    Ok(Contender { name, program: std::env::current_exe()?, words: vec!["contend".to_owned()] })
+}
+
+/// Palisade first, then the peers.
+pub(super) fn all() -> Outcome<Vec<Contender>> {
+    let bench = std::env::current_exe()?;
+    let profile = bench.parent().ok_or("this program is in no folder")?;
+    let name = profile.file_name().ok_or("this program is in no folder")?;
+    let peers = profile.with_file_name("peers").join(name).join("peers");
+    if !peers.is_file() {
+        return Err(format!("there is no {}: start it with `./run bench`", peers.display()).into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("queues.mjs").display().to_string();
+    let of = |name, program: &Path, words: &[&str]| Contender {
+        name,
+        program: program.to_owned(),
+        words: words.iter().map(|&word| word.to_owned()).collect(),
+    };
+    Ok(vec![
+        ours("Palisade")?,
+        of("graphile_worker 0.14 (Rust, settings a guess)", &peers, &["graphile"]),
+        of("apalis-postgres 1.0 (settings a guess)", &peers, &["apalis"]),
+        of("riverqueue 0.5 (settings a guess)", &peers, &["river"]),
+        of("awa 0.6 (settings a guess)", &peers, &["awa"]),
+        of("graphile-worker 0.18 (Node, settings a guess)", Path::new("node"), &[&script, "graphile"]),
+        of("pg-boss 12 (Node, settings a guess)", Path::new("node"), &[&script, "pg-boss"]),
+    ])
+}
+
+impl Contender {
+    /// Runs one task in a new database, which is dropped afterwards.
+    pub(super) fn run(
+        &self,
+        server: &Postgres,
+        task: &str,
+        jobs: usize,
+        callers: usize,
+    ) -> Outcome<Measured> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let database = format!("bench{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        server.sql("postgres", &format!("CREATE DATABASE {database}"));
+        server.sql("postgres", "CHECKPOINT");
+        let mut command = Command::new(&self.program);
+        command.args(&self.words).args([task, &server.admin(&database)]);
+        command.args([jobs.to_string(), callers.to_string()]).env("QUEUE_MODULES", clients::queues());
+        let ran = command.output()?;
+        server.sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));
+        if !ran.status.success() {
+            return Err(
+                format!("{} cannot {task}: {}", self.name, String::from_utf8_lossy(&ran.stderr)).into()
+            );
+        }
+        let said: Value = serde_json::from_slice(&ran.stdout)?;
+        let figure = |name: &str| said[name].as_f64().ok_or(format!("{} says no {name}", self.name));
+        Ok(Measured {
+            jobs: figure("jobs")?,
+            seconds: figure("seconds")?,
+            processor_us_per_job: figure("processor_us_per_job")?,
+            resident_mib: figure("resident_mib")?,
+            waited_ms: said["waited_ms"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
+        })
+    }
+}
+
+impl Measured {
+    pub(super) fn per_second(&self) -> f64 {
+        self.jobs / self.seconds
+    }
+
+    /// The wait below which that share of the jobs lies, in milliseconds.
+    pub(super) fn waited(&self, share: f64) -> f64 {
+        Series { values: self.waited_ms.clone(), ..Series::new("waited", "ms") }.quantile(share)
+    }
+}
