@@ -231,7 +231,7 @@ impl Connection {
         match answer {
             Ok(Answer::Pass) => self.pass(asking).await,
             Ok(Answer::Refuse(text)) => self.to_client.extend(refusal(&asking.id, &text)),
-            Err(_) => {
+            Ok(Answer::Told(_)) | Err(_) => {
                 let text = unreachable(asking.asked.name(), "the firewall ends");
                 self.to_client.extend(refusal(&asking.id, &text));
             }

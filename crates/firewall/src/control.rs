@@ -1,13 +1,14 @@
 //! Requests to the firewall itself: one line of JSON over the control socket, and one line back.
 //!
-//! Today there is one: to register a process tree. A caller of another user cannot write into the state folder, so it
-//! asks here. The kernel says who asks; it may register itself or a parent that runs as the same user, and nothing
-//! else. A registration only picks one of the apps that this user may touch.
+//! To register a process tree: a caller of another user cannot write into the state folder, so it asks here. The kernel
+//! says who asks; it may register itself or a parent that runs as the same user, and nothing else. A registration only
+//! picks one of the apps that this user may touch. Or to have a request carried out ([`crate::order`]).
 
 use std::time::Duration;
 
 use palisade_core::text::Shown;
 use palisade_core::{Code, Policy};
+use palisade_host::order::Order;
 use palisade_host::peer::Peer;
 use palisade_host::registration::{self, Announcement, MAX_LINE_BYTES, Registration, Reply};
 use palisade_host::{clock, process};
@@ -21,6 +22,8 @@ use crate::message::{Answer, Question};
 
 /// How long a line may take, and its answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an order may take, its wait for a lease included.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a request is not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -66,16 +69,24 @@ pub(crate) async fn serve(
 ) {
     let Ok(Some(line)) = timeout(PATIENCE, line_of(&mut client)).await else { return };
     let (answer, answered) = oneshot::channel();
-    let question = Question::Control { line };
+    let is_order = serde_json::from_str::<Order>(&line).is_ok();
+    let (question, patience) = match is_order {
+        true => (Question::Order { line }, LONGEST),
+        false => (Question::Control { line }, PATIENCE),
+    };
     if holder.send(ToHolder::Ask { connection, client: peer, question, answer }).await.is_err() {
         return;
     }
-    let reply = match timeout(PATIENCE, answered).await {
+    let reply = match timeout(patience, answered).await {
+        Ok(Ok(Answer::Told(reply))) => return say(&mut client, reply.into_bytes()).await,
         Ok(Ok(Answer::Pass)) => Reply::Done,
         Ok(Ok(Answer::Refuse(text))) => Reply::Refused(text),
         Ok(Err(_)) | Err(_) => Reply::Refused("the firewall does not answer".to_owned()),
     };
-    let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+    say(&mut client, serde_json::to_vec(&reply).unwrap_or_default()).await;
+}
+
+async fn say(client: &mut UnixStream, mut line: Vec<u8>) {
     line.push(b'\n');
     // Whoever hung up needs no answer.
     drop(timeout(PATIENCE, client.write_all(&line)).await);

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use palisade_config::HostPolicy;
 use palisade_core::actor::Tree;
 use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::notice;
-use palisade_core::policy::Mode;
+use palisade_core::policy::{Mode, PolicyRef};
 use palisade_core::record::{Administered, Called, Gap, Ruling};
 use palisade_core::text::Shown;
-use palisade_core::{Actor, Code, Finding, Policy, Timestamp};
+use palisade_core::{Actor, Code, Finding, Policy, Scope, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
@@ -29,6 +30,7 @@ use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
+use crate::order::{self, OrderError, Work};
 use crate::policy_file::{Look, PolicyFile};
 use crate::telling;
 use crate::view::{Seen, View, ViewError};
@@ -42,6 +44,8 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Guard {
     policy: Policy,
+    /// Which one that is.
+    reference: PolicyRef,
     file: PolicyFile,
     /// Why the policy on disk is not the one in force.
     held_back: Option<String>,
@@ -56,7 +60,7 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(
-        (file, policy): (PolicyFile, Policy),
+        (file, host): (PolicyFile, HostPolicy),
         state: StateDirectory,
         view: View,
         log: CallLog,
@@ -65,7 +69,8 @@ impl Guard {
         let uid = rustix::process::geteuid().as_raw();
         let bypasses = Folders::of(&Environment::of_this_process(), uid);
         let (log, refused) = (Some(log), BTreeMap::new());
-        Self { policy, file, held_back: None, state, view, log, refused, bypasses, teller }
+        let (reference, policy) = (host.reference().clone(), host.into_policy());
+        Self { policy, reference, file, held_back: None, state, view, log, refused, bypasses, teller }
     }
 
     /// Puts the policy on disk in force if it is another one, and says so. One that cannot be used, or whose revision
@@ -80,6 +85,7 @@ impl Guard {
         let Ok(actor) = context::observe(&Environment::default()) else { return false };
         match self.blocking(move |log| log.adopt(&actor, reference, window)).await {
             Some(Ok(())) => {
+                self.reference = host.reference().clone();
                 self.policy = host.into_policy();
                 self.held_back = None;
                 true
@@ -129,6 +135,49 @@ impl Guard {
         match control::carry_out(line, client, &self.policy, &self.state.registrations()) {
             Ok(()) => Answer::Pass,
             Err(error) => Answer::Refuse(error.told()),
+        }
+    }
+
+    /// Checks an order, and makes it ready to be carried out beside the calls.
+    pub(crate) async fn accept(&mut self, caller: &Caller, line: &str) -> Result<Work, OrderError> {
+        let order = order::understood(line)?;
+        let mut request = order::request(caller, &order)?;
+        if caller.actor.observed.uid != 0 {
+            request.actor.tree = self.opened(caller, &order.scope).await?;
+        }
+        Ok(Work {
+            request,
+            policy: self.policy.clone(),
+            reference: self.reference.clone(),
+            state: self.state.clone(),
+            location: self.view.location().clone(),
+            wait: Duration::from_millis(order.wait_ms),
+            dry_run: order.dry_run,
+        })
+    }
+
+    /// The tree of a caller to whom `scope` is open, and whom no evidence takes for another app's.
+    async fn opened(&mut self, caller: &Caller, scope: &Scope) -> Result<Tree, OrderError> {
+        let (seen, folders) = self.view.look(&self.policy).await?;
+        let (leases, mut registrations) = (leases(&self.state), registrations(&self.state, caller));
+        // The nearest one of a process counts, so this one goes first.
+        let (process, tree) = (caller.actor.observed.process, caller.actor.tree.clone());
+        registrations.insert(0, Registered { scope: scope.clone(), process, tree, is_one_run: false });
+        let standing = weigh(Surroundings {
+            chain: &caller.chain,
+            actor: &caller.evident(seen.daemon.process),
+            socket: None,
+            daemon: seen.daemon.process,
+            leases: &leases,
+            registrations: &registrations,
+            folders,
+            policy: &self.policy,
+        });
+        match standing {
+            Standing::Of { scope: of, tree, .. } if of == *scope => {
+                Ok(tree.unwrap_or_else(|| caller.actor.tree.clone()))
+            }
+            other => Err(OrderError::NotOpen { scope: scope.clone(), grounds: other.grounds().join("; ") }),
         }
     }
 

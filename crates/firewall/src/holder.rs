@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use palisade_core::Code;
 use palisade_core::bypass::Opened;
 use palisade_core::policy::Mode;
 use palisade_core::record::{Administered, Gap};
@@ -98,6 +99,13 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     since: Instant,
     tries: u32,
+}
+
+impl Waiting {
+    /// Whether it is an order that a judge has: it lasts as long as it lasts, and is given to no other one.
+    const fn is_under_way(&self) -> bool {
+        matches!(self.question, Question::Order { .. }) && self.tries > 0
+    }
 }
 
 /// The holder's side of the judge.
@@ -276,7 +284,9 @@ impl Holder {
         // Where there is no system log, the journal has the gap, and callers the answer.
         system_log::write(&format!("{reason}; started again in {} ms", pause.as_millis()))
             .unwrap_or_default();
-        self.answer_where(|waiting| !pause.is_zero() || waiting.tries >= MOST_TRIES);
+        self.answer_where(|waiting| {
+            !pause.is_zero() || waiting.tries >= MOST_TRIES || waiting.is_under_way()
+        });
     }
 
     fn beat(&mut self) {
@@ -287,7 +297,7 @@ impl Holder {
                 self.lose("the firewall's judge was silent and has been killed");
             }
         }
-        let is_late = |waiting: &Waiting| waiting.since.elapsed() >= ANSWER_WITHIN;
+        let is_late = |waiting: &Waiting| waiting.since.elapsed() >= ANSWER_WITHIN && !waiting.is_under_way();
         if self.gap.is_none() && self.waiting.values().any(is_late) {
             "the firewall's judge did not answer in time".clone_into(&mut self.reason);
         }
@@ -308,12 +318,19 @@ impl Holder {
         let answer = match &waiting.question {
             Question::Bad { .. } => Answer::Pass,
             Question::Control { .. } => Answer::Refuse(self.reason.clone()),
+            Question::Order { .. } if waiting.is_under_way() => Answer::Refuse(format!(
+                "{} {}, and the order was under way: look with `pm2 list`, and the guard's user runs `palisade pm2 \
+                 reconcile`",
+                Code::OutcomeUnknown,
+                self.reason
+            )),
+            Question::Order { .. } => Answer::Refuse(self.reason.clone()),
             Question::Call { method, .. } => unjudged.answer(method, &self.reason),
         };
         if let (Some(gap), Question::Call { .. }) = (&mut self.gap, &waiting.question) {
             match &answer {
                 Answer::Pass => gap.passed += 1,
-                Answer::Refuse(_) => gap.refused += 1,
+                Answer::Refuse(_) | Answer::Told(_) => gap.refused += 1,
             }
         }
         // Whoever hung up needs no answer.

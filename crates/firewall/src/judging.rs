@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_host::environment::Environment;
+use palisade_host::order::Reply;
 use palisade_host::peer::Peer;
 use palisade_host::state::{Locations, StateDirectory};
 use palisade_host::{context, files, registration};
@@ -21,15 +22,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::caller::Caller;
 use crate::guard::Guard;
 use crate::holder::{BEAT, SILENT_BEATS};
 use crate::judge::strictest;
-use crate::message::{FromJudge, Question, ToJudge};
+use crate::message::{Answer, FromJudge, Question, ToJudge};
 use crate::options::Options;
+use crate::order::{self, OrderError};
 use crate::pair::{Pair, PairError, taken};
 use crate::policy_file::PolicyFile;
 use crate::renewal::Sockets;
@@ -153,9 +155,19 @@ async fn answer_all(
             return drop(answers.send(failed).await);
         }
     };
-    let mut callers = BTreeMap::new();
+    let (mut callers, mut orders) = (BTreeMap::new(), JoinSet::new());
     drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
-    while let Some(question) = questions.recv().await {
+    loop {
+        let question = tokio::select! {
+            question = questions.recv() => match question {
+                Some(question) => question,
+                None => break,
+            },
+            Some(carried_out) = orders.join_next() => {
+                tell(&answers, carried_out).await;
+                continue;
+            }
+        };
         match question {
             ToJudge::Asked { id, connection, client, question } => {
                 let caller = caller_of(&mut callers, connection, &client);
@@ -163,6 +175,12 @@ async fn answer_all(
                     drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
                 }
                 let answer = match question {
+                    Question::Order { line } => {
+                        match begin(&mut guard, &caller, &line, id, &mut orders).await {
+                            Ok(()) => continue,
+                            Err(error) => Answer::Refuse(error.told()),
+                        }
+                    }
                     Question::Call { method, kind, socket } => {
                         guard.answer(&caller, &method, &kind, socket.as_deref()).await
                     }
@@ -185,7 +203,42 @@ async fn answer_all(
             ToJudge::Beat | ToJudge::End => {}
         }
     }
+    while let Some(carried_out) = orders.join_next().await {
+        tell(&answers, carried_out).await;
+    }
     guard.end().await;
+}
+
+/// Orders under way: the question's number, and the line that answers it.
+type Orders = JoinSet<(u64, String)>;
+
+/// Begins to carry an order out beside the questions.
+async fn begin(
+    guard: &mut Guard,
+    caller: &Caller,
+    line: &str,
+    id: u64,
+    orders: &mut Orders,
+) -> Result<(), OrderError> {
+    if orders.len() >= order::MOST {
+        return Err(OrderError::TooMany);
+    }
+    let work = guard.accept(caller, line).await?;
+    orders.spawn(async move {
+        let carried_out = spawn_blocking(move || work.carry_out()).await;
+        let reply =
+            carried_out.unwrap_or_else(|error| Reply::Refused(format!("the order was cut off: {error}")));
+        // Our own types have string keys only, which is all that writing JSON can fail by.
+        (id, serde_json::to_string(&reply).unwrap_or_default())
+    });
+    Ok(())
+}
+
+async fn tell(answers: &mpsc::Sender<FromJudge>, carried_out: Result<(u64, String), JoinError>) {
+    // What went wrong within an order is told by its answer.
+    if let Ok((id, line)) = carried_out {
+        drop(answers.send(FromJudge::Answered { id, answer: Answer::Told(line) }).await);
+    }
 }
 
 /// The caller at the other end of a connection, as it is now: one that went to another folder is looked at again.
@@ -222,7 +275,7 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
     let view = View::new(location, homes(&environment));
     let teller = teller(&state, options);
-    Ok(Guard::new((file, host.into_policy()), state, view, log, teller))
+    Ok(Guard::new((file, host), state, view, log, teller))
 }
 
 /// Who keeps notices, and starts whoever delivers them where nobody else does.

@@ -27,6 +27,7 @@ mod listen;
 mod message;
 mod meter;
 pub mod options;
+mod order;
 mod pair;
 mod places;
 mod policy_file;

@@ -72,6 +72,8 @@ pub(crate) enum Question {
     Bad { why: String },
     /// A line that came over the control socket.
     Control { line: String },
+    /// An order that came over the control socket. It is put to one judge only: it may have begun.
+    Order { line: String },
 }
 
 /// From the judge to the holder.
@@ -96,4 +98,6 @@ pub(crate) enum Answer {
     Pass,
     /// It may not; the text is for the caller.
     Refuse(String),
+    /// What became of an order: the line that is answered.
+    Told(String),
 }

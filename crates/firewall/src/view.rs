@@ -75,6 +75,11 @@ impl View {
         self.location.home.display()
     }
 
+    /// Where the daemon is.
+    pub(crate) const fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// The daemon's list, at most [`FRESH_FOR`] old, and the folders of all apps seen so far.
     pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), ViewError> {
         if self.seen.as_ref().is_none_or(|seen| seen.at.elapsed() > FRESH_FOR) {

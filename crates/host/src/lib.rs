@@ -22,6 +22,7 @@ pub mod environment;
 pub mod epochs;
 pub mod files;
 pub mod lease;
+pub mod order;
 pub mod peer;
 pub mod process;
 pub mod random;

@@ -143,19 +143,35 @@ pub enum Reply {
 /// # Errors
 /// Nobody answers there, or the firewall refuses.
 pub fn announce(socket: &Path, announcement: &Announcement) -> Result<(), Error> {
-    let failed = |source| Error::Silent { path: socket.to_owned(), source };
-    let mut stream = UnixStream::connect(socket).map_err(failed)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
-    let mut line = palisade_core::canonical::json(announcement).into_bytes();
-    line.push(b'\n');
-    stream.write_all(&line).map_err(failed)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(MAX_LINE_BYTES as u64)).read_line(&mut answer).map_err(failed)?;
+    let answer = exchange(socket, announcement, ANSWER_WITHIN, MAX_LINE_BYTES as u64)?;
     match serde_json::from_str(&answer) {
         Ok(Reply::Done) => Ok(()),
         Ok(Reply::Refused(text)) => Err(Error::Refused(text)),
-        Err(_) => Err(failed(io::ErrorKind::InvalidData.into())),
+        Err(_) => Err(not_understood(socket)),
     }
+}
+
+/// Sends one line to a control socket and gives the line that is answered.
+pub(crate) fn exchange(
+    socket: &Path,
+    asked: &impl Serialize,
+    within: Duration,
+    most: u64,
+) -> Result<String, Error> {
+    let failed = |source| Error::Silent { path: socket.to_owned(), source };
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    stream.set_read_timeout(Some(within)).map_err(failed)?;
+    let mut line = palisade_core::canonical::json(asked).into_bytes();
+    line.push(b'\n');
+    stream.write_all(&line).map_err(failed)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(most)).read_line(&mut answer).map_err(failed)?;
+    Ok(answer)
+}
+
+/// What was answered is no answer of this version.
+pub(crate) fn not_understood(socket: &Path) -> Error {
+    Error::Silent { path: socket.to_owned(), source: io::ErrorKind::InvalidData.into() }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod announce;
 pub mod calls;
 mod coalesce;
 pub mod deployment;
+pub mod document;
 pub mod epochs;
 pub mod error;
 pub mod fault;

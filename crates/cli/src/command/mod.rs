@@ -13,6 +13,7 @@ pub(crate) mod fork;
 pub(crate) mod guard;
 mod guard_rules;
 pub(crate) mod guard_table;
+mod hand_over;
 pub(crate) mod handler;
 pub(crate) mod identity;
 pub(crate) mod job;

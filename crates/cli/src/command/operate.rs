@@ -11,11 +11,12 @@ use palisade_core::{
     Actor, Code, Exit, Finding, Operation, Plan, Refusal, Request, Selection, canonical, plan,
 };
 use palisade_host::{clock, files, random};
+use palisade_pipeline::document::place;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{Context, Progress, Report, run};
 use palisade_pm2::Pm2;
-use serde_json::{Value, json};
 
+use super::hand_over;
 use crate::args::{ApplyArgs, OperateArgs, PlanArgs};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
@@ -40,6 +41,9 @@ pub(crate) async fn operate(
     args: &OperateArgs,
     update_env: bool,
 ) -> Result<Exit, Failure> {
+    if let Some(control) = hand_over::control(session, &args.daemon) {
+        return hand_over::hand_over(session, output, operation, args, update_env, &control);
+    }
     let mut pm2 = carrying(session, super::list::daemon(session, &args.daemon)?, update_env);
     // Policy and caller are looked at while the daemon introduces itself: first of all, it has to be asked.
     let looked_at = async {
@@ -120,7 +124,7 @@ fn request(
 }
 
 /// Names, or everything of the scope. `all` is the one word that means the whole daemon.
-fn selection(args: &OperateArgs) -> Result<Selection, Failure> {
+pub(super) fn selection(args: &OperateArgs) -> Result<Selection, Failure> {
     let names: Vec<String> = args.names.iter().chain(&args.more_names).cloned().collect();
     if names.iter().any(String::is_empty) {
         return Err(Failure::usage("a process name is empty; an empty selection never means all")
@@ -244,7 +248,7 @@ fn tell(output: Output, step: &Progress<'_>) {
 
 /// The report as text on standard output, or as one document.
 fn show(output: Output, actor: &Actor, report: &Report) -> Result<Exit, Failure> {
-    output.document(&document(actor, report))?;
+    output.document(&report.document(actor))?;
     output.data(lines(actor, report).join("\n"))?;
     Ok(report.exit())
 }
@@ -275,52 +279,5 @@ fn lines(actor: &Actor, report: &Report) -> Vec<String> {
             lines
         }
         Report::CarriedOut(done) => render::outcome::carried_out(done),
-    }
-}
-
-fn place(recorded: Option<&Recorded>) -> String {
-    match recorded {
-        None => "no, this was a dry run".to_owned(),
-        Some(Recorded::Record { sequence }) => format!("journal record {sequence}"),
-        Some(Recorded::Counted { with }) => format!("counted with an equal refusal, operation {with}"),
-        Some(Recorded::SystemLog) => "in the system log: the journal could not take it".to_owned(),
-    }
-}
-
-fn document(actor: &Actor, report: &Report) -> Value {
-    let exit = report.exit().number();
-    match report {
-        Report::Planned(plan) => json!({ "result": "planned", "exit": exit, "plan": plan, "actor": actor }),
-        Report::NothingToDo(plan) => {
-            json!({ "result": "nothing-to-do", "exit": exit, "plan": plan, "actor": actor })
-        }
-        Report::Refused { refusal, recorded } => json!({
-            "result": "refused",
-            "exit": exit,
-            "plan": refusal.plan,
-            "findings": refusal.findings,
-            "recorded": place(recorded.as_ref()),
-            "actor": actor,
-        }),
-        Report::Stale { fresh, differences } => json!({
-            "result": "stale",
-            "exit": exit,
-            "code": palisade_core::Code::PlanStale,
-            "differences": differences,
-            "plan": fresh,
-            "actor": actor,
-        }),
-        Report::CarriedOut(done) => json!({
-            "result": done.outcome,
-            "exit": exit,
-            "plan": done.plan,
-            "targets": done.targets,
-            "verification": done.verification,
-            "snapshot": done.before.id,
-            "intent": done.intent.sequence(),
-            "outcome": done.recorded.as_ref().and_then(palisade_core::Receipt::sequence),
-            "took_ms": done.took_ms,
-            "actor": actor,
-        }),
     }
 }

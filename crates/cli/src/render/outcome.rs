@@ -93,7 +93,7 @@ pub(crate) fn target_line(operation: Operation, target: &TargetOutcome) -> Strin
     format!("  {} (pm_id {}): {word}", Shown(&target.pin.name), target.pin.pm_id)
 }
 
-fn verification(found: Option<&Verification>, spared: usize) -> Vec<String> {
+pub(crate) fn verification(found: Option<&Verification>, spared: usize) -> Vec<String> {
     let Some(found) = found else {
         return vec![format!(
             "  {} the daemon could not be looked at after the act",

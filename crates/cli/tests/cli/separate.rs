@@ -11,7 +11,7 @@ use palisade_core::Exit;
 use palisade_testkit::{EightApps, Scratch, eventually, process};
 use serde_json::Value;
 
-use crate::env::{POLICY, TestEnv};
+use crate::env::{POLICY, TestEnv, crawler};
 use crate::guard::{Guarded, firewall, of_this_home};
 use crate::said::Said;
 
@@ -117,6 +117,26 @@ impl Host {
     fn pm2_as(&self, uid: u32, args: &[&str]) -> Said {
         let script = self.env().pm2.bin().join("pm2").canonicalize().unwrap();
         self.as_user(uid, &[&["node", script.to_str().unwrap()], args].concat())
+    }
+
+    /// `palisade pm2` as a deployer of that number.
+    fn palisade_as(&self, uid: u32, words: &[&str]) -> Said {
+        let palisade = self.program.with_file_name("palisade");
+        self.as_user(uid, &[&[palisade.to_str().unwrap(), "pm2"], words].concat())
+    }
+
+    /// Event and user of the journal's records, as the guard's user reads it.
+    fn recorded(&self) -> Vec<(String, u64)> {
+        let palisade = self.program.with_file_name("palisade").display().to_string();
+        let folder = |name: &str, of: &str| format!("{name}={}", self.env().home().join(of).display());
+        let (config, state) = (folder("XDG_CONFIG_HOME", "config"), folder("XDG_STATE_HOME", "state"));
+        let said = self.as_user(GUARD, &["env", &config, &state, &palisade, "journal", "export"]);
+        let records = said.ends(Exit::Done).json_lines();
+        let entry = |record: Value| {
+            let uid = record["actor"]["observed"]["uid"].as_u64().unwrap();
+            (record["event"].as_str().unwrap().to_owned(), uid)
+        };
+        records.into_iter().map(entry).collect()
     }
 
     /// A script below a process of `uid` that is no shell, as a runner's is; `admit APP RUN` in it admits a job.
@@ -297,16 +317,51 @@ fn a_removal_restarts_nothing_and_leaves_the_daemon_to_its_user() {
 #[test]
 fn a_job_that_was_admitted_is_told_by_its_runners_process_where_its_variables_are_hidden() {
     let host = Host::installed();
-    let restarted = |script: &str| host.job_as(OF_BOTH, script);
-    let said = restarted("pm2 restart flyer-crawler-api");
-    assert!(said.exit == Some(1) && said.stdout.contains("PAL-401"), "{}{}", said.stdout, said.stderr);
-    let said = restarted("admit flyer-crawler 7 && pm2 restart flyer-crawler-api");
-    assert!(said.exit == Some(0) && said.stdout.contains("registered:"), "{}{}", said.stdout, said.stderr);
-    let said = restarted("admit flyer-crawler 7 && pm2 restart stock-alert");
-    assert!(said.exit == Some(1) && said.stdout.contains("PAL-101"), "{}{}", said.stdout, said.stderr);
+    let ran = |uid: u32, script: &str| {
+        let said = host.job_as(uid, script);
+        (said.exit, format!("{}{}", said.stdout, said.stderr))
+    };
+    let is_refused = |(exit, text): (Option<i32>, String), code: &str| {
+        assert!(exit == Some(1) && text.contains(code), "{code}: {exit:?} {text}");
+    };
+    is_refused(ran(OF_BOTH, "pm2 restart flyer-crawler-api"), "PAL-401");
+    let (exit, text) = ran(OF_BOTH, "admit flyer-crawler 7 && pm2 restart flyer-crawler-api");
+    assert!(exit == Some(0) && text.contains("registered:"), "{text}");
+    is_refused(ran(OF_BOTH, "admit flyer-crawler 7 && pm2 restart stock-alert"), "PAL-101");
     // Two jobs of two apps below one process: without their variables nothing tells them apart.
-    let said = restarted("admit flyer-crawler 7 && admit stock-alert 8 && pm2 restart stock-alert");
-    assert!(said.exit == Some(1) && said.stdout.contains("PAL-401"), "{}{}", said.stdout, said.stderr);
-    let said = host.job_as(OF_CRAWLER, "admit stock-alert 9; pm2 restart stock-alert");
-    assert_eq!(said.exit, Some(1), "a registration adds no app: {}{}", said.stdout, said.stderr);
+    let two = "admit flyer-crawler 7 && admit stock-alert 8 && pm2 restart stock-alert";
+    is_refused(ran(OF_BOTH, two), "PAL-401");
+    // A registration adds no app.
+    is_refused(ran(OF_CRAWLER, "admit stock-alert 9; pm2 restart stock-alert"), "PAL-");
+}
+
+#[test]
+fn palisades_own_requests_of_other_users_are_carried_out_and_recorded_by_the_guard() {
+    let host = Host::installed();
+    let before = host.running();
+    let planned = host.palisade_as(OF_CRAWLER, &crawler(&["stop", "flyer-crawler-api", "--dry-run"]));
+    assert!(planned.ends(Exit::Done).stdout.contains("nothing was touched"));
+    for uid in [OF_STOCK, 5119] {
+        let said = host.palisade_as(uid, &crawler(&["stop", "flyer-crawler-api"])).ends(Exit::Refused);
+        assert!(said.stderr.contains("PAL-431"), "{uid}: {}", said.stderr);
+    }
+    let said = host.palisade_as(OF_CRAWLER, &crawler(&["stop", "stock-alert"])).ends(Exit::Refused);
+    assert!(said.stdout.contains("PAL-101") && said.stdout.contains("journal record"), "{}", said.stdout);
+    host.palisade_as(OF_CRAWLER, &crawler(&["restart", "--update-env"])).ends(Exit::Usage);
+    assert_eq!(host.running(), before);
+
+    let said = host.palisade_as(OF_CRAWLER, &crawler(&["restart", "flyer-crawler-api"])).ends(Exit::Done);
+    assert!(said.stdout.contains("by its guard") && said.stdout.contains("verified"), "{}", said.stdout);
+    let deleted = host.env().palisade(&crawler(&["pm2", "delete", "--json"])).ends(Exit::Done).json();
+    assert!(deleted["outcome"].as_u64().is_some(), "{deleted}");
+    let left = host.running();
+    let names: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(left.len(), 5, "{names:?}");
+    assert!(left.iter().all(|app| before.contains(app)), "{names:?}");
+
+    let recorded = host.recorded();
+    for entry in [("refused", OF_CRAWLER), ("outcome", OF_CRAWLER), ("intent", 0), ("outcome", 0)] {
+        let entry = (entry.0.to_owned(), u64::from(entry.1));
+        assert!(recorded.contains(&entry), "{entry:?} is not in {recorded:?}");
+    }
 }
