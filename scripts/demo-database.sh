@@ -11,10 +11,11 @@ export HOME=$scratch XDG_CONFIG_HOME=$scratch/config XDG_STATE_HOME=$scratch/sta
 unset PALISADE_APP PALISADE_ENVIRONMENT PALISADE_DATABASE_URL PGHOST PGPORT PGUSER PGPASSWORD PGOPTIONS 2>/dev/null || true
 cd "$scratch"
 
-server= worker=
+server= worker= reaper=
 gone() { for _ in $(seq 100); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done; }
 cleanup() {
   [ -z "$worker" ] || kill -9 "$worker" 2>/dev/null || true
+  [ -z "$reaper" ] || kill -9 "$reaper" 2>/dev/null || true
   # SIGINT is PostgreSQL's fast shutdown.
   [ -z "$server" ] || { kill -INT "$server" 2>/dev/null && gone "$server"; } || true
   rm -rf "$scratch"
@@ -151,7 +152,25 @@ worker_ends 0
 expect_app 0 cancel 9d3b0f44
 expect_states "completed running cancelled"
 
-act "7. The guard is what was installed, and goes as it came"
+act "7. A real death: nobody works on 0c71e2aa. The right reaper waits as long as the rule says, and gives the job back"
+node "$atom" compress
+echo "   Sixty minutes are four seconds from here on, by a change of the rule itself: no flag makes it shorter."
+show "palisade reaper run --table $table --requeue-to queued"
+"$palisade" reaper run --table $table --requeue-to queued --beat-every 1s --sweep-every 500ms --reconnect-grace 2s \
+  --lease 5s >"$scratch/out" 2>&1 &
+reaper=$!
+for _ in $(seq 200); do ! grep -q '^reaped job 0c71e2aa' "$scratch/out" || break; sleep 0.1; done
+kill -TERM "$reaper" && gone "$reaper"
+reaper=
+grep '^reaped' "$scratch/out" | fold -s -w 116 | sed 's/^/   /'
+says 'reaped job 0c71e2aa: reaped: silent for .*rule: 4s' "the dead job was not reaped by the rule"
+expect_states "completed queued cancelled"
+expect_exit 0 explain row $table 0c71e2aa
+expect_app 0 resume
+says 'goes on from 61 entities' "the job did not go on where it was left"
+expect_states "completed completed cancelled"
+
+act "8. The guard is what was installed, and goes as it came"
 expect_exit 0 guard verify table
 expect_exit 0 guard remove table $table
 expect_exit 0 guard list table

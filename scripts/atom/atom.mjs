@@ -1,6 +1,6 @@
 // Atom, a small app as in the incident of 2026-05-04: a table of its own, a worker and a reaper. It knows nothing of
 // Palisade. Every client of it uses production's role and password; what differs is how it calls itself.
-//   node atom.mjs prepare | seed | show | work JOB | reap | cancel JOB
+//   node atom.mjs prepare | seed | show | work JOB | resume | reap | cancel JOB | compress
 import { createRequire } from 'node:module';
 
 const require = createRequire(process.env.ATOM_MODULES + '/');
@@ -72,6 +72,25 @@ async function work(job) {
   process.exit(done.rowCount === 1 ? 0 : 3);
 }
 
+/** A worker that takes the oldest job that waits, and goes on where it was left. */
+async function resume() {
+  const atom = await connect('atom-saas');
+  const { rows: [job] } = await atom.query(`UPDATE backfill_jobs SET status = 'running', heartbeat_at = clock_timestamp()
+    WHERE id = (SELECT id FROM backfill_jobs WHERE status = 'queued' ORDER BY started_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, entities`);
+  console.log(`worker of ${job.id}: goes on from ${job.entities} entities`);
+  await atom.query(`UPDATE backfill_jobs SET status = 'completed', entities = entities + 39 WHERE id = $1`, [job.id]);
+  await atom.end();
+  console.log(`worker of ${job.id}: completed`);
+}
+
+/** Sixty minutes become four seconds, by the owner of the guard: what no flag of Palisade does. */
+async function compress() {
+  const admin = await connect('setup', process.env.ATOM_ADMIN_URL.replace(/postgres$/, 'atom'));
+  await admin.query(`UPDATE palisade.guard SET min_age = '4 seconds', quiet_after = '1 second'`);
+  await admin.end();
+}
+
 /** The stale test app's reaper: ten minutes in the code, no lock, no leader, production's credentials. */
 async function reap() {
   const test = await connect('atom-saas-test');
@@ -96,6 +115,6 @@ async function cancel(job) {
   console.log(`app: ${done.rowCount} job cancelled by its user`);
 }
 
-const verbs = { prepare, seed, show, work, reap, cancel };
+const verbs = { prepare, seed, show, work, resume, reap, cancel, compress };
 const [verb, ...words] = process.argv.slice(2);
 await verbs[verb](...words);

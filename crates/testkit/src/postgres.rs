@@ -24,6 +24,11 @@ pub struct Postgres {
     child: Child,
 }
 
+/// Stands among the settings of a server with a clock of its own.
+const OWN_CLOCK: &str = "(its own clock)";
+/// Fakes a process's clock by the file that `FAKETIME_TIMESTAMP_FILE` names.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
 impl Postgres {
     /// Starts a server of that major version, with the superuser `postgres` and nothing else.
     ///
@@ -50,6 +55,55 @@ impl Postgres {
     #[must_use]
     pub fn elsewhere(version: &'static str) -> Self {
         Self::of(version, "-elsewhere", &[])
+    }
+
+    /// Starts a server whose clock [`Self::step_clock`] sets.
+    ///
+    /// # Panics
+    /// As [`Self::start`], and if libfaketime is not installed.
+    #[must_use]
+    pub fn with_a_clock_of_its_own(version: &'static str) -> Self {
+        let there = std::path::Path::new(FAKETIME).exists();
+        assert!(there, "{FAKETIME} is missing: `./run test` installs it (apt-get install libfaketime)");
+        Self::of(version, "", &[OWN_CLOCK])
+    }
+
+    /// Steps the clock of the server by so many seconds from the true one.
+    ///
+    /// # Panics
+    /// If the server was not started [`Self::with_a_clock_of_its_own`].
+    pub fn step_clock(&self, by_s: i64) {
+        assert!(self.settings.iter().any(|setting| setting == OWN_CLOCK), "its clock is the machine's");
+        // One write: the server reads the file whenever it asks for the time.
+        fs::write(self.scratch.join("clock"), format!("{by_s:+}"))
+            .expect("the files of a test can be written");
+    }
+
+    /// A copy of the data of the server, which is stopped for it and started again on another port.
+    ///
+    /// # Panics
+    /// If it does not come up again.
+    pub fn back_up(&mut self) {
+        self.end();
+        self.copy("data", "backup");
+        (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
+    }
+
+    /// Ends the server, puts the data of [`Self::back_up`] in place of what it has, and starts it on another port.
+    ///
+    /// # Panics
+    /// If there is no backup or the server does not come up.
+    pub fn restore(&mut self) {
+        self.end();
+        fs::remove_dir_all(self.scratch.join("data")).expect("the files of a test can be removed");
+        self.copy("backup", "data");
+        (self.port, self.child) = launch(self.version, &self.scratch, &self.settings);
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let copied =
+            Command::new("cp").arg("-a").arg(self.scratch.join(from)).arg(self.scratch.join(to)).status();
+        assert!(copied.expect("cp can be started").success(), "cannot copy {from}");
     }
 
     fn of(version: &'static str, cluster: &str, settings: &[&str]) -> Self {
@@ -267,16 +321,31 @@ fn launch(version: &str, scratch: &Scratch, settings: &[String]) -> (u16, Child)
 }
 
 fn spawn(version: &str, scratch: &Scratch, settings: &[String], port: u16) -> Child {
+    if settings.iter().any(|setting| setting == OWN_CLOCK) && !scratch.join("clock").exists() {
+        fs::write(scratch.join("clock"), "+0").expect("the files of a test can be written");
+    }
     let log: PathBuf = scratch.join("log");
     let open = || {
         fs::File::options().create(true).append(true).open(&log).expect("the files of a test can be written")
     };
-    let mut command = parts::as_server_user(&parts::server(version, "postgres"));
+    let program = parts::server(version, "postgres");
+    let mut command = if settings.iter().any(|setting| setting == OWN_CLOCK) {
+        // Only the server itself is lied to: what became of its user before it would leave a semaphore of root.
+        let mut command = parts::as_server_user("env".as_ref());
+        command.arg(format!("LD_PRELOAD={FAKETIME}"));
+        command.arg(format!("FAKETIME_TIMESTAMP_FILE={}", scratch.join("clock").display()));
+        command.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]).arg(program);
+        command
+    } else {
+        parts::as_server_user(&program)
+    };
     command.arg("-D").arg(scratch.join("data")).args(["-p", &port.to_string()]);
     command.arg("-k").arg(scratch.path());
     let quick = ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB", "max_connections=60"];
     for setting in quick.into_iter().chain(settings.iter().map(String::as_str)) {
-        command.args(["-c", setting]);
+        if setting != OWN_CLOCK {
+            command.args(["-c", setting]);
+        }
     }
     let spawned = command.stdin(Stdio::null()).stdout(open()).stderr(open()).spawn();
     spawned.unwrap_or_else(|error| panic!("cannot start PostgreSQL {version}: {error}"))

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub enum Fault {
     Refuse,
     /// The connection ends in place of the first answer that contains these bytes.
     CutAt(Vec<u8>),
+    /// The client's reading half ends with the next answer; what it sends still arrives.
+    HalfClose,
+    /// From the first request that contains these bytes on, [`Fault::Hold`].
+    HoldAt(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -33,6 +37,7 @@ struct State {
     changed: Condvar,
     ended: AtomicBool,
     cuts: AtomicU64,
+    server: AtomicU16,
 }
 
 /// Stands on a port of its own before a server of this machine. Dropping it ends every connection.
@@ -56,6 +61,7 @@ impl Proxy {
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
+            server: AtomicU16::new(server),
         });
         let accepting = Arc::clone(&state);
         thread::spawn(move || {
@@ -64,7 +70,8 @@ impl Proxy {
                     return;
                 }
                 if *accepting.fault.lock().expect("no thread panics with it") != Fault::Refuse
-                    && let Ok(server) = TcpStream::connect(("127.0.0.1", server))
+                    && let Ok(server) =
+                        TcpStream::connect(("127.0.0.1", accepting.server.load(Ordering::Acquire)))
                 {
                     serve(&accepting, client, server);
                 }
@@ -86,6 +93,20 @@ impl Proxy {
     pub fn order(&self, fault: Fault) {
         *self.state.fault.lock().expect("no thread panics with it") = fault;
         self.state.changed.notify_all();
+    }
+
+    /// Leads new connections to another port.
+    pub fn lead_to(&self, server: u16) {
+        self.state.server.store(server, Ordering::Release);
+    }
+
+    /// Whether nothing passes: [`Fault::Hold`] is in force, or has come to be.
+    ///
+    /// # Panics
+    /// Never: no thread panics while it holds the order.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        *self.state.fault.lock().expect("no thread panics with it") == Fault::Hold
     }
 
     /// How many connections were ended so far by [`Fault::Short`] or [`Fault::CutAt`].
@@ -132,6 +153,11 @@ fn pump(state: &State, mut from: TcpStream, mut to: TcpStream, answers: bool) {
             Err(_) => break,
         };
         let piece = &mut bytes[..length];
+        if answers && *state.fault.lock().expect("no thread panics with it") == Fault::HalfClose {
+            state.cuts.fetch_add(1, Ordering::AcqRel);
+            drop(to.shutdown(Shutdown::Write));
+            return;
+        }
         let (keep, cut) = judge(state, piece, passed, answers);
         if to.write_all(&piece[..keep]).is_err() || cut {
             break;
@@ -146,6 +172,12 @@ fn pump(state: &State, mut from: TcpStream, mut to: TcpStream, answers: bool) {
 /// How much of a piece passes, and whether the connection ends after that.
 fn judge(state: &State, piece: &mut [u8], passed: usize, answers: bool) -> (usize, bool) {
     let mut fault = state.fault.lock().expect("no thread panics with it");
+    if let Fault::HoldAt(bytes) = &*fault
+        && !answers
+        && piece.windows(bytes.len()).any(|window| window == bytes)
+    {
+        *fault = Fault::Hold;
+    }
     while *fault == Fault::Hold {
         fault = state.changed.wait(fault).expect("no thread panics with it");
     }
@@ -156,7 +188,7 @@ fn judge(state: &State, piece: &mut [u8], passed: usize, answers: bool) -> (usiz
     match &*fault {
         Fault::Refuse => (0, true),
         _ if !answers => (piece.len(), false),
-        Fault::None | Fault::Hold => (piece.len(), false),
+        Fault::None | Fault::Hold | Fault::HoldAt(_) | Fault::HalfClose => (piece.len(), false),
         Fault::Mute => (0, false),
         Fault::Short(most) if passed + piece.len() > *most => cut(most.saturating_sub(passed)),
         Fault::Short(_) => (piece.len(), false),

@@ -34,6 +34,7 @@ mod secrets;
 mod separate;
 mod setting_up;
 mod stamps;
+mod trials;
 mod undo;
 mod watched;
 mod worker;

@@ -36,6 +36,11 @@ impl Jobs {
         Self::on(Postgres::start(version))
     }
 
+    /// Without a guard, on a server with further settings.
+    pub(crate) fn unguarded_with(version: &'static str, settings: &[&str]) -> Self {
+        Self::on(Postgres::start_with(version, settings))
+    }
+
     /// With a guard in enforce, on a server with further settings.
     pub(crate) fn guarded_with(version: &'static str, settings: &[&str]) -> Self {
         let jobs = Self::on(Postgres::start_with(version, settings));

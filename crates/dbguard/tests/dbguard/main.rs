@@ -9,6 +9,7 @@ mod audited;
 mod beats;
 mod budget;
 mod cases;
+mod costs;
 mod fence;
 mod fixture;
 mod foreign;
