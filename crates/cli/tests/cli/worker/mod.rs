@@ -2,6 +2,7 @@
 
 mod checker;
 mod interrupted;
+mod faults;
 mod programs;
 mod proofs;
 mod reaped;

@@ -13,7 +13,7 @@ use super::yard::{Yard, run};
 const QUICK: [&str; 6] = ["--sweep-every", "200ms", "--reconnect-grace", "1s", "--lease", "2s"];
 
 /// Hands over a checkpoint and works on until the file GO is there; goes on from a checkpoint.
-const UNTIL_GO: &str = r#"
+pub(crate) const UNTIL_GO: &str = r#"
 [ -z "${PALISADE_RESUME_FILE:-}" ] || echo "resumed $(cat "$PALISADE_RESUME_FILE")" >>"$OUT"
 echo "$PALISADE_TOKEN" >mark; palisade job checkpoint mark
 while [ ! -e "$HOME/GO" ]; do sleep 0.05; done
@@ -25,12 +25,12 @@ async fn on_postgres(server: &Postgres) -> Yard {
     Yard::on(Scratch::new(), url.clone(), url, Box::new(|| {})).await
 }
 
-fn options(name: &str) -> Vec<&str> {
+pub(crate) fn options(name: &str) -> Vec<&str> {
     [&["--name", name][..], &QUICK].concat()
 }
 
 /// The evidence of each reap of a job.
-async fn reaps(yard: &Yard, job: JobId) -> Vec<(palisade_jobs::claim::Evidence, String)> {
+pub(crate) async fn reaps(yard: &Yard, job: JobId) -> Vec<(palisade_jobs::claim::Evidence, String)> {
     let events = yard.store.events(job).await.unwrap();
     let reap = |kind| match kind {
         EventKind::Reaped { evidence, reason } => Some((evidence, reason)),
