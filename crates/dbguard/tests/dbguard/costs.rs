@@ -4,9 +4,9 @@ use palisade_core::Intended;
 use palisade_dbguard::reap::{self, Fence, Reaped, Wanted};
 use palisade_dbguard::{Table, installed};
 
-use super::fixture::{Jobs, named, rules, wait};
+use super::fixture::{Jobs, at_length, named, rules, wait};
 
-/// Jobs that are given back in one pass, and in one statement.
+/// Jobs that are given back in one pass, at most, and in one statement.
 const REAPED: usize = 10_000;
 const BATCH: usize = 500;
 
@@ -30,13 +30,13 @@ fn spent(jobs: &Jobs, text: &str) -> (u64, f64, u64, u64) {
 }
 
 #[test]
-#[ignore = "a minute of measuring: ./run costs"]
-fn a_sweep_over_many_rows_and_a_pass_of_ten_thousand() {
+fn a_sweep_over_many_rows_writes_nothing_and_a_pass_takes_what_it_names() {
+    let sizes = if at_length() { vec![100_000, 1_000_000] } else { vec![2_000] };
     println!(
         "| running rows | a sweep: server ms | by the judge's clock, ms | buffers | WAL, bytes | 10,000 reaped: server ms | WAL, MB | statements |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for rows in [100_000, 1_000_000] {
+    for rows in sizes {
         let jobs = Jobs::unguarded_with(
             "15",
             &[
@@ -71,10 +71,11 @@ fn a_sweep_over_many_rows_and_a_pass_of_ten_thousand() {
             }
             assert_eq!(look.running.len(), rows);
             let (calls, ms, buffers, wal) = spent(&jobs, "palisade.change");
+            assert_eq!(wal, 0, "a sweep writes");
             let intended = Intended::without_journal();
             let fence =
                 Fence { lease: "reaper/t", term: 7, holder: "a", identity: None, intended: &intended };
-            for batch in look.running[..REAPED].chunks(BATCH) {
+            for batch in look.running[..REAPED.min(rows / 2)].chunks(BATCH) {
                 let wanted: Vec<_> = batch
                     .iter()
                     .map(|seen| Wanted { seen, reason: "reaped: Reaper: m".to_owned() })

@@ -8,6 +8,12 @@ use palisade_postgres::{Session, Target};
 use palisade_testkit::psql::Said;
 use palisade_testkit::{PgBouncer, Postgres, psql};
 
+/// Whether the long form of a test was asked for: `./run trials` and `./run costs` do.
+#[expect(clippy::disallowed_methods, reason = "how long a test runs is asked for from outside")]
+pub(crate) fn at_length() -> bool {
+    std::env::var_os("PALISADE_AT_LENGTH").is_some()
+}
+
 /// Runs one future to its end.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
