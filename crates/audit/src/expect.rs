@@ -373,6 +373,40 @@ mod tests {
         assert!(expectations.writers(&two).is_empty());
     }
 
+    /// A finding, who raises it, and what is taken away so that nobody does.
+    type Ablated = (Kind, Client, fn(&mut Expectations));
+
+    #[test]
+    fn without_what_it_is_judged_by_each_finding_is_gone() {
+        let from = |app: &str, role: &str, address: &str| client(app, role, address);
+        let parts: [Ablated; 8] = [
+            (Kind::ForeignApp, from("atom-saas-test", "app", "10.0.3.7"), |all| all.environment = None),
+            (Kind::Contradicted, from("atom-saas@43", "owner", "10.0.3.7"), |all| {
+                all.apps.iter_mut().for_each(|app| app.roles.clear());
+            }),
+            (Kind::Contradicted, from("atom-saas@43", "app", "192.0.2.1"), |all| {
+                all.apps.iter_mut().for_each(|app| app.networks.clear());
+            }),
+            (Kind::OldBuild, from("atom-saas@41", "app", "10.0.3.7"), |all| all.minimums.clear()),
+            (Kind::Unexpected, from("psql", "app", "local"), |all| all.apps.clear()),
+            (Kind::RetiredRole, from("psql", "old_app", "local"), |all| all.retired.clear()),
+            (Kind::Nameless, from("", "app", "10.0.3.7"), |all| {
+                all.poolers = vec!["10.0.0.0/8".parse().unwrap()];
+            }),
+            (Kind::FirstSeen, from("new", "app", "local"), |all| all.known = None),
+        ];
+        for (kind, client, ablation) in parts {
+            let mut all = expectations();
+            if kind == Kind::FirstSeen {
+                (all.apps, all.known) = (Vec::new(), Some(BTreeSet::new()));
+            }
+            let sighting = Sighting::Client(client);
+            assert!(kinds(&all, &sighting).contains(&kind), "{kind:?} is found");
+            ablation(&mut all);
+            assert!(!kinds(&all, &sighting).contains(&kind), "{kind:?} is not, without its part");
+        }
+    }
+
     #[test]
     fn a_star_stands_for_any_text() {
         for (pattern, name, expected) in [

@@ -129,6 +129,65 @@ pub async fn connections(session: &Session, who: &Who) -> Result<Vec<Connection>
     Ok(rows.iter().map(one).collect())
 }
 
+/// What speaks against ending connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caution {
+    /// Somebody wants them kept.
+    pub keep: bool,
+    /// We came through a transaction pooler ourselves, so what we see there is everybody's.
+    pub pooled: bool,
+    /// Somebody says that there is no pooler in between.
+    pub direct: bool,
+}
+
+impl Caution {
+    /// Why a connection is not ended, if it is not.
+    #[must_use]
+    pub fn against(self, who: &Who, connection: &Connection) -> Option<String> {
+        if self.keep {
+            Some("kept, as asked".to_owned())
+        } else if self.pooled {
+            Some("kept: we came through a pooler, whose connections are everybody's".to_owned())
+        } else if who.app.is_some() && !connection.others.is_empty() && !self.direct {
+            let others = connection.others.join(", ");
+            Some(format!(
+                "kept: {others} was seen there too, so it may be a pooler's (--direct if it is none)"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// A connection of somebody who was shut out, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// The connection.
+    pub connection: Connection,
+    /// What became of it, in words.
+    pub result: String,
+}
+
+/// Ends the connections that fit, unless something speaks against it. One that cannot be ended keeps no other.
+///
+/// # Errors
+/// What the database says about which connections there are.
+pub async fn end_connections(session: &Session, who: &Who, caution: Caution) -> Result<Vec<Ended>, Error> {
+    let mut results = Vec::new();
+    for connection in connections(session, who).await? {
+        let result = match caution.against(who, &connection) {
+            Some(why) => why,
+            None => match end(session, &connection).await {
+                Ok(true) => "ended".to_owned(),
+                Ok(false) => "gone by itself".to_owned(),
+                Err(error) => format!("not ended: {error}"),
+            },
+        };
+        results.push(Ended { connection, result });
+    }
+    Ok(results)
+}
+
 /// Ends a connection that still is the one that was looked at, under the name that it had. Answers whether it did.
 ///
 /// # Errors

@@ -58,7 +58,10 @@ fn the_fuzz_corpus_reads_the_same_whole_and_in_pieces() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/log");
     let mut replayed = 0;
     for file in std::fs::read_dir(folder).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let file = file.unwrap();
+        // What a fuzzer found worth keeping need not hold an entry.
+        let found = file.file_name().to_string_lossy().starts_with("found-");
+        let bytes = std::fs::read(file.path()).unwrap();
         let (first, log) = bytes.split_first().unwrap();
         let format = match first {
             b'c' => Format::Csv,
@@ -71,8 +74,8 @@ fn the_fuzz_corpus_reads_the_same_whole_and_in_pieces() {
         let (whole, by_whole) = collected(log, &format, log.len().max(1));
         let (parts, by_parts) = collected(log, &format, 7);
         assert_eq!((whole.seen(), by_whole.count()), (parts.seen(), by_parts.count()));
-        assert!(by_whole.count().entries > 0, "{first}: an entry that is read");
+        assert!(found || by_whole.count().entries > 0, "{first}: an entry that is read");
         replayed += 1;
     }
-    assert!(replayed >= 4);
+    assert!(replayed >= 16);
 }

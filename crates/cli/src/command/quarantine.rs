@@ -6,7 +6,7 @@ use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_core::{AppName, Exit};
 use palisade_dbguard::quarantine::{
-    Connection, Quarantine, Who, connections, end, lift, order, quarantines, sharing,
+    Caution, Ended, Quarantine, Who, end_connections, lift, order, quarantines, sharing,
 };
 use palisade_dbguard::stamp::There;
 use palisade_postgres::identity::Between;
@@ -109,26 +109,13 @@ async fn shut_out(
         }
     };
     output.progress("refused from now on; looking for its connections");
-    let found = connections(session, who).await?;
-    let mut results = Vec::new();
-    for connection in &found {
-        let kept = kept(args, identity, connection);
-        let result = match kept {
-            Some(why) => why,
-            None => match end(session, connection).await {
-                Ok(true) => "ended".to_owned(),
-                Ok(false) => "gone by itself".to_owned(),
-                Err(error) => format!("not ended: {error}"),
-            },
-        };
-        results.push(result);
-    }
+    let pooled = identity.between == Between::TransactionPooler;
+    let caution = Caution { keep: args.keep_connections, pooled, direct: args.direct };
+    let ended = end_connections(session, who, caution).await?;
     let shared = sharing(session, who).await?;
     let stop = who.app.as_deref().map(stop_commands).unwrap_or_default();
     output.document(&json!({
-        "result": "quarantined", "id": id, "who": who, "guards": there.guards,
-        "connections": found.iter().zip(&results).map(|(one, result)| json!({ "connection": one, "result": result }))
-            .collect::<Vec<_>>(),
+        "result": "quarantined", "id": id, "who": who, "guards": there.guards, "connections": ended,
         "shares_role_with": shared, "stop": stop,
     }))?;
     output.data(format!(
@@ -138,14 +125,26 @@ async fn shut_out(
         there.guards,
         Shown(&identity.database)
     ))?;
-    let row = |(one, result): (&Connection, &String)| {
+    tell(output, &ended, &shared, &stop)?;
+    output.talk(format!("to let it in again: palisade quarantine {} --lift", Shown(&words(who))));
+    Ok(Exit::Done)
+}
+
+/// What became of its connections, who shares its role, and what stops it.
+fn tell(
+    output: Output,
+    ended: &[Ended],
+    shared: &[(String, Vec<String>)],
+    stop: &[String],
+) -> Result<(), Failure> {
+    let row = |Ended { connection: one, result }: &Ended| {
         vec![one.pid.to_string(), one.app.clone(), one.role.clone(), one.address.clone(), result.clone()]
     };
-    let rows: Vec<_> = found.iter().zip(&results).map(row).collect();
+    let rows: Vec<_> = ended.iter().map(row).collect();
     for line in table::columns(&["process", "app (claimed)", "role", "from", "connection"], &rows) {
         output.data(format!("  {line}"))?;
     }
-    for (role, names) in &shared {
+    for (role, names) in shared {
         output.data(format!(
             "  {} role {} is also used by {}: a client of that role that hides its name is not told apart",
             styled(STRONG, "look:"),
@@ -154,32 +153,17 @@ async fn shut_out(
         ))?;
     }
     output.data("  it still runs; stop it where it does:")?;
-    for line in &stop {
+    for line in stop {
         output.data(format!("    {line}"))?;
     }
-    let words = ["", " --role ", " --build "];
-    let parts = [&who.app, &who.role, &who.build];
-    let undo: String = words
-        .iter()
-        .zip(parts)
-        .filter_map(|(word, part)| Some(format!("{word}{}", part.as_ref()?)))
-        .collect();
-    output.talk(format!("to let it in again: palisade quarantine {} --lift", Shown(undo.trim_start())));
-    Ok(Exit::Done)
+    Ok(())
 }
 
-/// Why a connection is not ended, if it is not.
-fn kept(args: &QuarantineArgs, identity: &Identity, connection: &Connection) -> Option<String> {
-    if args.keep_connections {
-        Some("kept, as asked".to_owned())
-    } else if identity.between == Between::TransactionPooler {
-        Some("kept: we came through a pooler, whose connections are everybody's".to_owned())
-    } else if args.app.is_some() && !connection.others.is_empty() && !args.direct {
-        let others = connection.others.join(", ");
-        Some(format!("kept: {others} was seen there too, so it may be a pooler's (--direct if it is none)"))
-    } else {
-        None
-    }
+/// Who is meant, as the command line says it.
+fn words(who: &Who) -> String {
+    let part = |word: &str, part: &Option<String>| part.as_ref().map(|part| format!("{word}{part}"));
+    let parts = [part("", &who.app), part("--role ", &who.role), part("--build ", &who.build)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// What stops an app, by where it may run; what this folder has comes first. A name that a shell could misread gets none.

@@ -1,8 +1,10 @@
 //! Journal records, one line each.
 
+use palisade_core::bypass::Bypass;
 use palisade_core::outcome::Outcome;
 use palisade_core::record::{
-    Administered, Called, EpochRaised, Event, JobJudged, JobsChanged, OutcomeRecord, Phase, Ruling,
+    Administered, Called, EpochRaised, Event, Intent, JobJudged, JobsChanged, NoticeUndelivered,
+    OutcomeRecord, Phase, Refused, Ruling,
 };
 use palisade_core::text::escaped;
 use palisade_core::{Finding, Record};
@@ -22,72 +24,82 @@ fn what(event: &Event) -> String {
             Some(from) => format!("policy revision {} after {}", change.to.revision, from.revision),
             None => format!("first policy, revision {}", change.to.revision),
         },
-        Event::Refused(refused) => {
-            format!(
-                "REFUSED {} of {}: {} of {} processes, {}",
-                refused.operation,
-                refused.scope,
-                refused.targets.len(),
-                refused.total,
-                codes(&refused.findings)
-            )
-        }
-        Event::Intent(intent) => {
-            let names: Vec<&str> = intent.targets.iter().map(|target| target.pin.name.as_str()).collect();
-            format!(
-                "intends {} of {}: {} (snapshot {})",
-                intent.operation,
-                intent.scope,
-                names.join(", "),
-                intent.snapshot.as_str()
-            )
-        }
+        Event::Refused(refused) => refusal(refused),
+        Event::Intent(intent) => intended(intent),
         Event::Outcome(done) => outcome(done),
         Event::Reconciled(outcome) => format!("settled later: {}", word(outcome.outcome)),
-        Event::DeploymentStarted(started) => {
-            format!(
-                "deployment of {} began, term {}, {}",
-                started.term.scope, started.term.number, started.program
-            )
-        }
+        Event::DeploymentStarted(started) => format!(
+            "deployment of {} began, term {}, {}",
+            started.term.scope, started.term.number, started.program
+        ),
         Event::DeploymentEnded(ended) => match ended.exit {
             Some(exit) => format!("deployment of {} ended with {exit}", ended.term.scope),
             None => format!("deployment of {} was ended by a signal", ended.term.scope),
         },
+        Event::DeploymentRefused(refused) => {
+            format!("REFUSED deployment of {}: {}", refused.scope, codes(&refused.findings))
+        }
         Event::Recovered(recovered) => {
             format!("cut an incomplete record of {} bytes after a crash", recovered.dropped_bytes)
         }
         Event::Called(called) => call(called),
-        Event::BypassBegan(bypass) => format!(
-            "BYPASS {} opens {} for {} s: {}",
-            bypass.id,
-            bypass.opened,
-            bypass.left(bypass.from_boot_ms).as_secs(),
-            bypass.reason
-        ),
+        Event::BypassBegan(bypass) => opened(bypass),
         Event::BypassEnded(ended) => format!("bypass {} ended before its time", ended.id),
         Event::Administered(done) => administered(done),
         Event::JobsChanged(done) => jobs(done),
         Event::EpochRaised(raised) => raise(raised),
-        Event::DeploymentRefused(refused) => {
-            format!("REFUSED deployment of {}: {}", refused.scope, codes(&refused.findings))
-        }
         Event::JobJudged(judged) => job(judged),
         Event::Gap(gap) => format!(
             "no judge from {} to {}: {} changes passed, {} refused ({})",
             gap.from, gap.to, gap.passed, gap.refused, gap.reason
         ),
-        Event::NoticeUndelivered(lost) => format!(
-            "notice {} of {} did not reach {}, {} tries{}: {}",
-            lost.code,
-            lost.resource,
-            lost.receiver,
-            lost.tries,
-            if lost.given_up { ", GIVEN UP" } else { "" },
-            lost.reason
-        ),
+        Event::NoticeUndelivered(lost) => undelivered(lost),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }
+}
+
+fn refusal(refused: &Refused) -> String {
+    format!(
+        "REFUSED {} of {}: {} of {} processes, {}",
+        refused.operation,
+        refused.scope,
+        refused.targets.len(),
+        refused.total,
+        codes(&refused.findings)
+    )
+}
+
+fn intended(intent: &Intent) -> String {
+    let names: Vec<&str> = intent.targets.iter().map(|target| target.pin.name.as_str()).collect();
+    format!(
+        "intends {} of {}: {} (snapshot {})",
+        intent.operation,
+        intent.scope,
+        names.join(", "),
+        intent.snapshot.as_str()
+    )
+}
+
+fn opened(bypass: &Bypass) -> String {
+    format!(
+        "BYPASS {} opens {} for {} s: {}",
+        bypass.id,
+        bypass.opened,
+        bypass.left(bypass.from_boot_ms).as_secs(),
+        bypass.reason
+    )
+}
+
+fn undelivered(lost: &NoticeUndelivered) -> String {
+    format!(
+        "notice {} of {} did not reach {}, {} tries{}: {}",
+        lost.code,
+        lost.resource,
+        lost.receiver,
+        lost.tries,
+        if lost.given_up { ", GIVEN UP" } else { "" },
+        lost.reason
+    )
 }
 
 fn jobs(done: &JobsChanged) -> String {
