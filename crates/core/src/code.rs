@@ -272,6 +272,11 @@ codes! {
     /// The store refused what was asked.
     StoreRefused = 510, "the store refused it";
 
+    /// A client asks for a threshold below three beats.
+    ThresholdShort = 551, "a threshold was asked for that is below three beats";
+    /// What is recorded breaks a promise.
+    HistoryBroken = 552, "what is recorded breaks a promise";
+
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";
     /// The journal cannot be written.

@@ -38,6 +38,7 @@ macro_rules! conformance_cases {
             smaller_priority_first_then_the_older
             no_job_is_given_to_two_workers
             tokens_grow_over_the_whole_store
+            after_a_restore_tokens_are_far_above_those_before
             a_delayed_job_is_not_given_out_before_its_time
             a_stranger_gets_and_writes_nothing
             a_registration_may_be_repeated_by_its_own_worker_only

@@ -277,3 +277,135 @@ impl Auditor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_core::{QueueName, Timestamp};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::job::Note;
+
+    fn by() -> Note {
+        Note {
+            app: None,
+            environment: None,
+            version: None,
+            host: "web-1".to_owned(),
+            pid: 1,
+            machine_id: "m0".to_owned(),
+        }
+    }
+
+    fn job(state: State, token: Option<i64>) -> Job {
+        Job {
+            id: JobId(7),
+            queue: QueueName::new("backfill").unwrap(),
+            state,
+            payload: Value::Null,
+            priority: 0,
+            enqueued_at: Timestamp::from_unix_ms(1),
+            run_at: Timestamp::from_unix_ms(1),
+            attempts: 1,
+            max_attempts: 20,
+            token: token.map(Token),
+            worker: None,
+            cancel_requested: false,
+            progress: None,
+            checkpoint: None,
+            trouble: None,
+            reason: None,
+            by: by(),
+        }
+    }
+
+    fn claimed() -> EventKind {
+        EventKind::Claimed { attempt: 1, worker: "w".to_owned(), reap_after_ms: 60_000 }
+    }
+
+    fn reaped(term: u64, holder: &str, silent_ms: u64, reap_after_ms: u64) -> EventKind {
+        let mut evidence = Evidence::new(term, 3, silent_ms, reap_after_ms);
+        evidence.holder = holder.to_owned();
+        EventKind::Reaped { evidence, reason: "reaped: silent".to_owned() }
+    }
+
+    /// What an audit of one job says, as `S1 S3`, for events as token and kind.
+    fn said(state: State, token: Option<i64>, events: &[(i64, EventKind)]) -> String {
+        let event = |(number, (token, kind)): (i64, &(i64, EventKind))| Event {
+            job: JobId(7),
+            number,
+            at: Timestamp::from_unix_ms(1),
+            token: Some(Token(*token)).filter(|token| token.0 > 0),
+            kind: kind.clone(),
+            by: Some(by()),
+        };
+        let events: Vec<Event> = (1..).zip(events).map(event).collect();
+        let mut auditor = Auditor::default();
+        auditor.look(&job(state, token), &events, 1);
+        let audit = auditor.end_of_all();
+        audit.broken.iter().map(|one| one.promise.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_job_that_was_reaped_resumed_and_done_keeps_every_promise() {
+        let events = [
+            (0, EventKind::Enqueued),
+            (1, claimed()),
+            (1, EventKind::Checkpoint { sequence: 1 }),
+            (1, reaped(4, "one", 60_001, 60_000)),
+            (1, EventKind::Refused { what: "complete".to_owned() }),
+            (2, claimed()),
+            (2, EventKind::Checkpoint { sequence: 2 }),
+            (2, EventKind::Completed),
+        ];
+        assert_eq!(said(State::Succeeded, None, &events), "");
+    }
+
+    #[test]
+    fn planted_violations_are_found() {
+        let end = |kind| vec![(1, claimed()), (1, kind)];
+        // Young silence; the threshold of somebody else; a term that is none.
+        assert_eq!(said(State::Ready, None, &end(reaped(4, "one", 59_999, 60_000))), "S1");
+        assert_eq!(said(State::Ready, None, &end(reaped(4, "one", 10_000, 10_000))), "S1");
+        assert_eq!(said(State::Ready, None, &end(reaped(0, "one", 60_000, 60_000))), "S2");
+        // A term after a later one, and one with two holders.
+        let twice = |term, holder| {
+            vec![
+                (1, claimed()),
+                (1, reaped(4, "one", 60_000, 60_000)),
+                (2, claimed()),
+                (2, reaped(term, holder, 60_000, 60_000)),
+            ]
+        };
+        assert_eq!(said(State::Ready, None, &twice(5, "two")), "");
+        assert_eq!(said(State::Ready, None, &twice(3, "two")), "S2");
+        assert_eq!(said(State::Ready, None, &twice(4, "two")), "S2");
+        // Something of an attempt that is over; a token that goes back; two at once.
+        let late = [end(EventKind::Drained), vec![(1, EventKind::Checkpoint { sequence: 1 })]].concat();
+        assert_eq!(said(State::Ready, None, &late), "S3");
+        let back = [end(EventKind::Drained), vec![(1, claimed()), (1, EventKind::Drained)]].concat();
+        assert_eq!(said(State::Ready, None, &back), "S3");
+        assert_eq!(said(State::Running, Some(2), &[(1, claimed()), (2, claimed())]), "S3");
+        // Done twice, lost, and a checkpoint that goes back.
+        let done = [end(EventKind::Completed), vec![(2, claimed()), (2, EventKind::Completed)]].concat();
+        assert_eq!(said(State::Succeeded, None, &done), "S4 S4");
+        assert_eq!(said(State::Succeeded, None, &end(EventKind::Drained)), "S4");
+        let back = [
+            (1, claimed()),
+            (1, EventKind::Checkpoint { sequence: 2 }),
+            (1, EventKind::Checkpoint { sequence: 2 }),
+        ];
+        assert_eq!(said(State::Running, Some(1), &back), "S4");
+        let mut auditor = Auditor::default();
+        auditor.look(&job(State::Ready, None), &[], 0);
+        assert_eq!(auditor.end_of_all().broken.len(), 1);
+    }
+
+    #[test]
+    fn a_proven_death_needs_no_silence() {
+        let mut evidence = Evidence::new(4, 3, 0, 60_000);
+        evidence.proof = Some("process gone".to_owned());
+        let proven = EventKind::Reaped { evidence, reason: "reaped: its process is gone".to_owned() };
+        assert_eq!(said(State::Ready, None, &[(1, claimed()), (1, proven)]), "");
+    }
+}

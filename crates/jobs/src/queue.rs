@@ -1,5 +1,7 @@
 //! The rules of a queue. They live in the store, not in its clients.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use palisade_core::{QueueName, Timestamp};
@@ -98,7 +100,29 @@ pub enum Unsound {
     },
 }
 
+/// What becomes of a threshold that a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// It is longer than the rule, and counts.
+    Longer,
+    /// It is not, and the rule counts.
+    Ignored,
+}
+
 impl Queue {
+    /// What becomes of that threshold, asked for by a client. It may lengthen the rule only.
+    ///
+    /// # Errors
+    /// [`Unsound::Threshold`] below three beats: it was meant for something else.
+    pub fn request(&self, asked: Duration) -> Result<Request, Unsound> {
+        let asked_ms = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
+        let Terms { beat_every_ms, reap_after_ms, .. } = self.terms;
+        if asked_ms < 3 * beat_every_ms {
+            return Err(Unsound::Threshold { reap_after_ms: asked_ms, beat_every_ms });
+        }
+        Ok(if asked_ms > reap_after_ms { Request::Longer } else { Request::Ignored })
+    }
+
     /// The rules of a queue that nobody has set: a beat each 20 s, 60 minutes of silence.
     #[must_use]
     pub const fn new(name: QueueName) -> Self {
@@ -156,6 +180,15 @@ mod tests {
         let mut unsound = queue();
         unsound.terms = Terms { beat_every_ms: 20_000, reap_after_ms: 59_999, self_fence_ms: 20_000 };
         assert!(matches!(unsound.check(), Err(Unsound::Threshold { .. })));
+    }
+
+    #[test]
+    fn a_client_may_ask_for_more_and_never_for_less_than_three_beats() {
+        let rules = queue();
+        let asked = |seconds| rules.request(Duration::from_secs(seconds));
+        assert_eq!(asked(7_200), Ok(Request::Longer));
+        assert_eq!(asked(600), Ok(Request::Ignored));
+        assert!(matches!(asked(59), Err(Unsound::Threshold { .. })));
     }
 
     #[test]

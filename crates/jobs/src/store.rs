@@ -35,6 +35,18 @@ pub trait JobStore: Send + Sync {
     /// A worker ends in order: what it still holds is given back, uncharged. From here on its death is proven.
     fn goodbye(&self, incarnation: &Incarnation) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Whether jobs may be given out from here at all.
+    ///
+    /// [`Error::Stale`]: the agent that vouches for this database has not been heard of for too long, so that it may be
+    /// a copy of another one, whose jobs are done there.
+    fn dispatch(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Raises every token above what may have been handed out in time that a restore has taken away. Gives how many
+    /// claims are in force; their tokens stay.
+    fn after_restore(&self) -> impl Future<Output = Result<u64, Error>> + Send;
+
     /// Gives out the first jobs of a queue, each with a token of its own: smaller priority first, then the older job.
     /// A worker that never registered or said goodbye gets [`Error::Stranger`].
     fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
@@ -350,6 +362,9 @@ pub enum Error {
     /// The store is of a version that this client cannot serve.
     #[error("{0}")]
     Version(String),
+    /// The database's beacon is stale: it may be a copy.
+    #[error("{0}")]
+    Stale(String),
     /// The worker is not known here, or said goodbye: whatever it runs is no longer its own.
     #[error(
         "worker {0} is not registered here, or said goodbye: drop its jobs, and register a new incarnation"
@@ -385,6 +400,7 @@ impl Error {
             Self::Unknown { .. } => Code::AnswerLost,
             Self::Refused(_) => Code::StoreRefused,
             Self::Version(_) => Code::StoreVersion,
+            Self::Stale(_) => Code::BeaconStale,
             Self::Stranger(_) => Code::UnknownWorker,
             Self::QueueChanged { .. } => Code::QueueChanged,
             Self::Unsound(_) => Code::QueueUnsound,
@@ -397,7 +413,7 @@ impl Error {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Unreachable { .. } | Self::Unknown { .. } => Exit::Unreachable,
-            Self::Refused(_) | Self::Version(_) | Self::Stranger(_) => Exit::Refused,
+            Self::Refused(_) | Self::Version(_) | Self::Stale(_) | Self::Stranger(_) => Exit::Refused,
             Self::QueueChanged { .. } => Exit::PlanStale,
             Self::Unsound(_) | Self::Invalid { .. } => Exit::Usage,
         }

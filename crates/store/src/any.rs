@@ -102,6 +102,14 @@ impl JobStore for Store {
         on!(self, store => store.goodbye(incarnation))
     }
 
+    async fn dispatch(&self) -> Result<(), Error> {
+        on!(self, store => store.dispatch())
+    }
+
+    async fn after_restore(&self) -> Result<u64, Error> {
+        on!(self, store => store.after_restore())
+    }
+
     async fn claim(&self, ask: &Ask) -> Result<Vec<Claim>, Error> {
         on!(self, store => store.claim(ask))
     }

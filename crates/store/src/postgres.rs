@@ -12,6 +12,7 @@ mod deed;
 mod desk;
 mod enqueue;
 mod events;
+mod guarded;
 mod history;
 mod look;
 mod pool;
@@ -101,6 +102,14 @@ impl JobStore for Postgres {
 
     async fn goodbye(&self, incarnation: &Incarnation) -> Result<(), Error> {
         attempt::goodbye(&self.pool, incarnation).await
+    }
+
+    async fn dispatch(&self) -> Result<(), Error> {
+        guarded::dispatch(&self.pool).await
+    }
+
+    async fn after_restore(&self) -> Result<u64, Error> {
+        guarded::after_restore(&self.pool).await
     }
 
     async fn claim(&self, ask: &Ask) -> Result<Vec<Claim>, Error> {

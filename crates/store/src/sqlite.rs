@@ -79,6 +79,10 @@ impl JobStore for Sqlite {
         self.engine.write(move |store| attempt::goodbye(store, &incarnation))
     }
 
+    fn after_restore(&self) -> impl Future<Output = Result<u64, Error>> + Send {
+        self.engine.write(tend::after_restore)
+    }
+
     fn claim(&self, ask: &Ask) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send {
         let ask = ask.clone();
         self.engine.write(move |store| claim::claim(store, &ask))

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::checkpoint::{Found, Place};
 use crate::context::{Attempt, Context};
 use crate::ending::{self, Failure, Returned};
-use crate::finisher::End;
+use crate::finisher::{End, Unwritten};
 use crate::hold::{Hold, Stop};
 use crate::report::{Report, Reports};
 use crate::writer::{self, Writer};
@@ -58,10 +58,9 @@ where
     let complete = order == Order::Complete;
     let (done, written) = oneshot::channel();
     let end = End { hold, order, done };
-    let gone = || Err("the worker is over".to_owned());
     let written = match shared.ends.send(end).await {
-        Ok(()) => written.await.unwrap_or_else(|_| gone()),
-        Err(_) => gone(),
+        Ok(()) => written.await.unwrap_or(Err(Unwritten::Over)),
+        Err(_) => Err(Unwritten::Over),
     };
     match written {
         Ok(()) => {
@@ -75,7 +74,7 @@ where
                 writer::prune(&shared.place, &mut kept).await;
             }
         }
-        Err(problem) => reports.tell(Report::Lost { job, token, problem }),
+        Err(unwritten) => reports.tell(Report::Lost { job, token, problem: unwritten.to_string() }),
     }
 }
 
@@ -177,16 +176,22 @@ where
         }
     };
     handling.shutdown().await;
-    let kept = match written {
-        Some(kept) => kept,
-        None if matches!(hold.stopped(), Some(Stop::Spent)) => VecDeque::new(),
-        // What was handed over and is not stored yet: worth waiting for, unless the job is done.
-        None if returned == Returned::Result(Ok(())) => {
-            timeout(Duration::from_secs(1), writing).await.unwrap_or_default()
-        }
-        None => timeout(LAST_CHECKPOINT, writing).await.unwrap_or_default(),
+    let kept = match (written, worth_waiting(hold, &returned)) {
+        (Some(kept), _) => kept,
+        (None, Some(most)) => timeout(most, writing).await.unwrap_or_default(),
+        (None, None) => VecDeque::new(),
     };
     (returned, kept)
+}
+
+/// For how long what was handed over and is not stored yet is waited for.
+fn worth_waiting(hold: &Hold, returned: &Returned) -> Option<Duration> {
+    match hold.stopped() {
+        Some(Stop::Spent) => None,
+        // The job is done.
+        _ if *returned == Returned::Result(Ok(())) => Some(Duration::from_secs(1)),
+        _ => Some(LAST_CHECKPOINT),
+    }
 }
 
 /// Ends when a handler that was told to stop has had its time.

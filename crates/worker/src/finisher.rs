@@ -16,7 +16,18 @@ pub(crate) struct End {
     pub(crate) hold: Arc<Hold>,
     pub(crate) order: Order,
     /// `Ok` once the store has it.
-    pub(crate) done: oneshot::Sender<Result<(), String>>,
+    pub(crate) done: oneshot::Sender<Result<(), Unwritten>>,
+}
+
+/// Why the end of an attempt was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwritten {
+    #[error("the claim is spent: its end was refused")]
+    Spent,
+    #[error("{0}")]
+    Store(String),
+    #[error("the worker is over")]
+    Over,
 }
 
 /// At most so many ends go into one transaction.
@@ -55,7 +66,7 @@ async fn write<S: JobStore>(
                 for (end, ending) in batch.drain(..).zip(endings) {
                     let written = match ending {
                         Ending::Applied => Ok(()),
-                        Ending::Spent => Err("the claim is spent: its end was refused".to_owned()),
+                        Ending::Spent => Err(Unwritten::Spent),
                     };
                     end.done.send(written).unwrap_or_default();
                 }
@@ -66,7 +77,7 @@ async fn write<S: JobStore>(
                 reports.tell(Report::StoreTrouble { problem: problem.clone() });
                 let stay = |end: &End| end.hold.stopped() != Some(Stop::Spent) && !*give_up.borrow();
                 for end in batch.extract_if(.., |end| !stay(end)) {
-                    end.done.send(Err(problem.clone())).unwrap_or_default();
+                    end.done.send(Err(Unwritten::Store(problem.clone()))).unwrap_or_default();
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -76,7 +87,7 @@ async fn write<S: JobStore>(
                 let problem = error.to_string();
                 if let [_] = batch.as_slice() {
                     for end in batch.drain(..) {
-                        end.done.send(Err(problem.clone())).unwrap_or_default();
+                        end.done.send(Err(Unwritten::Store(problem.clone()))).unwrap_or_default();
                     }
                     return;
                 }

@@ -108,6 +108,13 @@ pub enum Report {
         /// What happened.
         problem: String,
     },
+    /// The database may be a copy: nothing is claimed, and what runs goes on.
+    DispatchClosed {
+        /// Why.
+        problem: String,
+    },
+    /// Jobs are claimed again.
+    DispatchOpen,
     /// It takes nothing new and hands over what it has.
     Draining,
     /// It said goodbye.

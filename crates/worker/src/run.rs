@@ -90,6 +90,8 @@ pub enum Error {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Scheduled and retrying jobs are made ready so often by each worker.
 const PROMOTE: Duration = Duration::from_secs(1);
+/// Whether a database may give out jobs is looked at so often.
+const DISPATCH: Duration = Duration::from_secs(5);
 /// At its start a worker waits for its store for so long.
 const START: Duration = Duration::from_secs(60);
 /// The ends of attempts are tried for so long after a drain.
@@ -143,20 +145,8 @@ where
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
     let shared = Shared { store: Arc::clone(&store), place, reports: reports.clone(), ends, cancel_grace };
-    let mut looping = Loop {
-        settings,
-        shared: Arc::new(shared),
-        incarnation: worker.incarnation.clone(),
-        acknowledged,
-        holds,
-        held: BTreeMap::new(),
-        attempts: JoinSet::new(),
-        handler: Arc::new(handler),
-        pause: FIRST_PAUSE,
-        heard: 0,
-        promote_at: Instant::now(),
-        payload: std::marker::PhantomData,
-    };
+    let incarnation = worker.incarnation.clone();
+    let mut looping = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, holds, handler);
     let refused = looping.run(health.subscribe(), drain, give_up).await;
     let Loop { shared, holds, .. } = looping;
     drop(shared);
@@ -164,14 +154,15 @@ where
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
     drop(holds);
-    if timeout(Duration::from_secs(5), store.goodbye(&worker.incarnation))
-        .await
-        .is_ok_and(|said| said.is_ok())
-    {
-        reports.tell(Report::Gone);
-    }
+    goodbye(&*store, &worker.incarnation, &reports).await;
     drop(beating);
     refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
+}
+
+async fn goodbye<S: JobStore>(store: &S, incarnation: &Incarnation, reports: &Reports) {
+    if timeout(Duration::from_secs(5), store.goodbye(incarnation)).await.is_ok_and(|said| said.is_ok()) {
+        reports.tell(Report::Gone);
+    }
 }
 
 /// A store that restarts just then is waited for; one that refuses is not.
@@ -230,6 +221,9 @@ struct Loop<S, P, H> {
     /// How often the store was heard to call for this queue.
     heard: u64,
     promote_at: Instant,
+    dispatch_at: Instant,
+    /// The database's beacon is stale: nothing is claimed, and what runs goes on.
+    is_closed: bool,
     payload: std::marker::PhantomData<fn(P)>,
 }
 
@@ -240,6 +234,32 @@ where
     H: Fn(Context<P>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
+    fn new(
+        settings: Settings,
+        shared: Arc<Shared<S>>,
+        incarnation: Incarnation,
+        acknowledged: Arc<Acknowledged>,
+        holds: watch::Sender<Holds>,
+        handler: H,
+    ) -> Self {
+        Self {
+            settings,
+            shared,
+            incarnation,
+            acknowledged,
+            holds,
+            held: BTreeMap::new(),
+            attempts: JoinSet::new(),
+            handler: Arc::new(handler),
+            pause: FIRST_PAUSE,
+            heard: 0,
+            promote_at: Instant::now(),
+            dispatch_at: Instant::now(),
+            is_closed: false,
+            payload: std::marker::PhantomData,
+        }
+    }
+
     /// Until drained. Gives why the store refused this worker, if it did.
     async fn run(
         &mut self,
@@ -300,6 +320,16 @@ where
     /// Asks for as many jobs as fit; whether none came.
     async fn claim(&mut self) -> bool {
         let store = Arc::clone(&self.shared.store);
+        if Instant::now() >= self.dispatch_at {
+            self.dispatch_at = Instant::now() + DISPATCH;
+            if let Err(error) = self.look_whether_open().await {
+                return self.store_trouble(&error).await;
+            }
+        }
+        if self.is_closed {
+            self.pause = self.settings.poll;
+            return true;
+        }
         if Instant::now() >= self.promote_at {
             self.promote_at = Instant::now() + PROMOTE;
             if let Err(error) = store.promote().await {
@@ -326,6 +356,23 @@ where
             }
             Err(error) => self.store_trouble(&error).await,
         }
+    }
+
+    /// Whether this database may give out jobs, as the agent that vouches for it says.
+    async fn look_whether_open(&mut self) -> Result<(), StoreError> {
+        match self.shared.store.dispatch().await {
+            Ok(()) if self.is_closed => {
+                self.is_closed = false;
+                self.shared.reports.tell(Report::DispatchOpen);
+            }
+            Err(StoreError::Stale(problem)) if !self.is_closed => {
+                self.is_closed = true;
+                self.shared.reports.tell(Report::DispatchClosed { problem });
+            }
+            Ok(()) | Err(StoreError::Stale(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn begin(&mut self, claim: Claim) {

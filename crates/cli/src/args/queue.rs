@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Subcommand, ValueEnum};
 use palisade_core::QueueName;
 use palisade_jobs::Cron;
 
@@ -22,6 +22,8 @@ pub(crate) enum QueueCommand {
     Schedule(ScheduleCommand),
     /// Set rules of a queue; claims that exist keep theirs.
     Set(SetArgs),
+    /// Show the rules that a queue has had, from when on, and who set them.
+    History(NamedArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,13 +91,29 @@ pub(crate) enum OnSilence {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+A change counts for claims made after it. Rules can be given as flags or as words.
+
 Examples:
+  palisade queue set backfill reap-after 60m
   palisade queue set backfill --reap-after 90m --concurrency 4
   palisade queue set mail --backoff 5s --backoff-most 10m --retention 7d
   palisade queue set backfill --on-silence hold --progress-deadline 2h --dry-run")]
 pub(crate) struct SetArgs {
     #[command(flatten)]
     pub(crate) named: NamedArgs,
+    /// Rules as words, such as `reap-after 60m beat-every 20s`.
+    #[arg(value_name = "RULE VALUE")]
+    words: Vec<String>,
+    #[command(flatten)]
+    rules: RuleArgs,
+    /// Show the rules that would follow, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+// Rules of a queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct RuleArgs {
     /// Silence after which a job may be taken from its worker; at least three beats.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) reap_after: Option<Duration>,
@@ -126,7 +144,30 @@ pub(crate) struct SetArgs {
     /// A job without progress for so long counts as stuck: shown, never reaped; 0s is none.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) progress_deadline: Option<Duration>,
-    /// Show the rules that would follow, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+}
+
+impl SetArgs {
+    /// The rules, as flags or as words.
+    ///
+    /// # Errors
+    /// What is wrong with the words.
+    pub(crate) fn rules(&self) -> Result<RuleArgs, String> {
+        if self.words.is_empty() {
+            return Ok(self.rules.clone());
+        }
+        if self.rules != RuleArgs::default() {
+            return Err("give rules as flags or as words, not both".to_owned());
+        }
+        let flags = self.words.chunks(2).flat_map(|pair| {
+            let flag = format!("--{}", pair[0].trim_start_matches('-'));
+            std::iter::once(flag).chain(pair.get(1).cloned())
+        });
+        let command = RuleArgs::augment_args(clap::Command::new("set").no_binary_name(true));
+        let parsed = command.try_get_matches_from(flags);
+        let parsed = parsed.and_then(|matches| RuleArgs::from_arg_matches(&matches));
+        parsed.map_err(|error| {
+            let text = error.render().to_string();
+            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })
+    }
 }

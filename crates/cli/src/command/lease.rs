@@ -5,8 +5,10 @@ use std::path::Path;
 use palisade_core::Exit;
 use palisade_core::text::Shown;
 use palisade_host::lease;
+use palisade_jobs::JobStore as _;
 use palisade_lease::{LeaseStore, Name, Seen, Term};
 use palisade_postgres::Target;
+use palisade_store::Store;
 use palisade_store::lease::{PostgresLeases, RedisLeases, SqliteLeases};
 use serde_json::json;
 
@@ -39,12 +41,33 @@ pub(crate) async fn lease(output: Output, command: &LeaseCommand) -> Result<Exit
         if !Path::new(path).is_file() {
             return Err(Failure::usage(format!("there is no file {path}")));
         }
-        return answer(output, &SqliteLeases::open(Path::new(path))?, &wanted).await;
+        let leases = SqliteLeases::open(Path::new(path))?;
+        raise_tokens(output, &url, &wanted).await?;
+        return answer(output, &leases, &wanted).await;
     }
     if url.starts_with("redis") {
         return answer(output, &RedisLeases::new(&url)?, &wanted).await;
     }
+    if args.schema == LeaseSchema::PalisadeJobs {
+        raise_tokens(output, &url, &wanted).await?;
+    }
     answer(output, &PostgresLeases::new(Target::parse(&url)?, schema), &wanted).await
+}
+
+/// Where a store of jobs keeps the leases, its tokens repeat after a restore as terms would.
+async fn raise_tokens(output: Output, url: &str, wanted: &Wanted) -> Result<(), Failure> {
+    if !matches!(wanted, Wanted::Raised(_)) {
+        return Ok(());
+    }
+    let store = match Store::open(url).await {
+        Ok(store) => store,
+        // A file of leases alone.
+        Err(palisade_jobs::Error::Version(_)) if url.starts_with("sqlite:") => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let held = store.after_restore().await?;
+    output.talk(format!("every token of a claim is raised; {held} jobs run under tokens of before"));
+    Ok(())
 }
 
 enum Wanted {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use palisade_core::record::{JobsChanged, Phase};
-use palisade_core::{Exit, QueueName};
-use palisade_jobs::queue::OnSilence;
+use palisade_core::{Code, Exit, QueueName};
+use palisade_jobs::queue::{OnSilence, Request};
 use palisade_jobs::{JobStore as _, Queue};
 use palisade_store::Store;
 use serde_json::json;
 
 use crate::args::job::StoreArgs;
-use crate::args::queue::{self, NamedArgs, QueueCommand, SetArgs};
+use crate::args::queue::{self, NamedArgs, QueueCommand, RuleArgs, SetArgs};
+use crate::command::job::show::who;
 use crate::command::store::{self, Ledger};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
@@ -28,6 +29,7 @@ pub(crate) async fn queue(
         QueueCommand::Resume(args) => pause(session, output, args, false).await,
         QueueCommand::Schedule(command) => super::schedule::schedule(session, output, command).await,
         QueueCommand::Set(args) => set(session, output, args).await,
+        QueueCommand::History(args) => history(session, output, args).await,
     }
 }
 
@@ -69,6 +71,52 @@ const fn on_silence(rule: OnSilence) -> &'static str {
     }
 }
 
+/// Each change with what differs from the one before.
+async fn history(session: &Session, output: Output, args: &NamedArgs) -> Result<Exit, Failure> {
+    let store = store::open(session, output, &args.store).await?;
+    let changes = store.queue_changes(&args.queue).await?;
+    output.document(&json!({ "store": store.place(), "queue": args.queue, "changes": changes }))?;
+    let mut before = Queue::new(args.queue.clone());
+    for change in &changes {
+        let mut said = differences(&before, &change.queue);
+        if before.paused != change.queue.paused {
+            said.push(if change.queue.paused { "paused" } else { "resumed" }.to_owned());
+        }
+        let by = change.by.as_ref().map(|by| format!(", by {}", who(by))).unwrap_or_default();
+        output.data(format!("{} revision {}: {}{by}", change.at, change.queue.revision, said.join(", ")))?;
+        before = change.queue.clone();
+    }
+    if changes.is_empty() {
+        output.talk("nobody has set rules of this queue");
+    }
+    Ok(Exit::Done)
+}
+
+/// A threshold that somebody asks for: longer than the rule it counts, shorter it is ignored, and below three beats it
+/// is refused.
+pub(crate) async fn check_request(
+    store: &Store,
+    output: Output,
+    queue: &QueueName,
+    asked: Option<Duration>,
+) -> Result<(), Failure> {
+    let Some(asked) = asked else { return Ok(()) };
+    let rules = current(store, queue).await?;
+    match rules.request(asked) {
+        Ok(Request::Longer) => {}
+        Ok(Request::Ignored) => output.talk(format!(
+            "a threshold of {} was asked for; the rule of queue {queue} is {}, and a client may only lengthen it",
+            humantime::format_duration(asked),
+            span(rules.terms.reap_after_ms)
+        )),
+        Err(unsound) => {
+            let hint = "unset PALISADE_REAP_AFTER, or ask for three beats at least";
+            return Err(Failure::usage(unsound.to_string()).code(Code::ThresholdShort).hint(hint));
+        }
+    }
+    Ok(())
+}
+
 /// The queue as it is, or as it would be: rules can be set before the first job comes.
 async fn current(store: &Store, name: &QueueName) -> Result<Queue, Failure> {
     let queues = store.queues().await?;
@@ -90,9 +138,10 @@ async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool
 }
 
 async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, Failure> {
+    let rules = args.rules().map_err(Failure::usage)?;
     let store = store::open(session, output, &args.named.store).await?;
     let before = current(&store, &args.named.queue).await?;
-    let after = changed(&before, args);
+    let after = changed(&before, &rules);
     let details = differences(&before, &after);
     if details.is_empty() {
         return Err(Failure::usage(format!("nothing of queue {} would change", args.named.queue))
@@ -109,7 +158,7 @@ async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, 
     write(session, output, &store, &args.named.store, &after, details).await
 }
 
-fn changed(before: &Queue, args: &SetArgs) -> Queue {
+fn changed(before: &Queue, args: &RuleArgs) -> Queue {
     let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let mut queue = before.clone();
     let put = |place: &mut u64, span: Option<Duration>| *place = span.map_or(*place, ms);

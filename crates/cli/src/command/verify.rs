@@ -1,7 +1,7 @@
 //! `palisade verify history`: what is recorded against what was promised.
 
-use palisade_core::Exit;
 use palisade_core::text::Shown;
+use palisade_core::{Code, Exit};
 use palisade_dbguard::history;
 use palisade_jobs::history::{Audit, Auditor};
 use palisade_jobs::store::Filter;
@@ -34,7 +34,8 @@ async fn of_engine(output: Output, args: &ReaperStatusArgs) -> Result<Exit, Fail
     let named = super::reaper::engine::of_store(args.store.as_ref(), args.database.environment.as_ref());
     let store = store::open(&session, output, &named).await?;
     let audit = audit(&store).await?;
-    output.document(&json!({ "store": store.place(), "audit": audit }))?;
+    let code = (!audit.broken.is_empty()).then_some(Code::HistoryBroken);
+    output.document(&json!({ "store": store.place(), "audit": audit, "code": code }))?;
     for broken in &audit.broken {
         let event = broken.event.map(|event| format!(", event {event}")).unwrap_or_default();
         let promise = styled(BAD, broken.promise.as_str());
@@ -47,7 +48,8 @@ async fn of_engine(output: Output, args: &ReaperStatusArgs) -> Result<Exit, Fail
         return Ok(Exit::Done);
     }
     output.talk(format!(
-        "{} promises broken in {jobs} jobs, {events} events, {reaps} reaps",
+        "{} {} promises broken in {jobs} jobs, {events} events, {reaps} reaps",
+        Code::HistoryBroken,
         audit.broken.len()
     ));
     Ok(Exit::VerificationFailed)

@@ -208,3 +208,34 @@ fn a_database_of_another_environment_is_refused() {
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade_jobs.job"), "2");
 }
+
+#[test]
+fn a_threshold_that_is_asked_for_lengthens_only() {
+    let env = TestEnv::without_daemon();
+    let run = |words: &[&str]| env.palisade(words).ends(Exit::Done);
+    run(&["queue", "set", "work", "beat-every", "25s", "reap-after", "60m"]);
+    run(&["queue", "set", "work", "--reap-after", "90m"]);
+    let history = run(&["queue", "history", "work"]).stdout;
+    let lines: Vec<&str> = history.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[1].contains("reap-after 1h -> 1h 30m") && lines[1].contains("(machine "),
+        "{history}"
+    );
+    for (words, said) in [
+        (&["reap-after", "30s"][..], "three beats"),
+        (&["reap-after"][..], "--reap-after"),
+        (&["reap-aftr", "60m"][..], "--reap-aftr"),
+        (&["reap-after", "60m", "--beat-every", "5s"][..], "not both"),
+    ] {
+        let refused = env.palisade(&[&["queue", "set", "work"][..], words].concat()).ends(Exit::Usage);
+        assert!(refused.stderr.contains(said), "{words:?}: {}", refused.stderr);
+    }
+    let worker = |asked: &str| {
+        env.palisade(&["worker", "--queue", "work", "--until-empty", "--reap-after", asked, "--", "true"])
+    };
+    let refused = worker("59s").ends(Exit::Usage).stderr;
+    assert!(refused.contains("PAL-551"), "{refused}");
+    let ignored = worker("10m").ends(Exit::Done).stderr;
+    assert!(ignored.contains("a client may only lengthen it"), "{ignored}");
+    assert!(!worker("2h").ends(Exit::Done).stderr.contains("lengthen"));
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::stage::{Play, Stage, new_job, ok, worker};
-use crate::claim::{Ask, Beat, Order};
+use crate::claim::{Ask, Beat, Ending, Order};
 use crate::id::Incarnation;
 use crate::job::{NewJob, Start};
 use crate::{Error, JobStore as _, State};
@@ -123,4 +123,16 @@ pub async fn a_client_lengthens_the_threshold_of_its_claim_only<S: Stage>(stage:
         play.finish(&claim, Order::Complete).await;
     }
     assert_eq!(ok(play.store().queues().await).iter().find(|found| found.name == queue.name), Some(&queue));
+}
+
+/// So that no claim of the time that a restore took away has the token of one made now.
+pub async fn after_a_restore_tokens_are_far_above_those_before<S: Stage>(stage: &S) {
+    let play = Play::new(stage, "restored");
+    play.jobs(2).await;
+    let worker = play.worker("w").await;
+    let before = play.claim(&worker, 1).await.remove(0);
+    assert!(ok(play.store().after_restore().await) >= 1, "one is held");
+    let after = play.claim(&worker, 1).await.remove(0);
+    assert!(after.token.0 >= before.token.0 + (1 << 32), "{} {}", before.token, after.token);
+    assert_eq!(play.finish(&before, Order::Complete).await, Ending::Applied);
 }

@@ -274,3 +274,137 @@ fn evidence(ground: Ground, beat: u64, claim: &HeldClaim, under: &Fence) -> Evid
     }
     evidence
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_core::QueueName;
+
+    use super::*;
+    use crate::id::{JobId, Token};
+
+    const SWEEP: Duration = Duration::from_secs(5);
+    const TERMS: Terms = Terms { beat_every_ms: 20_000, reap_after_ms: 3_600_000, self_fence_ms: 2_100_000 };
+
+    fn who() -> Incarnation {
+        Incarnation::from_bits(1)
+    }
+
+    fn by(machine: &str) -> Note {
+        Note {
+            app: None,
+            environment: None,
+            version: None,
+            host: "web-1".to_owned(),
+            pid: 42,
+            machine_id: machine.to_owned(),
+        }
+    }
+
+    fn worker(machine: &str, boot: &str, space: Option<&str>) -> Worker {
+        Worker {
+            name: "w".to_owned(),
+            incarnation: who(),
+            by: by(machine),
+            start_ticks: 7,
+            boot_id: boot.to_owned(),
+            pid_space: space.map(str::to_owned),
+        }
+    }
+
+    fn place() -> Place {
+        Place { machine_id: "m".to_owned(), boot_id: "b".to_owned(), pid_space: Some("pid:[1]".to_owned()) }
+    }
+
+    /// Sweeps with these beats; in which of them it asked.
+    fn asked(roll: &mut Roll, beats: &[u64], least: Option<Terms>) -> Vec<usize> {
+        let mut asked = Vec::new();
+        for (at, beat) in beats.iter().enumerate() {
+            let seen = Beats { now_us: 0, run: 0, workers: vec![(who(), *beat)] };
+            if !roll.see(&seen, SWEEP).is_empty() {
+                let jobs = u64::from(least.is_some());
+                roll.learn(vec![Holder { worker: worker("m", "b", None), jobs, least }]);
+                asked.push(at);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_worker_that_beats_is_asked_about_once_and_one_that_stops_again_and_ever_more_seldom() {
+        let mut roll = Roll::default();
+        let beating: Vec<u64> = (0..40).map(|sweep| sweep / 4).collect();
+        assert_eq!(asked(&mut roll, &beating, Some(TERMS)), [0]);
+        let silent = asked(&mut roll, &[9; 100], Some(TERMS));
+        assert_eq!(silent.len(), 4, "{silent:?}");
+        assert!(silent[0] <= 8, "two beats and some: {silent:?}");
+    }
+
+    #[test]
+    fn who_is_silent_and_holds_nothing_is_nobody_until_it_beats() {
+        let mut roll = Roll::default();
+        asked(&mut roll, &[3, 3, 3, 3], None);
+        assert!(roll.subjects(&place(), |_| true, SWEEP).is_empty());
+        asked(&mut roll, &[4], None);
+        assert_eq!(roll.subjects(&place(), |_| true, SWEEP).len(), 1);
+    }
+
+    #[test]
+    fn a_death_is_proven_from_the_same_place_only() {
+        let place = place();
+        let gone = |worker: &Worker| proof(&place, worker, |_| false);
+        assert_eq!(gone(&worker("m", "b", Some("pid:[1]"))), Some(Proof::ProcessGone));
+        assert_eq!(proof(&place, &worker("m", "b", Some("pid:[1]")), |_| true), None);
+        assert_eq!(gone(&worker("m", "b", Some("pid:[2]"))), None, "another container");
+        assert_eq!(gone(&worker("m", "b", None)), None, "a client of before");
+        assert_eq!(gone(&worker("other", "other", Some("pid:[1]"))), None, "another machine");
+        assert_eq!(gone(&worker("m", "other", Some("pid:[1]"))), Some(Proof::OtherBoot));
+        assert_eq!(
+            proof(&Place { machine_id: String::new(), ..place.clone() }, &worker("", "other", None), |_| {
+                false
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn a_copy_of_a_machine_that_beats_is_no_dead_worker() {
+        let mut roll = Roll::default();
+        let elsewhere = Place { boot_id: "another".to_owned(), ..place() };
+        let proven = |roll: &Roll| roll.subjects(&elsewhere, |_| false, SWEEP)[0].proof;
+        asked(&mut roll, &[1, 2, 3], Some(TERMS));
+        assert_eq!(proven(&roll), None);
+        asked(&mut roll, &[3; 12], Some(TERMS));
+        assert_eq!(proven(&roll), Some(Proof::OtherBoot));
+    }
+
+    #[test]
+    fn only_claims_whose_own_threshold_has_passed_are_taken() {
+        let claim = |job, reap_after_ms| HeldClaim {
+            job: JobId(job),
+            token: Token(job),
+            terms: Terms { reap_after_ms, ..TERMS },
+            queue: QueueName::new("q").unwrap(),
+            revision: 2,
+        };
+        let silence = Silence {
+            silent_ms: 70_000,
+            threshold_ms: 60_000,
+            longer: 1,
+            seen_ms: 70_000,
+            sweeps: 14,
+            population: 9,
+            suspects: 1,
+        };
+        let under = Fence { term: 4, holder: "one".to_owned() };
+        let taken = |ground, floor| -> Vec<i64> {
+            let claims = [claim(1, 60_000), claim(2, 80_000)];
+            let reaps = reaps(&who(), 3, ground, floor, &claims, &by("m"), &under);
+            assert!(reaps.iter().all(|reap| reap.reason.ends_with("Reaper: m")), "{reaps:?}");
+            reaps.iter().map(|reap| reap.job.0).collect()
+        };
+        assert_eq!(taken(Ground::Silence(silence), Duration::ZERO), [1]);
+        assert_eq!(taken(Ground::Silence(silence), Duration::from_secs(71)), [0_i64; 0]);
+        assert_eq!(taken(Ground::Silence(Silence { longer: 2, ..silence }), Duration::ZERO), [0_i64; 0]);
+        assert_eq!(taken(Ground::Proof { proof: Proof::ProcessGone }, Duration::ZERO), [1, 2]);
+    }
+}

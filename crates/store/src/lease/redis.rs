@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Error;
-use super::wire::{Answer, Connection};
+use super::wire::{Answer, Connection, Fault};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -139,10 +139,12 @@ impl RedisLeases {
                 None => self.connect().await?,
             };
             let answer = connection.ask(words).await?;
-            Ok::<_, String>((connection, answer))
+            Ok::<_, Fault>((connection, answer))
         };
-        let (connection, answer) =
-            timeout(PATIENCE, asked).await.map_err(silent)?.map_err(|problem| self.problem(problem))?;
+        let (connection, answer) = timeout(PATIENCE, asked)
+            .await
+            .map_err(silent)?
+            .map_err(|fault| self.problem(fault.to_string()))?;
         *kept = Some(connection);
         match answer {
             Answer::Refused(said) => Err(self.problem(said)),
@@ -150,7 +152,7 @@ impl RedisLeases {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
+    async fn connect(&self) -> Result<Connection, Fault> {
         let Place { host, port, user, password, database } = &self.place;
         let mut connection = Connection::open(host, *port).await?;
         let mut first = Vec::new();
@@ -164,7 +166,7 @@ impl RedisLeases {
         }
         for words in first {
             if let Answer::Refused(said) = connection.ask(&words).await? {
-                return Err(said);
+                return Err(Fault::Refused(said));
             }
         }
         Ok(connection)

@@ -18,6 +18,23 @@ pub(super) enum Answer {
     Refused(String),
 }
 
+/// Why an exchange ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The connection.
+    #[error(transparent)]
+    Connection(#[from] std::io::Error),
+    /// What came is no answer of Redis, or a larger one than leases have.
+    #[error("{0}")]
+    Answer(&'static str),
+    /// Not a number where one has to be.
+    #[error("{0:?} is no number")]
+    Number(String),
+    /// Redis said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -25,30 +42,32 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(host: &str, port: u16) -> Result<Self, String> {
-        let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    pub(super) async fn open(host: &str, port: u16) -> Result<Self, Fault> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Sends one command and reads its answer. After an error the connection cannot be used any more.
-    pub(super) async fn ask(&mut self, words: &[&str]) -> Result<Answer, String> {
-        self.stream.get_mut().write_all(&command(words)).await.map_err(|error| error.to_string())?;
+    pub(super) async fn ask(&mut self, words: &[&str]) -> Result<Answer, Fault> {
+        self.stream.get_mut().write_all(&command(words)).await?;
         self.answer(0).await
     }
 
-    async fn line(&mut self) -> Result<String, String> {
+    async fn line(&mut self) -> Result<String, Fault> {
         let mut line = Vec::new();
         let mut limited = (&mut self.stream).take(LONGEST as u64);
-        limited.read_until(b'\n', &mut line).await.map_err(|error| error.to_string())?;
-        let text = line.strip_suffix(b"\r\n").ok_or("the connection ended in the middle of an answer")?;
-        String::from_utf8(text.to_vec()).map_err(|_| "an answer is not UTF-8".to_owned())
+        limited.read_until(b'\n', &mut line).await?;
+        let text = line
+            .strip_suffix(b"\r\n")
+            .ok_or(Fault::Answer("the connection ended in the middle of an answer"))?;
+        String::from_utf8(text.to_vec()).map_err(|_| Fault::Answer("an answer is not UTF-8"))
     }
 
-    async fn answer(&mut self, depth: usize) -> Result<Answer, String> {
+    async fn answer(&mut self, depth: usize) -> Result<Answer, Fault> {
         let line = self.line().await?;
-        let (kind, rest) = line.split_at_checked(1).ok_or("an answer is empty")?;
-        let number = || rest.parse::<i64>().map_err(|_| format!("{rest:?} is no number"));
+        let (kind, rest) = line.split_at_checked(1).ok_or(Fault::Answer("an answer is empty"))?;
+        let number = || rest.parse::<i64>().map_err(|_| Fault::Number(rest.to_owned()));
         match kind {
             "+" => Ok(Answer::Text(rest.to_owned())),
             "-" => Ok(Answer::Refused(rest.to_owned())),
@@ -57,7 +76,7 @@ impl Connection {
             "*" => {
                 let Ok(count) = usize::try_from(number()?) else { return Ok(Answer::Nothing) };
                 if depth >= DEEPEST || count > LONGEST {
-                    return Err("an answer is larger than leases can be".to_owned());
+                    return Err(Fault::Answer("an answer is larger than leases can be"));
                 }
                 let mut list = Vec::new();
                 for _ in 0..count {
@@ -65,19 +84,19 @@ impl Connection {
                 }
                 Ok(Answer::List(list))
             }
-            _ => Err("this is not Redis".to_owned()),
+            _ => Err(Fault::Answer("this is not Redis")),
         }
     }
 
-    async fn text(&mut self, length: i64) -> Result<Answer, String> {
+    async fn text(&mut self, length: i64) -> Result<Answer, Fault> {
         let Ok(length) = usize::try_from(length) else { return Ok(Answer::Nothing) };
         if length > LONGEST {
-            return Err("an answer is larger than leases can be".to_owned());
+            return Err(Fault::Answer("an answer is larger than leases can be"));
         }
         let mut bytes = vec![0; length + 2];
-        self.stream.read_exact(&mut bytes).await.map_err(|error| error.to_string())?;
+        self.stream.read_exact(&mut bytes).await?;
         bytes.truncate(length);
-        String::from_utf8(bytes).map(Answer::Text).map_err(|_| "an answer is not UTF-8".to_owned())
+        String::from_utf8(bytes).map(Answer::Text).map_err(|_| Fault::Answer("an answer is not UTF-8"))
     }
 }
 

@@ -66,6 +66,11 @@ impl Pool {
         &self.0.id
     }
 
+    /// Whether it looks at whose database this is.
+    pub(super) fn knows_environment(&self) -> bool {
+        self.0.environment.is_some()
+    }
+
     /// Whether the queue is known to be written down.
     pub(super) fn knows(&self, queue: &str) -> bool {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(queue)

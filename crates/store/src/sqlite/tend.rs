@@ -70,3 +70,16 @@ pub(super) fn prune(store: &Store<'_>, most: u32) -> Result<Pruned, Error> {
     }
     Ok(Pruned { jobs: u64::from(most - left), checkpoints, more: left == 0 })
 }
+
+/// Far above what may have been handed out since the backup.
+const RESTORED: i64 = 1 << 32;
+
+pub(super) fn after_restore(store: &Store<'_>) -> Result<u64, Error> {
+    const RAISE: &str = "UPDATE meta SET value = value + ?1 WHERE name = 'token'";
+    const HELD: &str = "SELECT count(*) FROM job WHERE state = 'running'";
+    let held: i64 = store.try_to(|sql| {
+        sql.prepare_cached(RAISE)?.execute([RESTORED])?;
+        sql.prepare_cached(HELD)?.query_row([], |row| row.get(0))
+    })?;
+    Ok(u64::try_from(held).unwrap_or(0))
+}

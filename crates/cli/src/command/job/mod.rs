@@ -2,7 +2,7 @@
 
 mod bulk;
 mod enqueue;
-mod show;
+pub(crate) mod show;
 
 use std::time::Duration;
 

@@ -84,7 +84,7 @@ pub(super) fn job(job: &Job, now: Timestamp) -> Vec<String> {
 }
 
 /// `app/environment version on host (machine ID), pid N`.
-fn who(note: &Note) -> String {
+pub(crate) fn who(note: &Note) -> String {
     let app = note.app.as_ref().map_or("no app", |app| app.as_str());
     let environment = note.environment.as_ref().map_or("no environment", |name| name.as_str());
     let version = note.version.as_deref().unwrap_or("no version");

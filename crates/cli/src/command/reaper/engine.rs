@@ -4,14 +4,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use palisade_core::policy::Mode;
-use palisade_core::record::{Act, Administered, Event, Phase};
+use palisade_core::record::{Act, Phase};
 use palisade_core::text::{Shown, escaped};
 use palisade_core::{EnvironmentName, Exit};
 use palisade_host::{clock, random};
 use palisade_jobs::store::{REAPER, Silent};
 use palisade_jobs::{JobStore as _, Note};
 use palisade_lease::{LeaseStore as _, Name, Ttl};
-use palisade_pipeline::announce::announce;
+use palisade_pipeline::act::{Begun, Site};
 use palisade_store::Store;
 use palisade_store::lease::Leases;
 use palisade_worker::reaper::{Clerk, News, Settings, Taking, sit};
@@ -138,11 +138,13 @@ pub(crate) struct ForPeople<'a> {
     beside: bool,
     /// The fault that was told last, and lasts.
     fault: Mutex<Option<String>>,
+    /// What was recorded as begun and not yet as ended, by its reason.
+    begun: Mutex<Vec<(String, Begun)>>,
 }
 
 impl<'a> ForPeople<'a> {
     pub(crate) const fn new(output: Output, session: &'a Session, place: String, beside: bool) -> Self {
-        Self { output, session, place, beside, fault: Mutex::new(None) }
+        Self { output, session, place, beside, fault: Mutex::new(None), begun: Mutex::new(Vec::new()) }
     }
 
     /// The same fault with each sweep is told once.
@@ -189,14 +191,23 @@ impl Clerk for ForPeople<'_> {
     fn record(&self, phase: Phase, taking: &Taking) -> bool {
         let named = named(taking);
         let details = vec![format!("{named} of worker {}", taking.worker.incarnation), taking.reason.clone()];
-        let text = format!("reap of {named} in {}: {phase:?}: {}", self.place, taking.reason);
-        let event =
-            Event::Administered(Administered { act: Act::Reap, phase, home: self.place.clone(), details });
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if phase != Phase::Begun {
+            let at = begun.iter().position(|(reason, _)| *reason == taking.reason);
+            if let Some(at) = at {
+                begun.swap_remove(at).1.end(phase, details);
+            }
+            return true;
+        }
         let policy = self.session.host_policy().ok().map(|host| host.reference().clone());
         let (Ok(op), Ok(actor)) = (random::operation_id(), self.session.actor()) else { return false };
-        match announce(&self.session.state, policy.as_ref(), op, actor, event, &text).journal {
-            // A host without a policy has no journal. The store has the reason in any case.
-            Ok(_) | Err(palisade_pipeline::Error::NoPolicy) => true,
+        // A host without a policy has no journal. The store has the reason in any case.
+        match (Site { state: &self.session.state, policy, actor }).begin(op, Act::Reap, &self.place, details)
+        {
+            Ok(one) => {
+                begun.push((taking.reason.clone(), one));
+                true
+            }
             Err(error) => {
                 let problem = format!("{error}; without its record nothing is reaped");
                 self.tell(&News::Fault { problem });

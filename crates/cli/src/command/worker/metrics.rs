@@ -76,6 +76,8 @@ impl Metrics {
             | Report::Recovered { .. }
             | Report::Stopping { .. }
             | Report::Draining
+            | Report::DispatchClosed { .. }
+            | Report::DispatchOpen
             | Report::Gone => {}
         }
     }

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::metrics::Metrics;
 use crate::args::worker::{KeeperArgs, WorkerArgs};
 use crate::command::reaper::engine;
-use crate::command::store;
+use crate::command::{queue, store};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -50,6 +50,13 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     } else {
         Some((engine::settings(session, &args.judge, None, settings.by.clone(), false)?, url.clone()))
     };
+    if let (Some(_), Ok(store)) = (
+        args.reap_after,
+        Store::open_as(&url, settings.by.environment.as_ref().map(EnvironmentName::as_str)).await,
+    ) {
+        // A store that is away now is waited for later; the threshold then counts as far as it is longer.
+        queue::check_request(&store, output, &args.queue, args.reap_after).await?;
+    }
     let program = Program {
         keeper: vec!["/proc/self/exe".into(), "worker-keeper".into()],
         command: args.command.clone(),

@@ -98,6 +98,10 @@ fn line(report: &Report) -> String {
         Report::BeatsAgain { missed } => format!("a beat was acknowledged after {missed} that were not"),
         Report::Suspected => "the reaper heard nothing of this worker for half the threshold".to_owned(),
         Report::StoreTrouble { problem } => format!("the store does not answer as it should: {problem}"),
+        Report::DispatchClosed { problem } => {
+            format!("{} nothing is claimed, what runs goes on: {problem}", Code::BeaconStale)
+        }
+        Report::DispatchOpen => "the beacon is fresh again: jobs are claimed".to_owned(),
         Report::Draining => "draining: nothing new is claimed".to_owned(),
         Report::Gone => "said goodbye".to_owned(),
     }

@@ -69,6 +69,8 @@ async fn a_killed_worker(mut yard: Yard) {
     let lines = explained(&yard, jobs[0]);
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     assert!(lines.len() == 1 && lines[0].ends_with(machine.trim()), "{lines:?}");
+    let verified = yard.palisade(&["verify", "history", "--json"]).ends(Exit::Done).json();
+    assert_eq!((&verified["audit"]["reaps"], &verified["code"]), (&1.into(), &serde_json::Value::Null));
     check(&yard, &jobs, State::Succeeded).await;
 }
 
@@ -167,5 +169,50 @@ fn who_only_looks_takes_nothing_and_says_what_it_would() {
         yard.until(jobs[0], "it is taken", |job| job.state != State::Running).await;
         process::terminate(reaping.pid());
         reaping.ends();
+    });
+}
+
+#[test]
+fn what_somebody_wrote_into_the_tables_is_found_by_verify_history() {
+    let server = Postgres::start("15");
+    run(async {
+        let mut yard = on_postgres(&server).await;
+        let jobs = yard.enqueue(3, 5).await;
+        yard.work(&["--until-empty"], &["true"]).ends();
+        yard.palisade(&["verify", "history"]).ends(Exit::Done);
+        let plant = format!(
+            "INSERT INTO palisade_jobs.event (job, at_ms, token, kind)
+                VALUES ({0}, 1, 1, '{{\"kind\":\"checkpoint\",\"sequence\":9}}');
+             DELETE FROM palisade_jobs.job_end WHERE job = {1}",
+            jobs[0], jobs[1]
+        );
+        server.sql("jobs", &plant);
+        let said = yard.palisade(&["verify", "history"]).ends(Exit::VerificationFailed);
+        let (out, err) = (&said.stdout, &said.stderr);
+        assert!(out.contains(&format!("S3 job {}", jobs[0])), "{out}");
+        assert!(out.contains(&format!("S4 job {}: lost", jobs[1])), "{out}");
+        assert!(!out.contains(&format!("job {}", jobs[2])) && err.contains("PAL-552"), "{out} {err}");
+    });
+}
+
+#[test]
+fn a_worker_claims_nothing_while_the_beacon_of_its_database_is_stale() {
+    let server = Postgres::start("15");
+    run(async {
+        let mut yard = on_postgres(&server).await;
+        let beacon = "CREATE SCHEMA palisade; CREATE TABLE palisade.beacon (at timestamptz, max_age interval, agent text); \
+            INSERT INTO palisade.beacon VALUES (now() - interval '1 hour', '5 minutes', 'web-1')";
+        server.sql("jobs", beacon);
+        let jobs = yard.enqueue(1, 5).await;
+        let worker = yard.work(&[], &["true"]);
+        eventually("it says so", || {
+            let told = yard.told();
+            told[0].iter().any(|said| said["what"] == "dispatch_closed").then_some(())
+        });
+        assert_eq!(yard.job(jobs[0]).await.attempts, 0);
+        server.sql("jobs", "UPDATE palisade.beacon SET at = clock_timestamp()");
+        yard.until_state(jobs[0], State::Succeeded).await;
+        process::terminate(worker.pid());
+        worker.ends();
     });
 }
