@@ -25,7 +25,7 @@ use crate::holder::ToHolder;
 use crate::message::{Answer, Question};
 use crate::meter::Meter;
 use crate::session::{Asking, Session, Step, refusal};
-use crate::stream::{OUTGOING, Over, Read, Ready, daemon_ready, draining, read, time, write};
+use crate::stream::{MOST_OUTGOING, Outgoing, Over, Read, Ready, daemon_ready, draining, read, time, write};
 
 /// Calls of one connection that wait for the daemon; more are not read.
 const IN_FLIGHT: usize = 64;
@@ -84,8 +84,8 @@ struct Connection {
     session: Session,
     meter: Meter,
     daemon: Option<(OwnedReadHalf, OwnedWriteHalf)>,
-    to_client: Vec<u8>,
-    to_daemon: Vec<u8>,
+    to_client: Outgoing,
+    to_daemon: Outgoing,
     held: Option<Held>,
     next: VecDeque<Next>,
     /// The client sends nothing more, or is not read any more.
@@ -108,8 +108,8 @@ pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: S
         session: Session::new(),
         meter,
         daemon: None,
-        to_client: Vec::new(),
-        to_daemon: Vec::new(),
+        to_client: Outgoing::default(),
+        to_daemon: Outgoing::default(),
         held: None,
         next: VecDeque::new(),
         ended: false,
@@ -158,7 +158,7 @@ impl Connection {
     }
 
     fn reads_client(&self) -> bool {
-        let room = self.to_client.len() < OUTGOING && self.to_daemon.len() < OUTGOING;
+        let room = self.to_client.len() < MOST_OUTGOING && self.to_daemon.len() < MOST_OUTGOING;
         !self.ended && room && self.under_way() < IN_FLIGHT
     }
 
@@ -169,22 +169,22 @@ impl Connection {
 
     /// Takes requests that are whole, as far as there is room, one at a time.
     async fn work(&mut self) -> Result<(), Over> {
-        while self.under_way() < IN_FLIGHT && self.to_daemon.len() < OUTGOING {
+        while self.under_way() < IN_FLIGHT && self.to_daemon.len() < MOST_OUTGOING {
             let offered = self.offered();
             // A client that sends no frames gets no answer that it could read, but it gets an end.
             match self.session.next_request(&offered) {
                 Ok(Some(Step::Judge(asking))) => self.take(asking).await,
                 Ok(Some(Step::Reject { id, why })) => {
                     let why = why.to_string();
-                    self.to_client.extend(refusal(&id, &bad_call_text(&why)));
+                    self.to_client.push(refusal(&id, &bad_call_text(&why)));
                     self.next.push_back(Next::Bad(why));
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.to_client.extend(refusal("", &format!("Palisade: PAL-405 {error}")));
+                    self.to_client.push(refusal("", &format!("Palisade: PAL-405 {error}")));
                     self.session = Session::new();
                     self.daemon = None;
-                    self.to_daemon.clear();
+                    self.to_daemon = Outgoing::default();
                     self.next.clear();
                     self.ended = true;
                 }
@@ -230,10 +230,10 @@ impl Connection {
         let Some(Held { asking: Some(asking), .. }) = self.held.take() else { return Ok(()) };
         match answer {
             Ok(Answer::Pass) => self.pass(asking).await,
-            Ok(Answer::Refuse(text)) => self.to_client.extend(refusal(&asking.id, &text)),
+            Ok(Answer::Refuse(text)) => self.to_client.push(refusal(&asking.id, &text)),
             Ok(Answer::Told(_)) | Err(_) => {
                 let text = unreachable(asking.asked.name(), "the firewall ends");
-                self.to_client.extend(refusal(&asking.id, &text));
+                self.to_client.push(refusal(&asking.id, &text));
             }
         }
         Ok(())
@@ -243,17 +243,17 @@ impl Connection {
     async fn pass(&mut self, asking: Asking) {
         let (id, method) = (asking.id.clone(), asking.asked.name());
         if let Err(error) = self.connect().await {
-            self.to_client.extend(refusal(&id, &unreachable(method, &error.to_string())));
+            self.to_client.push(refusal(&id, &unreachable(method, &error.to_string())));
             return;
         }
         // It may have come back as another version since the request was read.
         if !asking.asked.is_offered(&self.offered()) {
-            self.to_client.extend(refusal(&id, &unreachable(method, "this daemon does not offer it")));
+            self.to_client.push(refusal(&id, &unreachable(method, "this daemon does not offer it")));
             return;
         }
         match self.session.pass(asking) {
-            Ok(frame) => self.to_daemon.extend(frame),
-            Err(error) => self.to_client.extend(refusal(&id, &unreachable(method, &error.to_string()))),
+            Ok(frame) => self.to_daemon.push(frame),
+            Err(error) => self.to_client.push(refusal(&id, &unreachable(method, &error.to_string()))),
         }
     }
 
@@ -313,7 +313,7 @@ impl Connection {
     fn take_replies(&mut self) -> bool {
         loop {
             match self.session.next_reply() {
-                Ok(Some(frame)) => self.to_client.extend(frame),
+                Ok(Some(frame)) => self.to_client.push(frame),
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -323,9 +323,9 @@ impl Connection {
     /// The daemon ended, was restarted, or answered what nobody asked. What waited may or may not have happened.
     fn lose_daemon(&mut self) {
         self.daemon = None;
-        self.to_daemon.clear();
+        self.to_daemon = Outgoing::default();
         let text = unreachable("the call", "the PM2 daemon closed the connection before it answered");
-        self.to_client.extend(self.session.abandon(&text));
+        self.to_client.push(self.session.abandon(&text));
     }
 
     /// Ends what takes too long or too much.
@@ -348,7 +348,7 @@ impl Connection {
         let held = self.held.as_ref().and_then(|held| held.asking.as_ref());
         let asking = held.map_or(0, |asking| asking.size);
         let next: usize = self.next.iter().map(Next::size).sum();
-        let bytes = self.session.held() + asking + next + self.to_client.len() + self.to_daemon.len();
+        let bytes = self.session.held() + asking + next + self.to_client.held() + self.to_daemon.held();
         if self.meter.set(bytes) { Ok(()) } else { Err(Over) }
     }
 }

@@ -149,8 +149,7 @@ impl Session {
         let ours = ours.parse().map_err(|_| ReplyError::Unmatched)?;
         let theirs = self.waiting.remove(&ours).ok_or(ReplyError::Unmatched)?;
         if !self.redacts {
-            args.push(Arg::Text(&theirs));
-            return Ok(Some(encode(&args)?));
+            return Ok(Some(frame.with_last_text(&theirs)?));
         }
         let [Arg::Json(json)] = args[..] else { return Err(ReplyError::Unmatched) };
         let json = redacted(json).ok_or(ReplyError::Unmatched)?;

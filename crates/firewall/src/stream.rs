@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes for one side beyond which the other side is not read.
-pub(crate) const OUTGOING: usize = 1024 * 1024;
+pub(crate) const MOST_OUTGOING: usize = 1024 * 1024;
 /// Bytes that are read at once.
-const READ: usize = 16 * 1024;
+const READ: usize = 64 * 1024;
 
 /// The connection is over, and why does not matter to anybody but the peer, who knows.
 pub(crate) struct Over;
@@ -27,7 +27,7 @@ pub(crate) async fn daemon_ready(
 ) -> io::Result<Ready> {
     let Some((from, to)) = daemon else { return std::future::pending().await };
     tokio::select! {
-        ready = from.readable(), if to_client < OUTGOING => ready.map(|()| Ready::Read),
+        ready = from.readable(), if to_client < MOST_OUTGOING => ready.map(|()| Ready::Read),
         ready = to.writable(), if !written => ready.map(|()| Ready::Write),
         else => std::future::pending().await,
     }
@@ -66,16 +66,70 @@ pub(crate) fn read(from: &OwnedReadHalf, mut take: impl FnMut(&[u8])) -> Read {
     }
 }
 
-pub(crate) fn write(to: &OwnedWriteHalf, bytes: &mut Vec<u8>) -> Result<(), Over> {
-    match to.try_write(bytes) {
+/// Frames that wait to be written. What was written of them is dropped at the end and not after each part: a list of
+/// a megabyte goes out in many.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outgoing {
+    /// Puts a frame behind those that wait; the first one is taken as it is.
+    pub(crate) fn push(&mut self, frame: Vec<u8>) {
+        if self.is_empty() {
+            *self = Self { bytes: frame, written: 0 };
+            return;
+        }
+        if self.written > self.len() {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        self.bytes.extend(frame);
+    }
+
+    /// Bytes that are not written yet.
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes in memory.
+    pub(crate) const fn held(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+pub(crate) fn write(to: &OwnedWriteHalf, waiting: &mut Outgoing) -> Result<(), Over> {
+    match to.try_write(&waiting.bytes[waiting.written..]) {
         Ok(count) => {
-            bytes.drain(..count);
-            if bytes.is_empty() {
-                bytes.shrink_to(READ);
+            waiting.written += count;
+            if waiting.is_empty() {
+                *waiting = Outgoing::default();
             }
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(_) => Err(Over),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_dropped_and_nothing_else() {
+        let mut waiting = Outgoing::default();
+        waiting.push(vec![1, 2, 3, 4]);
+        waiting.written = 1;
+        waiting.push(vec![5]);
+        assert_eq!((waiting.len(), waiting.held()), (4, 5));
+        waiting.written = 4;
+        waiting.push(vec![6, 7]);
+        assert_eq!((&waiting.bytes[waiting.written..], waiting.held()), (&[5, 6, 7][..], 3));
     }
 }

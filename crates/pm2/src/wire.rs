@@ -145,6 +145,26 @@ impl Frame {
         &self.bytes
     }
 
+    /// The frame with another text in the place of its last argument, without a copy of the others.
+    ///
+    /// # Errors
+    /// It would be above [`FRAME_CAP`].
+    pub fn with_last_text(self, text: &str) -> Result<Vec<u8>, EncodeError> {
+        let Self { mut bytes, args } = self;
+        let start = args.last().map_or(1, |range| range.start.saturating_sub(LENGTH));
+        let last = Arg::Text(text);
+        let size = start.saturating_add(LENGTH).saturating_add(last.size());
+        let length = u32::try_from(last.size()).map_err(|_| EncodeError::TooLarge(size))?;
+        if size > FRAME_CAP {
+            return Err(EncodeError::TooLarge(size));
+        }
+        bytes.truncate(start);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(b"s:");
+        bytes.extend_from_slice(text.as_bytes());
+        Ok(bytes)
+    }
+
     /// The frame as it came, without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

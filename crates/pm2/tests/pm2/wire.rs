@@ -189,3 +189,15 @@ fn files(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     entries.map(|entry| entry.expect("readable").path()).collect()
 }
+
+#[test]
+fn the_last_argument_is_replaced_as_if_the_frame_had_been_written_with_it() {
+    for last in ["", "7:0", "a longer one than before"] {
+        let before = encode(&[Arg::Json("{\"args\":[1]}"), Arg::Text("12")]).unwrap();
+        let mut decoder = Decoder::new();
+        decoder.push(&before);
+        let frame = decoder.next_frame().unwrap().unwrap();
+        let expected = encode(&[Arg::Json("{\"args\":[1]}"), Arg::Text(last)]).unwrap();
+        assert_eq!(frame.with_last_text(last).unwrap(), expected);
+    }
+}
