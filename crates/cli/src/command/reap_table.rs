@@ -275,9 +275,21 @@ impl Bench<'_> {
 
     async fn sweep(&self, session: &mut Option<Session>, term: &mut Term) {
         let asked = Stopwatch::start();
+        // A large table takes longer to look at: what is charged is at most two sweeps, so nothing longer counts anyway.
+        let patience = PATIENCE.max(self.args.judge.sweep_every * 2);
         let looked = match self.open(session).await {
             Some(open) => {
-                timeout(PATIENCE, reap::look(open, &self.guard, &self.table, &self.columns)).await.ok()
+                let look = timeout(patience, reap::look(open, &self.guard, &self.table, &self.columns)).await;
+                if look.is_err() {
+                    let patience = humantime::format_duration(patience);
+                    self.say(
+                        "fault",
+                        &format!(
+                            "no look at the table within {patience}: a longer --sweep-every gives it more"
+                        ),
+                    );
+                }
+                look.ok()
             }
             None => None,
         };
