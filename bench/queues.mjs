@@ -90,7 +90,6 @@ switch (task) {
     }));
     break;
   case 'drain':
-    await bulk();
     watch();
     await queue.start();
     await untilHandled();

@@ -10,9 +10,6 @@ use crate::stats::Series;
 /// After this much of a run no further round begins.
 const WHOLE_RUN: Duration = Duration::from_secs(200);
 
-/// After this much of a row three rounds have to do.
-const LONG: Duration = Duration::from_secs(60);
-
 /// How much is measured.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -48,11 +45,6 @@ impl Plan {
     /// The number of jobs: as asked for, else `usual`.
     pub(crate) fn jobs(&self, usual: usize) -> usize {
         self.size.map_or(usual, |size| size as usize)
-    }
-
-    /// Whether it takes long by now, so that no more than three rounds are worth it.
-    pub(crate) fn is_long(&self) -> bool {
-        self.begun.elapsed() > LONG
     }
 
     /// Whether all rows about jobs are measured, and no others.

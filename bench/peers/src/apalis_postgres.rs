@@ -65,13 +65,11 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
             Ok(watch.stop(order.jobs))
         }
         "drain" => {
-            for at in (0..order.jobs).step_by(5_000) {
-                push(&mut connection, 0, 5_000.min(order.jobs - at)).await?;
-            }
             let watch = Watch::start();
             start(&pool);
             until_handled(order.jobs).await?;
-            const LEFT: &str = "SELECT EXISTS (SELECT 1 FROM apalis.jobs WHERE status IN ('Pending', 'Queued', 'Running'))";
+            const LEFT: &str =
+                "SELECT EXISTS (SELECT 1 FROM apalis.jobs WHERE status IN ('Pending', 'Queued', 'Running'))";
             while sqlx::query_scalar::<_, bool>(LEFT).fetch_one(&pool).await? {}
             Ok(watch.stop(order.jobs))
         }

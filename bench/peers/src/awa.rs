@@ -29,10 +29,11 @@ fn client(pool: &sqlx::PgPool) -> Result<Client, Fault> {
         poll_interval: Duration::from_millis(50),
         ..QueueConfig::default()
     };
-    let client = Client::builder(pool.clone()).queue("bench", queue).register::<Task, _, _>(|task, _| async move {
-        handled(task.sent_us);
-        Ok(JobResult::Completed)
-    });
+    let client =
+        Client::builder(pool.clone()).queue("bench", queue).register::<Task, _, _>(|task, _| async move {
+            handled(task.sent_us);
+            Ok(JobResult::Completed)
+        });
     Ok(client.build()?)
 }
 
@@ -41,11 +42,8 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
     awa::migrations::run(&pool).await?;
     let store = QueueStorage::new(QueueStorageConfig::default())?;
     store.install(&pool).await?;
-    let params = InsertParams {
-        kind: "task".to_owned(),
-        args: serde_json::json!({ "sent_us": 0 }),
-        opts: opts(),
-    };
+    let params =
+        InsertParams { kind: "task".to_owned(), args: serde_json::json!({ "sent_us": 0 }), opts: opts() };
     let bulk = async |jobs: usize| -> Result<(), Fault> {
         for some in vec![params.clone(); jobs].chunks(5_000) {
             store.enqueue_params_copy(&pool, some).await?;
@@ -76,7 +74,6 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
             Ok(watch.stop(order.jobs))
         }
         "drain" => {
-            bulk(order.jobs).await?;
             let client = client(&pool)?;
             let watch = Watch::start();
             client.start().await?;

@@ -64,7 +64,6 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
             Ok(watch.stop(order.jobs))
         }
         "drain" => {
-            bulk(order.jobs).await?;
             let watch = Watch::start();
             tokio::spawn(async move { worker.run().await });
             until_handled(order.jobs).await?;

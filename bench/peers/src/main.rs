@@ -1,7 +1,7 @@
 //! Job queues of others, each with the same small tasks: `peers NAME TASK URL JOBS CALLERS` prints one JSON document.
 //!
-//! Tasks: `bulk` and `single` enqueue, `drain` enqueues first and then works, `latency` does both at 50 jobs a second.
-//! Each has an empty database of its own, and ends with the process. The settings are guesses from their
+//! Tasks: `bulk` and `single` enqueue, `drain` works off what a `bulk` before it left, `latency` does both at 50 jobs a
+//! second. Each ends with its process. The settings are guesses from their
 //! documentation until somebody who knows them better tunes them.
 
 mod apalis_postgres;
@@ -12,7 +12,7 @@ mod tally;
 
 use std::process::ExitCode;
 
-use tally::{Figures, Fault};
+use tally::{Fault, Figures};
 
 /// What a contender is asked to do.
 #[derive(Debug, Clone)]

@@ -27,8 +27,11 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
     workers.add_fn(work)?;
     let (cooldown, poll) = (Duration::from_millis(1), Duration::from_millis(50));
     let queue = QueueConfig::new(2_000).with_fetch_cooldown(cooldown).with_fetch_poll_interval(poll);
-    let client =
-        Client::builder(pool.clone()).workers(workers).fetch_cooldown(cooldown).queue("default", queue).build()?;
+    let client = Client::builder(pool.clone())
+        .workers(workers)
+        .fetch_cooldown(cooldown)
+        .queue("default", queue)
+        .build()?;
     let bulk = async |jobs: usize| -> Result<(), Fault> {
         for some in vec![Task { sent_us: 0 }; jobs].chunks(1_000) {
             client.insert_many(some.to_vec()).await?;
@@ -59,11 +62,11 @@ pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
             Ok(watch.stop(order.jobs))
         }
         "drain" => {
-            bulk(order.jobs).await?;
             let watch = Watch::start();
             let _running = client.start()?;
             until_handled(order.jobs).await?;
-            const LEFT: &str = "SELECT EXISTS (SELECT 1 FROM river_job WHERE state IN ('available', 'running'))";
+            const LEFT: &str =
+                "SELECT EXISTS (SELECT 1 FROM river_job WHERE state IN ('available', 'running'))";
             while sqlx::query_scalar::<_, bool>(LEFT).fetch_one(&pool).await? {}
             Ok(watch.stop(order.jobs))
         }

@@ -3,6 +3,9 @@
 mod growth;
 mod peers;
 
+use std::time::Duration;
+
+use palisade_host::clock::Stopwatch;
 use palisade_testkit::Postgres;
 
 use crate::Outcome;
@@ -42,6 +45,11 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Section>> {
     Ok(sections)
 }
 
+/// After this much of a row three rounds have to do.
+const LONG: Duration = Duration::from_secs(50);
+/// After this much, those that there are.
+const ENOUGH: Duration = Duration::from_secs(90);
+
 /// What every note about peers ends with.
 const GUESSED: &str = "PostgreSQL 15, fsync on, each contender in a process and an empty database of its own. The settings of \
     every peer are a guess from its documentation (bench/peers, bench/queues.mjs): nobody who knows them well has tuned \
@@ -55,6 +63,7 @@ fn rounds(
     (task, jobs, callers): (&str, usize, usize),
 ) -> Outcome<Vec<Vec<Measured>>> {
     let mut all: Vec<Vec<Measured>> = contenders.iter().map(|_| Vec::new()).collect();
+    let watch = Stopwatch::start();
     for round in 0..plan.rounds(5) {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         if round % 2 == 1 {
@@ -64,7 +73,8 @@ fn rounds(
             say(&format!("{task}, round {}: {}", round + 1, contenders[place].name));
             all[place].push(contenders[place].run(server, task, jobs, callers)?);
         }
-        if plan.is_long() && round >= 2 {
+        let taken = watch.elapsed();
+        if taken > ENOUGH || (taken > LONG && round >= 2) {
             break;
         }
     }
@@ -142,7 +152,7 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
         ),
         section(
             "Jobs: the worker's memory",
-            "Resident, after the same drains.".to_owned(),
+            "Resident, after the same drains; another process had enqueued the jobs.".to_owned(),
             memory,
             Vec::new(),
         ),
