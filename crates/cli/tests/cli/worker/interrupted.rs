@@ -72,7 +72,7 @@ fn a_server_that_stands_still_or_crashes_under_its_workers_loses_no_job() {
         let jobs = yard.enqueue(12, 20).await;
         let (mut stood_still, mut crashed) = (Vec::new(), 0);
         let harm = |round: usize| match round {
-            3 | 16 => {
+            1 | 12 => {
                 let paused = server.pause();
                 // Longer than the workers' own fence; the yard's own calls wait meanwhile as any client does.
                 stood_still.push(std::thread::spawn(move || {
@@ -80,7 +80,7 @@ fn a_server_that_stands_still_or_crashes_under_its_workers_loses_no_job() {
                     drop(paused);
                 }));
             }
-            10 | 24 => {
+            4 | 18 => {
                 stood_still.drain(..).for_each(|still| still.join().unwrap());
                 server.crash();
                 between.lead_to(server.port());
