@@ -1,8 +1,10 @@
 //! The reaper that a worker brings along, on real processes: one that dies, one that is frozen, one that is slow.
 
 use std::fs;
+use std::path::Path;
 
 use palisade_core::Exit;
+use palisade_host::context::{host_name, machine_id};
 use palisade_jobs::{EventKind, Job, JobId, JobStore as _, State};
 use palisade_testkit::{Postgres, Scratch, eventually, process};
 
@@ -67,8 +69,8 @@ async fn a_killed_worker(mut yard: Yard) {
     assert_eq!(reaps.len(), 1, "{reaps:?}");
     assert_eq!(reaps[0].0.proof.as_deref(), Some("process gone"), "{reaps:?}");
     let lines = explained(&yard, jobs[0]);
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    assert!(lines.len() == 1 && lines[0].ends_with(machine.trim()), "{lines:?}");
+    let machine = machine_id(Path::new("/etc/machine-id")).unwrap_or_else(host_name);
+    assert!(lines.len() == 1 && lines[0].ends_with(&format!(" {machine}")), "{lines:?}");
     let verified = yard.palisade(&["verify", "history", "--json"]).ends(Exit::Done).json();
     assert_eq!((&verified["audit"]["reaps"], &verified["code"]), (&1.into(), &serde_json::Value::Null));
     check(&yard, &jobs, State::Succeeded).await;
