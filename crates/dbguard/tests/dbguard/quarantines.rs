@@ -190,7 +190,7 @@ fn deed(jobs: &Jobs, key: &AppKey, check: &str) -> String {
         "the seal" => format!(
             "BEGIN; SET LOCAL palisade.identity = '{}{}'; {cancel}",
             "0".repeat(64),
-            "{\"app\": \"x\", \"known\": true, \"proven\": true, \"term\": 1}"
+            r#"{"app": "x", "known": true, "proven": true, "lease": "leader", "term": 1}"#
         ),
         "the identity that is required" => {
             must_ask(jobs, true, None);
@@ -239,7 +239,8 @@ fn without_one_of_these_checks_the_one_that_it_stops_gets_through() {
         let before = jobs.admin(definition);
         assert!(!jobs.app(&deed).success, "{check} is there");
         jobs.admin(ablation);
-        jobs.app(&deed).succeeds();
+        let done = jobs.app(&deed);
+        assert!(done.success, "without {check}: {done:?}");
         jobs.admin(&before);
     }
 }
