@@ -327,7 +327,8 @@ fn a_child_without_variables_belongs_to_its_parents_job_and_an_app_of_the_daemon
 
 /// A chain of sleeping shells, each with the run that is given for it, the first one outermost; gives their pids.
 fn chain_of_runs(runs: &[Option<&str>]) -> (std::process::Child, Vec<u32>) {
-    let mut script = "echo $$; exec sleep 1000".to_owned();
+    // The last one waits in the shell that has said its number: while a process becomes another, its variables are away.
+    let mut script = "echo $$; read -r end".to_owned();
     for run in runs.iter().rev() {
         let variables = run.map_or(String::new(), |run| {
             format!(
@@ -341,6 +342,7 @@ fn chain_of_runs(runs: &[Option<&str>]) -> (std::process::Child, Vec<u32>) {
         .args(["-c", &script])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
