@@ -64,7 +64,8 @@ async fn a_killed_worker(mut yard: Yard) {
     yard.until_state(jobs[0], State::Succeeded).await;
     process::terminate(heir.pid());
     heir.ends();
-    assert_eq!(yard.effects(), [format!("resumed {first}")], "it goes on from the checkpoint");
+    let events = yard.store.events(jobs[0]).await.unwrap();
+    assert_eq!(yard.effects(), [format!("resumed {first}")], "it goes on from the checkpoint: {events:#?}");
     let reaps = reaps(&yard, jobs[0]).await;
     assert_eq!(reaps.len(), 1, "{reaps:?}");
     assert_eq!(reaps[0].0.proof.as_deref(), Some("process gone"), "{reaps:?}");
