@@ -46,7 +46,11 @@ where
     let Shared { reports, .. } = &*shared;
     let (job, token, attempt) = (claim.job, claim.token, claim.attempt);
     reports.tell(Report::Claimed { job, token, attempt });
-    let (returned, mut kept) = match resume(&shared, &hold, &claim).await {
+    let ready = match hold.start().await {
+        None => resume(&shared, &hold, &claim).await,
+        Some(_) => Err(Returned::Dropped),
+    };
+    let (returned, mut kept) = match ready {
         Ok(resume) => handle(&shared, &hold, claim, resume, handler).await,
         Err(returned) => (returned, VecDeque::new()),
     };

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use palisade_host::clock;
 use palisade_jobs::claim::Terms;
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::fence::{self, Standing};
+
+/// A beat is looked for so often before a handler starts.
+const FRESH: Duration = Duration::from_millis(5);
 
 /// Why an attempt has to stop. A later one in this list prevails over an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +79,9 @@ pub(crate) struct Hold {
     pub(crate) attempt: u16,
     pub(crate) terms: Terms,
     acknowledged: Arc<Acknowledged>,
+    claimed_ms: u64,
+    /// Whether its handler may have side effects.
+    started: AtomicBool,
     progress: AtomicI64,
     moved: AtomicBool,
     news: Mutex<News>,
@@ -94,6 +101,8 @@ impl Hold {
             attempt,
             terms,
             acknowledged,
+            claimed_ms: clock::boot_ms(),
+            started: AtomicBool::new(false),
             progress: AtomicI64::new(0),
             moved: AtomicBool::new(false),
             news: Mutex::default(),
@@ -118,9 +127,34 @@ impl Hold {
         *self.stop.borrow()
     }
 
-    /// Milliseconds until this claim is fenced; fences it if none are left.
+    /// Waits for a beat that is fresh enough for this claim, then lets the handler start; the reason, where it has to stop
+    /// before that. A worker that holds nothing beats seldom, so that its last beat may be older than a short fence; the
+    /// claim has made the next one due.
+    pub(crate) async fn start(&self) -> Option<Stop> {
+        while !self.is_fresh() {
+            if let Some(stop) = self.stopped() {
+                return Some(stop);
+            }
+            tokio::time::sleep(FRESH).await;
+        }
+        self.started.store(true, Ordering::Release);
+        self.stopped()
+    }
+
+    fn is_fresh(&self) -> bool {
+        let standing = fence::standing(clock::boot_ms(), self.acknowledged.at(), &self.terms);
+        matches!(standing, Standing::Sure { left_ms } if left_ms >= self.terms.self_fence_ms / 2)
+    }
+
+    /// Milliseconds until this claim is fenced; fences it if none are left. As long as it has not started there is nothing
+    /// to fence, and what ends is the wait for a beat.
     pub(crate) fn fenced_in(&self) -> Option<u64> {
-        match fence::standing(clock::boot_ms(), self.acknowledged.at(), &self.terms) {
+        let acknowledged_ms = self.acknowledged.at();
+        let since_ms = match self.started.load(Ordering::Acquire) {
+            true => acknowledged_ms,
+            false => acknowledged_ms.max(self.claimed_ms),
+        };
+        match fence::standing(clock::boot_ms(), since_ms, &self.terms) {
             Standing::Sure { left_ms } => Some(left_ms),
             Standing::Fenced { .. } => {
                 self.stop(Stop::Fenced);
@@ -215,6 +249,30 @@ mod tests {
         let hold = hold(0);
         assert_eq!(hold.stopped(), Some(Stop::Fenced));
         assert_eq!(*hold.watch().borrow(), Some(Stop::Fenced));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_beat_long_ago_beats_once_more_before_its_handler_starts() {
+        let hold = hold(5_000);
+        let fresh = hold.acknowledged_ms();
+        let old = Hold { acknowledged: Arc::new(Acknowledged(AtomicU64::new(fresh - 5_000))), ..hold };
+        assert!(old.fenced_in().is_some(), "nothing has begun that could do harm");
+        let beat = async {
+            tokio::time::sleep(FRESH * 3).await;
+            assert!(!old.started.load(Ordering::Acquire), "no beat was acknowledged for this claim");
+            old.acknowledged.set(clock::boot_ms());
+        };
+        let (stop, ()) = tokio::join!(old.start(), beat);
+        assert_eq!((stop, old.started.load(Ordering::Acquire)), (None, true));
+        old.acknowledged.0.store(fresh - 5_000, Ordering::Release);
+        assert_eq!(old.stopped(), Some(Stop::Fenced), "from its start on the fence counts from beats");
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_waits_for_a_beat_in_vain_never_starts() {
+        let hold = Hold { acknowledged: Arc::default(), ..hold(20) };
+        assert_eq!(hold.start().await, Some(Stop::Fenced));
+        assert!(!hold.started.load(Ordering::Acquire));
     }
 
     #[test]
