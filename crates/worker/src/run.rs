@@ -7,6 +7,7 @@ use std::time::Duration;
 use palisade_core::QueueName;
 use palisade_host::{clock, files, process, random};
 use palisade_jobs::claim::Ask;
+use palisade_jobs::store::HeldClaim;
 use palisade_jobs::{Claim, Error as StoreError, Finish, Incarnation, JobStore, Note, Order, Token, Worker};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -92,6 +93,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const PROMOTE: Duration = Duration::from_secs(1);
 /// Whether a database may give out jobs is looked at so often.
 const DISPATCH: Duration = Duration::from_secs(5);
+/// Far more than a worker can hold: what it holds is looked at whole.
+const MOST_LOST: u32 = 100_000;
 /// At its start a worker waits for its store for so long.
 const START: Duration = Duration::from_secs(60);
 /// The ends of attempts are tried for so long after a drain.
@@ -400,21 +403,18 @@ where
     async fn give_back_unheld(&mut self) {
         let store = &self.shared.store;
         loop {
-            let unheld = match store.observe().await {
-                Ok(sight) => {
-                    let mine =
-                        sight.workers.into_iter().filter(|seen| seen.worker.incarnation == self.incarnation);
-                    let claims = mine.flat_map(|seen| seen.claims);
-                    let unheld = claims.filter(|(_, token, _)| !self.held.contains_key(token));
-                    unheld
-                        .map(|(job, token, _)| Finish { job, token, order: Order::Drain })
-                        .collect::<Vec<_>>()
+            let done = match store.claims_of(&self.incarnation, MOST_LOST).await {
+                Ok(claims) => {
+                    let unheld = claims.iter().filter(|claim| !self.held.contains_key(&claim.token));
+                    let back = |claim: &HeldClaim| Finish {
+                        job: claim.job,
+                        token: claim.token,
+                        order: Order::Drain,
+                    };
+                    let unheld: Vec<_> = unheld.map(back).collect();
+                    unheld.is_empty() || store.finish(&unheld).await.is_ok()
                 }
-                Err(_) => Vec::new(),
-            };
-            let done = match unheld.as_slice() {
-                [] => store.observe().await.is_ok(),
-                finishes => store.finish(finishes).await.is_ok(),
+                Err(_) => false,
             };
             if done {
                 return;
