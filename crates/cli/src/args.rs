@@ -68,41 +68,40 @@ pub(crate) enum Color {
     Never,
 }
 
+// Commands that stand below another: as arguments they are deferred like all others, which a bare enum is not.
+#[derive(Debug, Args)]
+pub(crate) struct Nested<C: Subcommand> {
+    #[command(subcommand)]
+    pub(crate) command: C,
+}
+
 // Only what is typed gets its arguments built: the whole tree costs each start a third of its page faults.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
     /// Look at and operate the processes of a PM2 daemon.
-    #[command(subcommand, name = "pm2")]
-    Pm2(Pm2Command),
+    #[command(name = "pm2")]
+    Pm2(Nested<Pm2Command>),
     /// Look at a PostgreSQL database.
-    #[command(subcommand)]
-    Db(database::DbCommand),
+    Db(Nested<database::DbCommand>),
     /// Put guards in front of resources, and look what they saw.
-    #[command(subcommand)]
-    Guard(guard_table::GuardCommand),
+    Guard(Nested<guard_table::GuardCommand>),
     /// Run a deployment command while holding the lease of its app and environment.
     Deploy(DeployArgs),
     /// Show who holds which lease, on this host or in a database.
-    #[command(subcommand)]
-    Lease(LeaseCommand),
+    Lease(Nested<LeaseCommand>),
     /// Judge the silent jobs of a guarded table.
-    #[command(subcommand)]
-    Reaper(reaper::ReaperCommand),
+    Reaper(Nested<reaper::ReaperCommand>),
     /// Check what happened against what was promised.
-    #[command(subcommand)]
-    Verify(reaper::VerifyCommand),
+    Verify(Nested<reaper::VerifyCommand>),
     /// Write a policy from what the daemon runs; run again, it adds what is new.
     Init(InitArgs),
     /// Check and show the policy.
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(Nested<ConfigCommand>),
     /// Read, verify and export the journal.
-    #[command(subcommand)]
-    Journal(JournalCommand),
+    Journal(Nested<JournalCommand>),
     /// Look at workflows, and keep old versions of them from changing anything.
-    #[command(subcommand)]
-    Ci(ci::CiCommand),
+    Ci(Nested<ci::CiCommand>),
     /// Look for what is wrong on this host; each finding comes with its fix.
     Doctor(Pm2Home),
     /// Shut an app, a role or a build out at every guard of a database.
@@ -112,14 +111,11 @@ pub(crate) enum Command {
     /// End a bypass before its time.
     On(bypass::OnArgs),
     /// Enqueue durable jobs, look at them, and change them by hand.
-    #[command(subcommand)]
-    Job(job::JobCommand),
+    Job(Nested<job::JobCommand>),
     /// Look at queues, pause them, and set their rules.
-    #[command(subcommand)]
-    Queue(queue::QueueCommand),
+    Queue(Nested<queue::QueueCommand>),
     /// Try whether notices of refusals arrive, and look which ones wait.
-    #[command(subcommand)]
-    Notify(notify::NotifyCommand),
+    Notify(Nested<notify::NotifyCommand>),
     /// Run a program for each job of a queue.
     Worker(worker::WorkerArgs),
     /// What a worker starts between itself and a program.
@@ -322,6 +318,7 @@ pub(crate) struct DeployArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum LeaseCommand {
     /// List every lease with its holder and term: this host's, or those of a database or Redis.
     List(reaper::LeasesArgs),
@@ -352,6 +349,7 @@ pub(crate) struct InitArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ConfigCommand {
     /// Check the policy and the project file; every problem at once.
     Check {
@@ -370,6 +368,7 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum JournalCommand {
     /// Print the newest records, and with -f those that follow.
     Tail {

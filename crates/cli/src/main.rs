@@ -67,28 +67,28 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
             Exit::Done
         }
-        Command::Guard(args) => block_on(command::guard::guard(output, args))?,
+        Command::Guard(args) => block_on(command::guard::guard(output, &args.command))?,
         Command::Quarantine(args) => block_on(command::quarantine::quarantine(output, args))?,
         Command::Off(args) => command::bypass::off(output, args)?,
         Command::On(args) => command::bypass::on(output, args)?,
-        Command::Job(args) => block_on(command::job::job(&Session::open()?, output, args))?,
-        Command::Queue(args) => block_on(command::queue::queue(&Session::open()?, output, args))?,
-        Command::Notify(args) => command::notify::notify(&Session::open()?, output, args)?,
-        Command::Lease(args) => block_on(command::lease::lease(output, args))?,
-        Command::Reaper(args) => block_on(command::reaper::reaper(output, args))?,
-        Command::Verify(args) => block_on(command::verify::verify(output, args))?,
+        Command::Job(args) => block_on(command::job::job(&Session::open()?, output, &args.command))?,
+        Command::Queue(args) => block_on(command::queue::queue(&Session::open()?, output, &args.command))?,
+        Command::Notify(args) => command::notify::notify(&Session::open()?, output, &args.command)?,
+        Command::Lease(args) => block_on(command::lease::lease(output, &args.command))?,
+        Command::Reaper(args) => block_on(command::reaper::reaper(output, &args.command))?,
+        Command::Verify(args) => block_on(command::verify::verify(output, &args.command))?,
         Command::Worker(args) => block_on(command::worker::run(&Session::open()?, output, args))?,
         Command::WorkerKeeper(args) => command::worker::keeper(args)?,
-        Command::Config(args) => command::policy::config(&Session::open()?, output, args)?,
+        Command::Config(args) => command::policy::config(&Session::open()?, output, &args.command)?,
         Command::Deploy(args) => {
             return block_on(command::deploy::deploy(&Session::open()?, output, args));
         }
-        Command::Db(args) => block_on(command::db::db(output, args))?,
+        Command::Db(args) => block_on(command::db::db(output, &args.command))?,
         Command::Init(args) => block_on(command::policy::init(&Session::open()?, output, args))?,
-        Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, args))?,
-        Command::Ci(args) => block_on(command::ci::run(&Session::open()?, output, args))?,
+        Command::Journal(args) => block_on(command::journal::run(&Session::open()?, output, &args.command))?,
+        Command::Ci(args) => block_on(command::ci::run(&Session::open()?, output, &args.command))?,
         Command::Doctor(daemon) => block_on(command::doctor::doctor(&Session::open()?, output, daemon))?,
-        Command::Pm2(args) => block_on(pm2(&Session::open()?, output, args))?,
+        Command::Pm2(args) => block_on(pm2(&Session::open()?, output, &args.command))?,
     };
     Ok(exit.number())
 }

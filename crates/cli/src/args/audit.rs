@@ -71,6 +71,7 @@ pub(crate) enum SourceName {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 #[command(after_help = "\
 Expectations are kept in the database that they are about (schema palisade_audit).
 

@@ -8,6 +8,7 @@ use palisade_core::Epoch;
 use super::ScopeArgs;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum CiCommand {
     /// Show what is known of the CI job that runs this, and what is not and why.
     Context,
@@ -21,6 +22,7 @@ pub(crate) enum CiCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum EpochCommand {
     /// Put the epoch into a workflow file, or raise the one that is there.
     Write(WriteArgs),

@@ -25,6 +25,7 @@ pub(crate) struct DatabaseArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum DbCommand {
     /// Say which database a URL leads to, and what Palisade can do there.
     Identify(IdentifyArgs),
@@ -126,6 +127,7 @@ pub(crate) struct RowArgs {
 
 // What else than a code can be explained.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ExplainCommand {
     /// Who took this job of a guarded table, from where, and against which rule.
     Row(RowArgs),

@@ -13,6 +13,7 @@ use super::identity::RequireCommand;
 
 // What stands in front of which resource. Each verb takes the kind of resource next.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum GuardCommand {
     /// Put a guard in front of a resource, or change its rules.
     #[command(subcommand)]
@@ -40,6 +41,7 @@ pub(crate) enum GuardCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum InstallCommand {
     /// A PM2 daemon.
     #[command(name = "pm2")]
@@ -52,6 +54,7 @@ pub(crate) enum InstallCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum RemoveCommand {
     /// A PM2 daemon.
     #[command(name = "pm2")]
@@ -63,6 +66,7 @@ pub(crate) enum RemoveCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ModeCommand {
     /// A PM2 daemon.
     #[command(name = "pm2")]
@@ -72,12 +76,14 @@ pub(crate) enum ModeCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ListCommand {
     /// Tables of jobs in PostgreSQL.
     Table(DatabaseArgs),
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ReportCommand {
     /// A PM2 daemon: what would be refused, and which app is safe to enforce.
     #[command(name = "pm2")]
@@ -87,6 +93,7 @@ pub(crate) enum ReportCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum VerifyCommand {
     /// Tables of jobs in PostgreSQL.
     Table(VerifyTable),
@@ -119,6 +126,7 @@ pub(crate) struct VerifyTable {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum PruneCommand {
     /// The history of a database's guarded tables.
     Table(PruneTable),

@@ -9,6 +9,7 @@ use palisade_core::{AppName, EnvironmentName};
 use super::database::DatabaseArgs;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum KeyCommand {
     /// Write the key of an app into a file that only this user can read.
     Create(KeyArgs),
@@ -68,6 +69,7 @@ pub(crate) struct ProofArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum EpochCommand {
     /// Set the lowest epoch of a build of an app that may claim, cancel or reap.
     Set(EpochArgs),
@@ -101,6 +103,7 @@ pub(crate) struct AppArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum RequireCommand {
     /// A table of jobs in PostgreSQL.
     Table(RequireTable),

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum NotifyCommand {
     /// Hand one notice to each receiver of the policy now, and say what came of it.
     Test,

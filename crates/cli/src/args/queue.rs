@@ -27,6 +27,7 @@ pub(crate) enum QueueCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ScheduleCommand {
     /// List schedules with their next tick.
     List(StoreArgs),

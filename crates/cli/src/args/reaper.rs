@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::database::DatabaseArgs;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ReaperCommand {
     /// Judge silent workers, or the silent jobs of a guarded table, as the one elected reaper, until it is ended.
     Run(RunArgs),
@@ -114,6 +115,7 @@ pub(crate) enum LeaseSchema {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum VerifyCommand {
     /// Hold what is recorded of the job engine, or of a guarded table, against what was promised.
     #[command(after_help = "\

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::database::DatabaseArgs;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 #[command(after_help = "\
 The steps, each of which can be taken back: begin (the new role gets what the old one has), then the
 good code gets the new role, restrict (the old role may not change guarded columns any more), retire

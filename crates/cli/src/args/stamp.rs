@@ -22,6 +22,7 @@ pub(crate) struct StampArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum StampCommand {
     /// Show the stamp, whether it is the database's own, and who signed it.
     Show(ShowArgs),

@@ -80,6 +80,7 @@ pub(crate) struct KeeperArgs {
 
 // What a handler says to its worker, over PALISADE_SOCKET. Each fails once the claim is spent.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum HandlerCommand {
     /// In a handler: say how far the job is, in units of its own.
     Progress {
