@@ -159,11 +159,11 @@ show "palisade reaper run --table $table --requeue-to queued"
 "$palisade" reaper run --table $table --requeue-to queued --beat-every 1s --sweep-every 500ms --reconnect-grace 2s \
   --lease 5s >"$scratch/out" 2>&1 &
 reaper=$!
-for _ in $(seq 200); do ! grep -q '^reaped job 0c71e2aa' "$scratch/out" || break; sleep 0.1; done
+for _ in $(seq 200); do ! grep -q 'job 0c71e2aa: reaped' "$scratch/out" || break; sleep 0.1; done
 kill -TERM "$reaper" && gone "$reaper"
 reaper=
-grep '^reaped' "$scratch/out" | fold -s -w 116 | sed 's/^/   /'
-says 'reaped job 0c71e2aa: reaped: silent for .*rule: 4s' "the dead job was not reaped by the rule"
+grep 'job 0c71e2aa: reaped' "$scratch/out" | fold -s -w 116 | sed 's/^/   /'
+says 'job 0c71e2aa: reaped: silent for .*rule: 4s' "the dead job was not reaped by the rule"
 expect_states "completed queued cancelled"
 expect_exit 0 explain row $table 0c71e2aa
 expect_app 0 resume

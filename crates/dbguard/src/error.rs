@@ -59,6 +59,12 @@ pub enum Error {
         /// Its environment.
         environment: String,
     },
+    /// The guard asks for an identity, and nothing proves one.
+    #[error("{table} asks for an identity")]
+    Nameless {
+        /// The table.
+        table: String,
+    },
     /// A step of a rotation would hit somebody, or would stop nobody.
     #[error("this step is barred for the role {role}: {problem}")]
     Barred {
@@ -89,12 +95,23 @@ impl From<palisade_postgres::Error> for Error {
 }
 
 impl Error {
+    /// Whether a statement was refused, or something found wrong, over a connection that is as good as before.
+    pub(crate) fn is_of_a_statement(&self) -> bool {
+        match self {
+            Self::Database(source) | Self::Forbidden { source, .. } | Self::Busy { source, .. } => {
+                source.sqlstate().is_some_and(|state| !state.starts_with("57P") && !state.starts_with("08"))
+            }
+            _ => true,
+        }
+    }
+
     /// The code with a page about it, if it has one.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Rules { .. } => None,
             Self::Keyless { .. } => Some(Code::ProofRefused),
+            Self::Nameless { .. } => Some(Code::IdentityRequired),
             Self::Fork { .. } => Some(Code::ForkBarred),
             Self::Unfit { .. } => Some(Code::TableUnfit),
             Self::Unguarded { .. } => Some(Code::GuardMissing),
@@ -110,7 +127,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Rules { .. } => Exit::Usage,
+            Self::Rules { .. } | Self::Nameless { .. } => Exit::Usage,
             Self::Unfit { .. }
             | Self::Unguarded { .. }
             | Self::Forbidden { .. }
@@ -130,6 +147,9 @@ impl Error {
             Self::Rules { .. } => "",
             Self::Fork { .. } => "choose another name or environment; the original was not touched",
             Self::Keyless { .. } => "give it one: palisade db key create --app APP --environment ENVIRONMENT",
+            Self::Nameless { .. } => {
+                "make a key: palisade db key create --app APP --key FILE, and name it with --key-file FILE"
+            }
             Self::Unfit { .. } => "see what Palisade finds: palisade guard install table NAME --inspect",
             Self::Unguarded { .. } => "see which tables are guarded: palisade guard list table",
             Self::Forbidden { .. } => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::columns::Elsewhere;
 use crate::error::Error;
 use crate::rules::{Budget, Mode, Rules};
-use crate::table::{Column, text};
+use crate::table::{Column, Table, text};
 
 /// A guard, as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,6 +68,18 @@ pub async fn installed(session: &Session) -> Result<Vec<Installed>, Error> {
     }
     let rows = session.rows("list the guards", GUARDS).await?;
     Ok(rows.iter().map(guard).collect())
+}
+
+/// A table that somebody typed, and its guard.
+///
+/// # Errors
+/// [`Error::Unguarded`], or what the database says.
+pub async fn guard_of(session: &Session, name: &str) -> Result<(Table, Installed), Error> {
+    let table = Table::find(session, name).await?;
+    let guards = installed(session).await?;
+    let guard = guards.into_iter().find(|guard| table.guarded && guard.id == table.id);
+    let guard = guard.ok_or_else(|| Error::Unguarded { table: name.to_owned() })?;
+    Ok((table, guard))
 }
 
 fn guard(row: &Row) -> Installed {

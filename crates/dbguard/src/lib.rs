@@ -22,6 +22,7 @@ pub mod prune;
 pub mod quarantine;
 pub mod quote;
 pub mod reap;
+pub mod reaper;
 pub mod refused;
 mod report;
 pub mod rotate;
@@ -36,7 +37,7 @@ mod weak;
 mod work;
 
 pub use error::Error;
-pub use installed::{Installed, installed};
+pub use installed::{Installed, guard_of, installed};
 pub use report::{Finding, Report, report};
 pub use rules::{Budget, Mode, Rules};
 pub use story::story;

@@ -111,6 +111,12 @@ impl Begun {
     }
 }
 
+impl AsRef<Intended> for Begun {
+    fn as_ref(&self) -> &Intended {
+        &self.intended
+    }
+}
+
 fn event(act: Act, phase: Phase, place: &str, details: Vec<String>) -> Event {
     Event::Administered(Administered { act, phase, home: place.to_owned(), details })
 }

@@ -9,7 +9,7 @@ const PREFIX: &str = "palisade-";
 /// Every library that a binary at the top may use.
 const LIBRARIES: &[&str] = &[
     "core", "audit", "ci", "journal", "host", "config", "pipeline", "pm2", "firewall", "install", "postgres",
-    "dbguard", "lease", "jobs", "notify", "store", "webhook", "worker", "scan", "server",
+    "dbguard", "lease", "jobs", "notify", "reaper", "store", "webhook", "worker", "scan", "server",
 ];
 
 /// Crates, without their prefix, and what each may depend on. Crates that do not exist yet are listed too.
@@ -27,11 +27,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("webhook", &["core"]),
     ("firewall", &["core", "config", "host", "journal", "notify", "pipeline", "pm2"]),
     ("postgres", &["core"]),
-    ("dbguard", &["core", "audit", "notify", "pipeline", "postgres"]),
+    ("dbguard", &["core", "audit", "host", "jobs", "lease", "notify", "pipeline", "postgres", "reaper"]),
     ("lease", &["core"]),
     ("jobs", &["core", "lease"]),
     ("store", &["core", "host", "lease", "jobs", "postgres"]),
-    ("worker", &["core", "host", "jobs", "lease", "notify"]),
+    ("reaper", &["core", "host", "jobs", "lease", "notify"]),
+    ("worker", &["core", "host", "jobs", "lease", "notify", "reaper"]),
     ("scan", &["core"]),
     ("server", LIBRARIES),
     ("cli", LIBRARIES),

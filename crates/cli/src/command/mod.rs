@@ -28,7 +28,6 @@ pub(crate) mod policy;
 pub(crate) mod prune;
 pub(crate) mod quarantine;
 pub(crate) mod queue;
-pub(crate) mod reap_table;
 pub(crate) mod reaper;
 pub(crate) mod reconcile;
 pub(crate) mod restore;

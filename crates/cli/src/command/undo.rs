@@ -5,7 +5,7 @@ use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::story::Event;
 use palisade_dbguard::undo::{Now, Target, Wanted, undo, undoable};
-use palisade_dbguard::{Installed, Table, installed, story};
+use palisade_dbguard::{Installed, Table, story};
 use palisade_postgres::Session;
 use serde_json::json;
 
@@ -38,12 +38,7 @@ pub(crate) async fn row(output: Output, args: &RowArgs) -> Result<Exit, Failure>
 
 /// The guard of a table that somebody typed.
 pub(crate) async fn guard_of(session: &Session, name: &str) -> Result<(Table, Installed), Failure> {
-    let unguarded = || palisade_dbguard::Error::Unguarded { table: name.to_owned() };
-    let found = Table::find(session, name).await?;
-    let guards = installed(session).await?;
-    let guard =
-        guards.into_iter().find(|guard| found.guarded && guard.id == found.id).ok_or_else(unguarded)?;
-    Ok((found, guard))
+    Ok(palisade_dbguard::guard_of(session, name).await?)
 }
 
 fn change(event: &Event) -> String {

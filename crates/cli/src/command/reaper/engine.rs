@@ -1,37 +1,32 @@
 //! The reaper of the job engine: on its own, and as a part of `palisade worker`.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use palisade_core::policy::Mode;
-use palisade_core::record::{Act, Phase};
-use palisade_core::text::{Shown, escaped};
+use palisade_core::text::Shown;
 use palisade_core::{EnvironmentName, Exit};
-use palisade_host::{clock, random};
 use palisade_jobs::store::{REAPER, Silent};
 use palisade_jobs::{JobStore as _, Note};
 use palisade_lease::{LeaseStore as _, Name, Ttl};
-use palisade_pipeline::act::{Begun, Site};
+use palisade_reaper::{Clerk as _, News};
 use palisade_store::Store;
 use palisade_store::lease::Leases;
-use palisade_worker::reaper::{Clerk, News, Settings, Taking, sit};
+use palisade_worker::reaper::{Settings, sit};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::{holder, limits};
+use super::clerk::ForPeople;
+use super::{holder, limits, until_told};
 use crate::args::job::StoreArgs;
 use crate::args::reaper::{JudgeArgs, ReaperStatusArgs, RunArgs};
 use crate::command::store;
 use crate::failure::Failure;
-use crate::output::{BAD, GOOD, Output, styled};
+use crate::output::Output;
 use crate::render::table;
 use crate::session::Session;
 
 /// A store that is not there yet is looked for so often.
 const AGAIN: Duration = Duration::from_secs(2);
-/// So many jobs are named on one line.
-const NAMED: usize = 20;
 
 /// Sits until it is told to end.
 pub(super) async fn run(output: Output, args: &RunArgs) -> Result<Exit, Failure> {
@@ -53,13 +48,9 @@ pub(super) async fn run(output: Output, args: &RunArgs) -> Result<Exit, Failure>
     }
     let stamp = args_of_store.environment.clone().or(settings.by.environment.clone());
     let open = opener(url.clone(), stamp);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let end = async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
     let leases = Leases::of(&url)?;
     drop(store);
-    sit(settings, open, &leases, &clerk, end).await.map_err(failed)?;
+    sit(settings, open, &leases, &clerk, until_told()?).await.map_err(failed)?;
     output.talk("ended; the lease is free");
     Ok(Exit::Done)
 }
@@ -127,133 +118,6 @@ pub(crate) fn of_store(store: Option<&String>, environment: Option<&EnvironmentN
 
 fn failed(error: palisade_worker::reaper::Error) -> Failure {
     Failure::new(Exit::Failure, error.to_string()).caused_by(&error)
-}
-
-/// Tells people, and writes reaps into the journal of this host.
-pub(crate) struct ForPeople<'a> {
-    output: Output,
-    session: &'a Session,
-    place: String,
-    /// A part of a worker: all it says goes where the worker's words go.
-    beside: bool,
-    /// The fault that was told last, and lasts.
-    fault: Mutex<Option<String>>,
-    /// What was recorded as begun and not yet as ended, by its reason.
-    begun: Mutex<Vec<(String, Begun)>>,
-}
-
-impl<'a> ForPeople<'a> {
-    pub(crate) const fn new(output: Output, session: &'a Session, place: String, beside: bool) -> Self {
-        Self { output, session, place, beside, fault: Mutex::new(None), begun: Mutex::new(Vec::new()) }
-    }
-
-    /// The same fault with each sweep is told once.
-    fn is_old(&self, news: &News) -> bool {
-        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        match news {
-            News::Fault { problem } if fault.as_ref() == Some(problem) => true,
-            News::Fault { problem } => {
-                *fault = Some(problem.clone());
-                false
-            }
-            _ => {
-                *fault = None;
-                false
-            }
-        }
-    }
-}
-
-impl Clerk for ForPeople<'_> {
-    fn tell(&self, news: &News) {
-        if self.is_old(news) {
-            return;
-        }
-        if self.output.json {
-            let mut document = json!({ "at": clock::now(), "what": "reaper" });
-            if let (Value::Object(all), Ok(Value::Object(fields))) =
-                (&mut document, serde_json::to_value(news))
-            {
-                all.extend(fields);
-            }
-            // Nobody can be told that it is closed; the store has every reason.
-            Output::json_line(&document).unwrap_or_default();
-        } else if self.beside {
-            self.output.talk(format!("{} reaper: {}", clock::now(), line(news)));
-        } else if matches!(news, News::Reaped(_) | News::WouldReap(_)) {
-            let style = if matches!(news, News::Reaped(_)) { GOOD } else { BAD };
-            self.output.data(format!("{} {}", clock::now(), styled(style, line(news)))).unwrap_or_default();
-        } else {
-            self.output.talk(format!("{} {}", clock::now(), line(news)));
-        }
-    }
-
-    fn record(&self, phase: Phase, taking: &Taking) -> bool {
-        let named = named(taking);
-        let details = vec![format!("{named} of worker {}", taking.worker.incarnation), taking.reason.clone()];
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if phase != Phase::Begun {
-            let at = begun.iter().position(|(reason, _)| *reason == taking.reason);
-            if let Some(at) = at {
-                begun.swap_remove(at).1.end(phase, details);
-            }
-            return true;
-        }
-        let policy = self.session.host_policy().ok().map(|host| host.reference().clone());
-        let (Ok(op), Ok(actor)) = (random::operation_id(), self.session.actor()) else { return false };
-        // A host without a policy has no journal. The store has the reason in any case.
-        match (Site { state: &self.session.state, policy, actor }).begin(op, Act::Reap, &self.place, details)
-        {
-            Ok(one) => {
-                begun.push((taking.reason.clone(), one));
-                true
-            }
-            Err(error) => {
-                let problem = format!("{error}; without its record nothing is reaped");
-                self.tell(&News::Fault { problem });
-                false
-            }
-        }
-    }
-}
-
-fn named(taking: &Taking) -> String {
-    let first: Vec<String> = taking.jobs.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = taking.jobs.len().saturating_sub(NAMED);
-    let word = if taking.jobs.len() == 1 { "job" } else { "jobs" };
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{word} {}{more}", first.join(", "))
-}
-
-fn line(news: &News) -> String {
-    let of = |taking: &Taking| {
-        let worker = &taking.worker;
-        format!(
-            "{} of worker {} on {}, pid {}",
-            named(taking),
-            Shown(&worker.name),
-            Shown(&worker.by.host),
-            worker.by.pid
-        )
-    };
-    match news {
-        News::Elected { term } => format!("elected, term {term}"),
-        News::Waiting { holder, term } => {
-            format!("{} is the reaper, under term {term}; waiting", Shown(holder))
-        }
-        News::TermOver => "the term is over; somebody else may be the reaper".to_owned(),
-        News::Fault { problem } => format!("nothing is charged: {}", escaped(problem)),
-        News::OtherTimeline => "another history of the store answers; every silence begins anew".to_owned(),
-        News::Held { suspects, most, workers } => format!(
-            "held: {suspects} of {workers} workers are silent and at most {most} may be: that is a fault of ours, or look \
-             and use --lift-brake"
-        ),
-        News::Released => "released: few are silent again".to_owned(),
-        News::Reaped(taking) => format!("{}: {}", of(taking), Shown(&taking.reason)),
-        News::WouldReap(taking) => format!("would take {}: {}", of(taking), Shown(&taking.reason)),
-        News::Refuted(taking) => format!("{} not taken: it beat or ended since", of(taking)),
-        News::NotReaped { taking, problem } => format!("{} not taken: {}", of(taking), escaped(problem)),
-    }
 }
 
 /// Who the reaper is, and who is silent.

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use self::metrics::Metrics;
 use crate::args::worker::{KeeperArgs, WorkerArgs};
+use crate::command::reaper::clerk::ForPeople;
 use crate::command::reaper::engine;
 use crate::command::{queue, store};
 use crate::failure::Failure;
@@ -90,7 +91,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     };
     let reaping = async {
         if let Some((settings, url)) = reaper {
-            let clerk = engine::ForPeople::new(output, session, shown_place(&url), true);
+            let clerk = ForPeople::new(output, session, shown_place(&url), true);
             engine::beside(settings, url, &clerk, async { drop(is_over.await) }).await;
         }
     };
