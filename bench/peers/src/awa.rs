@@ -8,8 +8,8 @@ use awa::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Order;
-use crate::tally::{Fault, Figures, Watch, handled, now_us, until_handled};
+use crate::tally::{Fault, handled};
+use crate::tasks::{Caller, Peer};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JobArgs)]
 struct Task {
@@ -37,62 +37,54 @@ fn client(pool: &sqlx::PgPool) -> Result<Client, Fault> {
     Ok(client.build()?)
 }
 
-pub(crate) async fn run(order: &Order) -> Result<Figures, Fault> {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(20).connect(&order.url).await?;
-    awa::migrations::run(&pool).await?;
-    let store = QueueStorage::new(QueueStorageConfig::default())?;
-    store.install(&pool).await?;
-    let params =
-        InsertParams { kind: "task".to_owned(), args: serde_json::json!({ "sent_us": 0 }), opts: opts() };
-    let bulk = async |jobs: usize| -> Result<(), Fault> {
-        for some in vec![params.clone(); jobs].chunks(5_000) {
-            store.enqueue_params_copy(&pool, some).await?;
+pub(crate) struct Awa {
+    pool: sqlx::PgPool,
+    store: QueueStorage,
+    client: Client,
+}
+
+impl Awa {
+    pub(crate) async fn open(url: &str) -> Result<Self, Fault> {
+        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(20).connect(url).await?;
+        awa::migrations::run(&pool).await?;
+        let store = QueueStorage::new(QueueStorageConfig::default())?;
+        store.install(&pool).await?;
+        Ok(Self { client: client(&pool)?, pool, store })
+    }
+}
+
+/// One who enqueues through the pool.
+pub(crate) struct Through(sqlx::PgPool);
+
+impl Caller for Through {
+    async fn one(&mut self, sent_us: u64) -> Result<(), Fault> {
+        insert_with(&self.0, &Task { sent_us }, opts()).await?;
+        Ok(())
+    }
+}
+
+impl Peer for Awa {
+    type Caller = Through;
+
+    async fn caller(&self) -> Result<Through, Fault> {
+        Ok(Through(self.pool.clone()))
+    }
+
+    async fn bulk(&self, jobs: usize) -> Result<(), Fault> {
+        let args = serde_json::json!({ "sent_us": 0 });
+        let params = InsertParams { kind: "task".to_owned(), args, opts: opts() };
+        for some in vec![params; jobs].chunks(5_000) {
+            self.store.enqueue_params_copy(&self.pool, some).await?;
         }
         Ok(())
-    };
-    match order.task.as_str() {
-        "bulk" => {
-            let watch = Watch::start();
-            bulk(order.jobs).await?;
-            Ok(watch.stop(order.jobs))
-        }
-        "single" => {
-            let watch = Watch::start();
-            let mut callers = tokio::task::JoinSet::new();
-            for _ in 0..order.callers {
-                let (pool, jobs) = (pool.clone(), order.jobs / order.callers);
-                callers.spawn(async move {
-                    for _ in 0..jobs {
-                        insert_with(&pool, &Task { sent_us: 0 }, opts()).await.map_err(Fault::from)?;
-                    }
-                    Ok::<(), Fault>(())
-                });
-            }
-            while let Some(ended) = callers.join_next().await {
-                ended??;
-            }
-            Ok(watch.stop(order.jobs))
-        }
-        "drain" => {
-            let client = client(&pool)?;
-            let watch = Watch::start();
-            client.start().await?;
-            // In its favour: its own count of what is left takes longer than many a drain.
-            until_handled(order.jobs).await?;
-            Ok(watch.stop(order.jobs))
-        }
-        "latency" => {
-            let client = client(&pool)?;
-            client.start().await?;
-            let watch = Watch::start();
-            let mut tick = tokio::time::interval(Duration::from_millis(20));
-            for _ in 0..order.jobs {
-                tick.tick().await;
-                insert_with(&pool, &Task { sent_us: now_us() }, opts()).await?;
-            }
-            until_handled(order.jobs).await?;
-            Ok(watch.stop(order.jobs))
-        }
-        other => Err(format!("there is no task {other}").into()),
+    }
+
+    async fn start(&mut self) -> Result<(), Fault> {
+        Ok(self.client.start().await?)
+    }
+
+    /// In its favour: its own count of what is left takes longer than many a drain.
+    async fn left(&self) -> Result<bool, Fault> {
+        Ok(false)
     }
 }

@@ -9,13 +9,14 @@ mod awa;
 mod graphile;
 mod river;
 mod tally;
+mod tasks;
 
 use std::process::ExitCode;
 
 use tally::{Fault, Figures};
 
 /// What a contender is asked to do.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) task: String,
     pub(crate) url: String,
@@ -43,10 +44,10 @@ fn main() -> ExitCode {
     };
     let done: Result<Figures, Fault> = runtime.block_on(async {
         match name.as_str() {
-            "graphile" => graphile::run(&order).await,
-            "river" => river::run(&order).await,
-            "apalis" => apalis_postgres::run(&order).await,
-            "awa" => awa::run(&order).await,
+            "graphile" => tasks::run(graphile::Graphile::open(&order.url).await?, &order).await,
+            "river" => tasks::run(river::River::open(&order.url).await?, &order).await,
+            "apalis" => tasks::run(apalis_postgres::Apalis::open(&order.url).await?, &order).await,
+            "awa" => tasks::run(awa::Awa::open(&order.url).await?, &order).await,
             other => Err(format!("there is no contender {other}").into()),
         }
     });

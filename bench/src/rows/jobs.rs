@@ -13,7 +13,7 @@ use crate::report::{Section, Target};
 use crate::rounds::Plan;
 use crate::say;
 use crate::stats::{Ratio, Series};
-use peers::{Contender, Measured};
+use peers::Measured;
 
 /// What can be measured of jobs, each alone or all with `jobs`.
 pub(crate) const ROWS: [&str; 7] = ["drain", "bulk", "single", "commit", "latency", "beats", "growth"];
@@ -55,43 +55,65 @@ const GUESSED: &str = "PostgreSQL 15, fsync on, each contender in a process and 
     every peer are a guess from its documentation (bench/peers, bench/queues.mjs): nobody who knows them well has tuned \
     them, so no figure of a peer is fit to be quoted.";
 
+/// What every contender took, each once in each round.
+struct Rounds {
+    /// Palisade first.
+    names: Vec<&'static str>,
+    all: Vec<Vec<Measured>>,
+    /// Peers that failed or did not end, and why: the others go on without them.
+    left_out: Vec<String>,
+}
+
 /// Every contender once in each round, in alternating order.
 fn rounds(
     plan: &Plan,
     server: &Postgres,
-    contenders: &[Contender],
     (task, jobs, callers): (&str, usize, usize),
-) -> Outcome<Vec<Vec<Measured>>> {
-    let mut all: Vec<Vec<Measured>> = contenders.iter().map(|_| Vec::new()).collect();
-    let watch = Stopwatch::start();
+) -> Outcome<Rounds> {
+    let contenders = peers::all()?;
+    let mut all: Vec<Option<Vec<Measured>>> = contenders.iter().map(|_| Some(Vec::new())).collect();
+    let (watch, mut left_out) = (Stopwatch::start(), Vec::new());
     for round in 0..plan.rounds(5) {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
         for place in order {
+            let Some(measured) = &mut all[place] else { continue };
             say(&format!("{task}, round {}: {}", round + 1, contenders[place].name));
-            all[place].push(contenders[place].run(server, task, jobs, callers)?);
+            match contenders[place].run(server, task, jobs, callers) {
+                Ok(one) => measured.push(one),
+                Err(problem) if place > 0 => {
+                    say(&problem.to_string());
+                    left_out.push(problem.to_string());
+                    all[place] = None;
+                }
+                Err(problem) => return Err(problem),
+            }
         }
         let taken = watch.elapsed();
         if taken > ENOUGH || (taken > LONG && round >= 2) {
             break;
         }
     }
-    Ok(all)
+    let there = contenders.iter().map(|one| one.name).zip(all);
+    let (names, all) = there.filter_map(|(name, all)| Some((name, all?))).unzip();
+    Ok(Rounds { names, all, left_out })
 }
 
-fn series(
-    contenders: &[Contender],
-    all: &[Vec<Measured>],
-    unit: &'static str,
-    of: impl Fn(&Measured) -> f64,
-) -> Vec<Series> {
-    let one = |(contender, rounds): (&Contender, &Vec<Measured>)| Series {
-        values: rounds.iter().map(&of).collect(),
-        ..Series::new(contender.name, unit)
-    };
-    contenders.iter().zip(all).map(one).collect()
+impl Rounds {
+    fn series(&self, unit: &'static str, of: impl Fn(&Measured) -> f64) -> Vec<Series> {
+        let one = |(name, rounds): (&&'static str, &Vec<Measured>)| Series {
+            values: rounds.iter().map(&of).collect(),
+            ..Series::new(*name, unit)
+        };
+        self.names.iter().zip(&self.all).map(one).collect()
+    }
+
+    /// What the note about peers says of this row.
+    fn note(&self) -> String {
+        self.left_out.iter().fold(GUESSED.to_owned(), |note, one| format!("{note} Left out: {one}"))
+    }
 }
 
 /// The best of the peers, by its median: the largest or the smallest.
@@ -106,12 +128,14 @@ fn ratios(series: &[Series]) -> Vec<Ratio> {
 }
 
 fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
-    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(20_000));
-    let all = rounds(plan, &server, &contenders, ("drain", jobs, 1))?;
-    let speed = series(&contenders, &all, "jobs/s", Measured::per_second);
-    let processor = series(&contenders, &all, "us", |one| one.processor_us_per_job);
-    let memory = series(&contenders, &all, "MiB", |one| one.resident_mib);
-    let (most, least) = (best(&speed, true), &processor[1]);
+    let (server, jobs) = (server(true), plan.jobs(20_000));
+    let all = rounds(plan, &server, ("drain", jobs, 1))?;
+    let speed = all.series("jobs/s", Measured::per_second);
+    let processor = all.series("us", |one| one.processor_us_per_job);
+    let memory = all.series("MiB", |one| one.resident_mib);
+    let most = best(&speed, true);
+    let graphile = all.names.iter().position(|name| name.starts_with("graphile_worker"));
+    let graphile = processor.get(graphile.unwrap_or(0)).map_or(f64::NAN, Series::median);
     let targets = vec![
         Target::at_least(
             "drain at least 1.5 times the best peer",
@@ -121,7 +145,7 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
         ),
         Target::at_most(
             "worker CPU per job at most a fifth of graphile_worker's",
-            processor[0].median() / least.median(),
+            processor[0].median() / graphile,
             0.2,
             " times",
         ),
@@ -139,7 +163,8 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
             "Jobs: drain",
             format!(
                 "{jobs} jobs that do nothing, from the start of a worker until all are done. Palisade: its worker, 1000 at \
-                 once, with two connections for work and one for beats. {GUESSED}"
+                 once, with two connections for work and one for beats. {}",
+                all.note()
             ),
             speed,
             targets,
@@ -160,13 +185,13 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
 }
 
 fn bulk(plan: &Plan) -> Outcome<Vec<Section>> {
-    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(50_000));
-    let all = rounds(plan, &server, &contenders, ("bulk", jobs, 1))?;
-    let series = series(&contenders, &all, "jobs/s", Measured::per_second);
+    let (server, jobs) = (server(true), plan.jobs(50_000));
+    let all = rounds(plan, &server, ("bulk", jobs, 1))?;
+    let series = all.series("jobs/s", Measured::per_second);
     let ratio = series[0].median() / best(&series, true).median();
     Ok(vec![Section {
         title: "Jobs: bulk enqueue",
-        note: format!("{jobs} jobs, 5000 in a call (riverqueue: 1000). {GUESSED}"),
+        note: format!("{jobs} jobs, 5000 in a call (riverqueue: 1000). {}", all.note()),
         ratios: ratios(&series),
         targets: vec![Target::at_least("bulk enqueue at least twice the best peer", ratio, 2.0, " times")],
         series,
@@ -174,15 +199,15 @@ fn bulk(plan: &Plan) -> Outcome<Vec<Section>> {
 }
 
 fn single(plan: &Plan) -> Outcome<Vec<Section>> {
-    let (server, contenders, jobs) = (server(true), peers::all()?, plan.jobs(2_000));
-    let all = rounds(plan, &server, &contenders, ("single", jobs, 8))?;
-    let series = series(&contenders, &all, "jobs/s", Measured::per_second);
+    let (server, jobs) = (server(true), plan.jobs(2_000));
+    let all = rounds(plan, &server, ("single", jobs, 8))?;
+    let series = all.series("jobs/s", Measured::per_second);
     let ratio = series[0].median() / best(&series, true).median();
     Ok(vec![Section {
         title: "Jobs: one at a time, 8 callers",
         note: format!(
-            "{jobs} jobs by 8 callers of one process, each of which waits for its answer. Palisade's callers share commits. \
-             {GUESSED}"
+            "{jobs} jobs by 8 callers of one process, each of which waits for its answer. Palisade's callers share commits. {}",
+            all.note()
         ),
         ratios: ratios(&series),
         targets: vec![Target::at_least(
@@ -204,12 +229,9 @@ fn commit(plan: &Plan) -> Outcome<Vec<Section>> {
         alone.push(ours[0].run(&server, "alone", jobs / 4, 8)?);
         together.push(shared[0].run(&server, "single", jobs, 64)?);
     }
-    let mut series = [
-        series(&ours, &[alone], "jobs/s", Measured::per_second),
-        series(&shared, &[together], "jobs/s", Measured::per_second),
-    ]
-    .concat();
-    series.reverse();
+    let names = vec![shared[0].name, ours[0].name];
+    let both = Rounds { names, all: vec![together, alone], left_out: Vec::new() };
+    let series = both.series("jobs/s", Measured::per_second);
     let ratio = Ratio::of(&series[0], &series[1]);
     Ok(vec![Section {
         title: "Jobs: group commit",
@@ -229,7 +251,7 @@ fn commit(plan: &Plan) -> Outcome<Vec<Section>> {
 
 fn latency(plan: &Plan) -> Outcome<Vec<Section>> {
     let mut sections = Vec::new();
-    let (contenders, jobs) = (peers::all()?, plan.jobs(100));
+    let jobs = plan.jobs(100);
     for (synchronous, title, text) in [
         (true, "Jobs: latency at 50 jobs/s", "latency p50 at most 0.75 of the best peer's"),
         (
@@ -239,16 +261,17 @@ fn latency(plan: &Plan) -> Outcome<Vec<Section>> {
         ),
     ] {
         let server = server(synchronous);
-        let all = rounds(plan, &server, &contenders, ("latency", jobs, 1))?;
-        let p50 = series(&contenders, &all, "ms", |one| one.waited(0.5));
+        let all = rounds(plan, &server, ("latency", jobs, 1))?;
+        let p50 = all.series("ms", |one| one.waited(0.5));
         let ratio = p50[0].median() / best(&p50, false).median();
-        let p95 = series(&contenders, &all, "ms", |one| one.waited(0.95));
+        let p95 = all.series("ms", |one| one.waited(0.95));
         let p95: Vec<String> = p95.iter().map(|one| format!("{} {:.2}", one.name, one.median())).collect();
         sections.push(Section {
             title,
             note: format!(
-                "From before the enqueue until the handler begins, p50 of {jobs} jobs in each round. Median p95 in ms: {}. {GUESSED}",
-                p95.join(", ")
+                "From before the enqueue until the handler begins, p50 of {jobs} jobs in each round. Median p95 in ms: {}. {}",
+                p95.join(", "),
+                all.note()
             ),
             ratios: ratios(&p50),
             targets: vec![Target::at_most(text, ratio, 0.75, " times")],

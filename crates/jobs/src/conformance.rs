@@ -28,6 +28,7 @@ macro_rules! conformance_cases {
         $case! {
             a_job_is_made_claimed_and_done
             jobs_made_in_one_call_are_all_made_or_none
+            many_jobs_of_one_call_are_each_as_they_were_asked_for
             callers_at_once_each_get_their_own_jobs
             a_payload_comes_back_as_it_was
             a_unique_key_makes_one_job_while_that_lives

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use palisade_core::{Code, Exit, QueueName, Timestamp};
+use palisade_core::{Code, Exit, Intended, QueueName, Timestamp};
 
 use crate::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Evidence, Finish};
 use crate::event::Event;
@@ -71,9 +71,11 @@ pub trait JobStore: Send + Sync {
     /// many, and when the next is due.
     fn promote(&self) -> impl Future<Output = Result<Promoted, Error>> + Send;
 
-    /// Does by hand what `deed` says to each of `jobs`. The answers are in the order of the requests.
+    /// Does by hand what `deed` says to each of `jobs`, whose intent is recorded. The answers are in the order of the
+    /// requests.
     fn intervene(
         &self,
+        intended: &Intended,
         deed: &Deed,
         jobs: &[JobId],
         by: &Note,

@@ -25,10 +25,7 @@ impl Listener {
     /// As [`Session::connect`], and [`Error::Statement`].
     pub async fn connect(target: &Target) -> Result<Option<Self>, Error> {
         let (session, notes) = Session::with_notes(target).await?;
-        let rows = session.rows("say who is connected", "SELECT inet_client_port()").await?;
-        let seen = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
-        let is_direct = seen.is_some_and(|port| port == session.local_port().to_string());
-        Ok(is_direct.then_some(Self { session, notes }))
+        Ok(session.is_direct().await?.then_some(Self { session, notes }))
     }
 
     /// The connection, for looking whom it reached.

@@ -1,6 +1,9 @@
 //! One connection, and the little of the protocol that also works through a transaction pooler.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,10 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 pub use tokio_postgres::Row as TypedRow;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::NoTls;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage, Statement};
 
 use crate::error::{Error, said};
 use crate::listener::WAITING_MOST;
@@ -35,6 +39,8 @@ pub struct Session {
     /// The task that reads and writes; it ends with this value.
     _driver: JoinSet<()>,
     local_port: u16,
+    /// Statements that the server has planned for this connection; `None` where they may not be kept there.
+    planned: Option<Mutex<HashMap<&'static str, Statement>>>,
 }
 
 impl Session {
@@ -76,7 +82,7 @@ impl Session {
             driver.spawn(drive(connection, notes));
             client
         };
-        Ok(Self { client, _driver: driver, local_port })
+        Ok(Self { client, _driver: driver, local_port, planned: None })
     }
 
     /// Whether the connection has ended.
@@ -89,6 +95,26 @@ impl Session {
     #[must_use]
     pub fn local_port(&self) -> u16 {
         self.local_port
+    }
+
+    /// Whether nothing stands between: the server sees the port that we connected from. A pooler hands its connections
+    /// on, with all that was set there.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn is_direct(&self) -> Result<bool, Error> {
+        let rows = self.rows("say who is connected", "SELECT inet_client_port()").await?;
+        let seen = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+        Ok(seen.is_some_and(|port| port == self.local_port.to_string()))
+    }
+
+    /// From now on, what [`Self::planned`] runs is planned once, where nothing stands between.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn keep_plans(&mut self) -> Result<(), Error> {
+        self.planned = self.is_direct().await?.then(Mutex::default);
+        Ok(())
     }
 
     /// Runs statements that take no parameter and answer nothing. Several in one text are one transaction.
@@ -138,6 +164,87 @@ impl Session {
     /// [`Error::Statement`], which says that `what` failed.
     pub async fn typed(&self, what: &str, sql: &str, values: &[Value<'_>]) -> Result<Vec<TypedRow>, Error> {
         self.client.query_typed(sql, values).await.map_err(|error| Error::statement(what, error))
+    }
+
+    /// As [`Self::typed`], for a statement that is run again and again, outside of a transaction of several statements.
+    /// After [`Self::keep_plans`] the server plans it once for this connection.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn planned(
+        &self,
+        what: &str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, Error> {
+        let Some(planned) = &self.planned else { return self.typed(what, sql, values).await };
+        let failed = |error| Error::statement(what, error);
+        let known = lock(planned).get(sql).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let types: Vec<Type> = values.iter().map(|(_, of)| of.clone()).collect();
+                let statement = self.client.prepare_typed(sql, &types).await.map_err(failed)?;
+                lock(planned).insert(sql, statement.clone());
+                statement
+            }
+        };
+        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|(value, _)| *value).collect();
+        match self.client.query(&statement, &parameters).await {
+            Err(error) if is_forgotten(&error) => {
+                lock(planned).remove(sql);
+                self.typed(what, sql, values).await
+            }
+            result => result.map_err(failed),
+        }
+    }
+
+    /// Begins to put rows into a table: `sql` is a `COPY .. FROM STDIN BINARY`, `types` are those of its columns.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed.
+    pub async fn copy_in<'a>(&self, what: &'a str, sql: &str, types: &[Type]) -> Result<CopyIn<'a>, Error> {
+        let sink = self.client.copy_in(sql).await.map_err(|error| Error::statement(what, error))?;
+        Ok(CopyIn { writer: Box::pin(BinaryCopyInWriter::new(sink, types)), what })
+    }
+}
+
+/// What the server says to a statement that it has forgotten, or whose tables changed since: nothing of it was run.
+fn is_forgotten(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "26000" | "42P05" | "0A000"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows on their way into a table. Dropped before its end, none of them is kept.
+pub struct CopyIn<'a> {
+    writer: Pin<Box<BinaryCopyInWriter>>,
+    what: &'a str,
+}
+
+impl std::fmt::Debug for CopyIn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyIn").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+impl CopyIn<'_> {
+    /// One more row.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn row(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), Error> {
+        self.writer.as_mut().write(values).await.map_err(|error| Error::statement(self.what, error))
+    }
+
+    /// All rows were given; how many the table took.
+    ///
+    /// # Errors
+    /// [`Error::Statement`].
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        self.writer.as_mut().finish().await.map_err(|error| Error::statement(self.what, error))
     }
 }
 

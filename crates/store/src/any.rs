@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
@@ -130,8 +130,14 @@ impl JobStore for Store {
         on!(self, store => store.promote())
     }
 
-    async fn intervene(&self, deed: &Deed, jobs: &[JobId], by: &Note) -> Result<Vec<Intervened>, Error> {
-        on!(self, store => store.intervene(deed, jobs, by))
+    async fn intervene(
+        &self,
+        intended: &Intended,
+        deed: &Deed,
+        jobs: &[JobId],
+        by: &Note,
+    ) -> Result<Vec<Intervened>, Error> {
+        on!(self, store => store.intervene(intended, deed, jobs, by))
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {

@@ -8,6 +8,7 @@
 mod attempt;
 mod beat;
 mod claim;
+mod copy;
 mod deed;
 mod desk;
 mod enqueue;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use palisade_postgres::Target;
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
@@ -132,7 +133,13 @@ impl JobStore for Postgres {
         tend::promote(&self.pool).await
     }
 
-    async fn intervene(&self, deed: &Deed, jobs: &[JobId], by: &Note) -> Result<Vec<Intervened>, Error> {
+    async fn intervene(
+        &self,
+        _intended: &Intended,
+        deed: &Deed,
+        jobs: &[JobId],
+        by: &Note,
+    ) -> Result<Vec<Intervened>, Error> {
         deed::intervene(&self.pool, deed, jobs, by).await
     }
 

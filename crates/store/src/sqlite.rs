@@ -22,7 +22,7 @@ pub(crate) mod turn;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
@@ -114,6 +114,7 @@ impl JobStore for Sqlite {
 
     fn intervene(
         &self,
+        _intended: &Intended,
         deed: &Deed,
         jobs: &[JobId],
         by: &Note,

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::checkpoint::{Found, Place};
+use crate::checkpoint::{Found, KEPT, Place};
 use crate::context::{Attempt, Context};
 use crate::ending::{self, Failure, Returned};
 use crate::finisher::{End, Unwritten};
@@ -46,8 +46,10 @@ where
     let Shared { reports, .. } = &*shared;
     let (job, token, attempt) = (claim.job, claim.token, claim.attempt);
     reports.tell(Report::Claimed { job, token, attempt });
+    // What most attempts do not need is in boxes: there may be a thousand attempts.
     let ready = match hold.start().await {
-        None => resume(&shared, &hold, &claim).await,
+        None if claim.checkpoints.is_empty() => Ok(None),
+        None => Box::pin(resume(&shared, &hold, &claim)).await,
         Some(_) => Err(Returned::Dropped),
     };
     let (returned, mut kept) = match ready {
@@ -69,13 +71,10 @@ where
     match written {
         Ok(()) => {
             reports.tell(Report::Ended { job, token, how, said });
-            if complete {
-                // Nothing will resume from them.
-                for checkpoint in &kept {
-                    shared.place.remove(checkpoint).await.unwrap_or_default();
-                }
-            } else {
-                writer::prune(&shared.place, &mut kept).await;
+            // Where it is done, nothing will resume from them.
+            let most = if complete { 0 } else { KEPT };
+            if kept.len() > most {
+                Box::pin(writer::prune(&shared.place, &mut kept, most)).await;
             }
         }
         Err(unwritten) => reports.tell(Report::Lost { job, token, problem: unwritten.to_string() }),

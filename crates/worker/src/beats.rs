@@ -11,11 +11,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::hold::{Acknowledged, Hold, Stop};
+use crate::holds::{Due, Watched};
 use crate::pulse::{Follow, Pulse};
 use crate::report::{Report, Reports};
-
-/// The claims of a worker.
-pub(crate) type Holds = Arc<[Arc<Hold>]>;
 
 /// What the beats say to the loop that claims.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,7 +30,7 @@ pub(crate) struct Beats<O> {
     pub(crate) open: O,
     pub(crate) incarnation: Incarnation,
     pub(crate) acknowledged: Arc<Acknowledged>,
-    pub(crate) holds: watch::Receiver<Holds>,
+    pub(crate) holds: Watched,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) reports: Reports,
 }
@@ -67,9 +65,9 @@ where
         let mut pulse = Pulse::new(self.acknowledged.at());
         let mut store = None;
         loop {
-            let holds = self.holds.borrow_and_update().clone();
+            let (due, holds) = (self.holds.due(), self.holds.all());
             let began_ms = clock::boot_ms();
-            let answer = self.one(&mut store, &mut pulse, &holds).await;
+            let answer = self.one(&mut store, &mut pulse, &holds, patience(due)).await;
             if answer.is_err() {
                 // The next one makes a connection of its own.
                 store = None;
@@ -86,7 +84,8 @@ where
         &self,
         store: &mut Option<S>,
         pulse: &mut Pulse,
-        holds: &Holds,
+        holds: &[Arc<Hold>],
+        patience: Duration,
     ) -> Result<BeatAnswer, Error> {
         let progress: Vec<(JobId, Token, i64)> =
             holds.iter().filter_map(|hold| Some((hold.job, hold.token, hold.take_progress()?))).collect();
@@ -98,7 +97,6 @@ where
             progress,
             trouble: trouble.clone(),
         };
-        let patience = patience(holds);
         let asking = async {
             let open = match store.take() {
                 Some(open) => open,
@@ -111,7 +109,7 @@ where
             problem: format!("no answer to a beat within {} ms", patience.as_millis()),
         };
         let answer = timeout(patience, asking).await.unwrap_or_else(|_| Err(late()));
-        for hold in holds.iter() {
+        for hold in holds {
             match &answer {
                 Ok(_) => {
                     if let Some((.., told)) = trouble.iter().find(|(_, token, _)| *token == hold.token) {
@@ -128,7 +126,7 @@ where
     }
 
     /// Carries out what follows from a beat; whether there will be another.
-    fn follow(&self, follow: Follow, pulse: &Pulse, holds: &Holds) -> bool {
+    fn follow(&self, follow: Follow, pulse: &Pulse, holds: &[Arc<Hold>]) -> bool {
         match follow {
             Follow::Acknowledged { drop, cancel, missed, suspect } => {
                 self.acknowledged.set(pulse.acknowledged_ms());
@@ -138,7 +136,7 @@ where
                 if suspect {
                     self.reports.tell(Report::Suspected);
                 }
-                for hold in holds.iter() {
+                for hold in holds {
                     if drop.contains(&(hold.job, hold.token)) {
                         hold.stop(Stop::Spent);
                     } else if cancel.contains(&hold.job) {
@@ -157,7 +155,7 @@ where
                 true
             }
             Follow::End { problem } => {
-                for hold in holds.iter() {
+                for hold in holds {
                     hold.stop(Stop::Spent);
                 }
                 self.health.send_replace(Health { may_claim: false, refused: Some(problem) });
@@ -169,27 +167,28 @@ where
     /// Waits until the next beat is due. A new claim with shorter terms makes it due earlier. Whether to go on.
     async fn rest(&mut self, pulse: &Pulse, began_ms: u64) -> bool {
         loop {
-            let every = interval(&self.holds.borrow_and_update());
+            let every = interval(self.holds.due());
             let every = if pulse.may_claim() { every } else { every.min(AGAIN) };
             let passed = Duration::from_millis(clock::boot_ms().saturating_sub(began_ms));
             let Some(left) = every.checked_sub(passed).filter(|left| !left.is_zero()) else { return true };
             tokio::select! {
                 () = sleep(left.min(IDLE)) => {}
-                changed = self.holds.changed() => if changed.is_err() { return false },
+                more = self.holds.changed() => if !more { return false },
             }
         }
     }
 }
 
 /// Fences every claim in its time. Ends only when its caller ends it.
-async fn fence_on(mut holds: watch::Receiver<Holds>) {
+async fn fence_on(mut holds: Watched) {
     loop {
-        let now = holds.borrow_and_update().clone();
-        let left = now.iter().filter_map(|hold| hold.fenced_in()).min();
+        // Looked at first: a claim that comes while the others are judged wakes this again.
+        holds.due();
+        let left = holds.all().iter().filter_map(|hold| hold.fenced_in()).min();
         let left = left.map_or(LOOK, |left_ms| LOOK.min(Duration::from_millis(left_ms)));
         tokio::select! {
             () = sleep(left) => {}
-            changed = holds.changed() => if changed.is_err() {
+            more = holds.changed() => if !more {
                 // The beats end by themselves, and with them this.
                 sleep(IDLE).await;
             },
@@ -197,14 +196,12 @@ async fn fence_on(mut holds: watch::Receiver<Holds>) {
     }
 }
 
-fn interval(holds: &Holds) -> Duration {
-    let every = holds.iter().map(|hold| hold.terms.beat_every_ms).min();
-    every.map_or(IDLE, |every| Duration::from_millis(every.max(1)))
+fn interval(due: Due) -> Duration {
+    due.beat_every_ms.map_or(IDLE, |every| Duration::from_millis(every.max(1)))
 }
 
 /// How long an answer may take: a beat's interval, and well before the first fence.
-fn patience(holds: &Holds) -> Duration {
-    let fence = holds.iter().map(|hold| hold.terms.self_fence_ms).min();
-    let fence = fence.map_or(IDLE, |fence| Duration::from_millis((fence / 3).max(1)));
-    interval(holds).max(Duration::from_secs(1)).min(fence)
+fn patience(due: Due) -> Duration {
+    let fence = due.self_fence_ms.map_or(IDLE, |fence| Duration::from_millis((fence / 3).max(1)));
+    interval(due).max(Duration::from_secs(1)).min(fence)
 }

@@ -21,6 +21,7 @@ mod ending;
 pub mod fence;
 mod finisher;
 mod hold;
+mod holds;
 pub mod program;
 pub mod pulse;
 pub mod reaper;

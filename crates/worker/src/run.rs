@@ -1,6 +1,5 @@
 //! The loop of a worker: register, claim, drain, say goodbye.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::attempt::{self, Shared};
-use crate::beats::{Beats, Health, Holds};
+use crate::beats::{Beats, Health};
 use crate::checkpoint::Place;
 use crate::context::Context;
 use crate::ending::Failure;
 use crate::finisher;
 use crate::hold::{Acknowledged, Hold, Stop};
+use crate::holds::Holding;
 use crate::report::{Report, Reports};
 use crate::tidy;
 
@@ -89,6 +89,8 @@ pub enum Error {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Where few places became free, so long others are waited for: a claim of many costs hardly more than a claim of one.
+const GATHER: Duration = Duration::from_millis(5);
 /// Scheduled and retrying jobs are made ready so often by each worker.
 const PROMOTE: Duration = Duration::from_secs(1);
 /// Whether a database may give out jobs is looked at so often.
@@ -128,12 +130,12 @@ where
     let store = Arc::new(register(&open, &worker, &reports).await.map_err(Error::Register)?);
     reports.tell(Report::Started { incarnation: worker.incarnation.clone() });
 
-    let (holds, health) = (watch::Sender::new(Holds::default()), watch::Sender::new(Health::default()));
+    let (holding, health) = (Holding::default(), watch::Sender::new(Health::default()));
     let beats = Beats {
         open,
         incarnation: worker.incarnation.clone(),
         acknowledged: Arc::clone(&acknowledged),
-        holds: holds.subscribe(),
+        holds: holding.watch(),
         health: health.clone(),
         reports: reports.clone(),
     };
@@ -149,14 +151,14 @@ where
     tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
     let shared = Shared { store: Arc::clone(&store), place, reports: reports.clone(), ends, cancel_grace };
     let incarnation = worker.incarnation.clone();
-    let mut looping = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, holds, handler);
+    let mut looping = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, holding, handler);
     let refused = looping.run(health.subscribe(), drain, give_up).await;
-    let Loop { shared, holds, .. } = looping;
+    let Loop { shared, holding, .. } = looping;
     drop(shared);
     tidying.shutdown().await;
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
-    drop(holds);
+    drop(holding);
     goodbye(&*store, &worker.incarnation, &reports).await;
     drop(beating);
     refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
@@ -216,11 +218,12 @@ struct Loop<S, P, H> {
     shared: Arc<Shared<S>>,
     incarnation: Incarnation,
     acknowledged: Arc<Acknowledged>,
-    holds: watch::Sender<Holds>,
-    held: BTreeMap<Token, Arc<Hold>>,
+    holding: Holding,
     attempts: JoinSet<Token>,
     handler: Arc<H>,
     pause: Duration,
+    /// When the first place became free after all were taken.
+    room_at: Instant,
     /// How often the store was heard to call for this queue.
     heard: u64,
     promote_at: Instant,
@@ -242,7 +245,7 @@ where
         shared: Arc<Shared<S>>,
         incarnation: Incarnation,
         acknowledged: Arc<Acknowledged>,
-        holds: watch::Sender<Holds>,
+        holding: Holding,
         handler: H,
     ) -> Self {
         Self {
@@ -250,11 +253,11 @@ where
             shared,
             incarnation,
             acknowledged,
-            holds,
-            held: BTreeMap::new(),
+            holding,
             attempts: JoinSet::new(),
             handler: Arc::new(handler),
             pause: FIRST_PAUSE,
+            room_at: Instant::now(),
             heard: 0,
             promote_at: Instant::now(),
             dispatch_at: Instant::now(),
@@ -280,8 +283,11 @@ where
                 self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
                 return refused;
             }
-            let claims = may_claim && !draining && self.held.len() < usize::from(self.settings.concurrency);
-            if claims && Instant::now() >= look_at {
+            let free = self.free();
+            let claims = may_claim && !draining && free > 0;
+            let is_worth_it = free * 4 >= usize::from(self.settings.concurrency);
+            let due = if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) };
+            if claims && Instant::now() >= due {
                 let empty = self.claim().await;
                 if empty && self.settings.until_empty && self.attempts.is_empty() {
                     draining = true;
@@ -295,7 +301,7 @@ where
                     self.release(ended);
                     look_at = look_at.min(Instant::now() + FIRST_PAUSE);
                 }
-                () = sleep_until(look_at), if claims => {}
+                () = sleep_until(due), if claims => {}
                 heard = store.woken(&self.settings.queue, self.heard), if claims => {
                     self.heard = heard;
                     self.pause = FIRST_PAUSE;
@@ -309,7 +315,7 @@ where
                 }
                 () = at(hand_over), if hand_over.is_some() => {
                     hand_over = None;
-                    self.held.values().for_each(|hold| hold.stop(Stop::Drain));
+                    self.holding.all().iter().for_each(|hold| hold.stop(Stop::Drain));
                     last = Some(Instant::now() + LAST_WORDS * 2);
                 }
                 () = at(last), if last.is_some() => {
@@ -318,6 +324,11 @@ where
                 }
             }
         }
+    }
+
+    /// So many more jobs may run.
+    fn free(&self) -> usize {
+        usize::from(self.settings.concurrency).saturating_sub(self.holding.len())
     }
 
     /// Asks for as many jobs as fit; whether none came.
@@ -339,10 +350,9 @@ where
                 return self.store_trouble(&error).await;
             }
         }
-        let free = usize::from(self.settings.concurrency) - self.held.len();
         let ask = Ask {
             queue: self.settings.queue.clone(),
-            most: u16::try_from(free).unwrap_or(u16::MAX),
+            most: u16::try_from(self.free()).unwrap_or(u16::MAX),
             incarnation: self.incarnation.clone(),
             reap_after: self.settings.reap_after,
         };
@@ -354,7 +364,6 @@ where
             Ok(claims) => {
                 self.pause = FIRST_PAUSE;
                 claims.into_iter().for_each(|claim| self.begin(claim));
-                self.publish();
                 false
             }
             Err(error) => self.store_trouble(&error).await,
@@ -382,7 +391,7 @@ where
         let ids = (claim.job, claim.token);
         let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
         let (token, hold) = (claim.token, Arc::new(hold));
-        self.held.insert(token, Arc::clone(&hold));
+        self.holding.add(Arc::clone(&hold));
         let (shared, handler) = (Arc::clone(&self.shared), Arc::clone(&self.handler));
         self.attempts.spawn(async move {
             attempt::run(shared, hold, claim, handler).await;
@@ -405,7 +414,7 @@ where
         loop {
             let done = match store.claims_of(&self.incarnation, MOST_LOST).await {
                 Ok(claims) => {
-                    let unheld = claims.iter().filter(|claim| !self.held.contains_key(&claim.token));
+                    let unheld = claims.iter().filter(|claim| !self.holding.has(claim.token));
                     let back = |claim: &HeldClaim| Finish {
                         job: claim.job,
                         token: claim.token,
@@ -426,21 +435,19 @@ where
     /// An attempt is over: it is no longer beaten for.
     fn release(&mut self, ended: Option<Result<Token, tokio::task::JoinError>>) {
         let Some(Ok(token)) = ended else { return };
-        self.held.remove(&token);
-        while let Some(Ok(token)) = self.attempts.try_join_next() {
-            self.held.remove(&token);
+        if self.free() == 0 {
+            self.room_at = Instant::now();
         }
-        self.publish();
-    }
-
-    fn publish(&self) {
-        self.holds.send_replace(self.held.values().cloned().collect());
+        self.holding.remove(token);
+        while let Some(Ok(token)) = self.attempts.try_join_next() {
+            self.holding.remove(token);
+        }
     }
 
     /// Where the store refused this worker, nothing is written any more: every attempt is dropped.
     async fn end_all(&mut self, why: Stop, give_up: &watch::Sender<bool>, refused: bool) {
         if refused {
-            self.held.values().for_each(|hold| hold.stop(why));
+            self.holding.all().iter().for_each(|hold| hold.stop(why));
             give_up.send_replace(true);
         }
         while let Some(ended) = self.attempts.join_next().await {

@@ -67,7 +67,8 @@ impl<S: JobStore> Writer<S> {
     pub(crate) async fn run(mut self, mut handed: mpsc::Receiver<Handed>) -> VecDeque<Checkpoint> {
         let mut next = self.kept.back().map_or(1, |last| last.sequence + 1);
         while let Some(Handed { bytes, done }) = handed.recv().await {
-            match self.stow(&mut next, bytes, vec![done], &mut handed).await {
+            // In a box: most attempts hand nothing over, and there may be a thousand of them.
+            match Box::pin(self.stow(&mut next, bytes, vec![done], &mut handed)).await {
                 Ok(()) => {}
                 Err(Stopped(why)) => {
                     self.hold.stop(why);
@@ -174,13 +175,14 @@ impl<S: JobStore> Writer<S> {
         for done in waiting {
             done.send(Ok(Stowed::Stored { sequence })).unwrap_or_default();
         }
-        prune(&self.place, &mut self.kept).await;
+        prune(&self.place, &mut self.kept, KEPT).await;
     }
 }
 
-/// Removes the bytes of those that have no row any more. What cannot be removed now stays: it is only space.
-pub(crate) async fn prune(place: &Place, kept: &mut VecDeque<Checkpoint>) {
-    while kept.len() > KEPT {
+/// Removes the bytes of those that have no row any more, or of more than `most`. What cannot be removed now stays: it is
+/// only space.
+pub(crate) async fn prune(place: &Place, kept: &mut VecDeque<Checkpoint>, most: usize) {
+    while kept.len() > most {
         if let Some(old) = kept.pop_front() {
             place.remove(&old).await.unwrap_or_default();
         }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::Outcome;
 use crate::stats::Series;
 
+/// What takes longer than so many seconds is ended, and left out of its row.
+const SECONDS_MOST: &str = "60";
+
 /// One of them.
 pub(super) struct Contender {
     pub(super) name: &'static str,
@@ -92,9 +95,13 @@ impl Contender {
 
 impl Contender {
     fn does(&self, task: &str, url: &str, jobs: usize, callers: usize) -> Outcome<Value> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.words).args([task, url]).args([jobs.to_string(), callers.to_string()]);
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", SECONDS_MOST]).arg(&self.program).args(&self.words);
+        command.args([task, url]).args([jobs.to_string(), callers.to_string()]);
         let ran = command.env("QUEUE_MODULES", clients::queues()).output()?;
+        if matches!(ran.status.code(), Some(124 | 137)) {
+            return Err(format!("{} did not end {task} within {SECONDS_MOST} s.", self.name).into());
+        }
         if !ran.status.success() {
             return Err(
                 format!("{} cannot {task}: {}", self.name, String::from_utf8_lossy(&ran.stderr)).into()

@@ -3,7 +3,7 @@
 use std::fs;
 
 use palisade_core::record::{Event, JobsChanged, Phase};
-use palisade_core::{Actor, AppName, EnvironmentName, Exit};
+use palisade_core::{Actor, AppName, EnvironmentName, Exit, Intended};
 use palisade_host::random;
 use palisade_jobs::Note;
 use palisade_pipeline::announce::{Announced, announce};
@@ -94,22 +94,56 @@ pub(crate) struct Ledger<'a> {
     actor: Actor,
     op: palisade_core::request::OperationId,
     entry: JobsChanged,
+    intended: Intended,
 }
 
 impl<'a> Ledger<'a> {
-    /// Writes down that it is about to begin.
+    /// Writes down that it is about to begin. A host on which no policy was ever in force has no journal: there the
+    /// system log has the line.
+    ///
+    /// # Errors
+    /// The journal is damaged or cannot be written: nothing may be done then.
     pub(crate) fn begin(
         session: &'a Session,
         output: Output,
         actor: Actor,
         entry: JobsChanged,
     ) -> Result<Self, Failure> {
-        let ledger = Self { session, actor, op: random::operation_id()?, entry };
+        let mut ledger = Self::anew(session, actor, entry)?;
+        let announced = ledger.write(Phase::Begun, Vec::new());
+        let place = announced.place();
+        match announced.journal {
+            Ok(receipt) => ledger.intended = Intended::by(receipt),
+            Err(palisade_pipeline::Error::NoPolicy) => output.talk(format_args!("recorded in {place}")),
+            Err(error) => return Err(Failure::from(error).hint("nothing was changed")),
+        }
+        Ok(ledger)
+    }
+
+    /// As [`Self::begin`], for what only keeps jobs from starting, as a pause does: that has to be possible on the day on
+    /// which the journal's disk is full.
+    pub(crate) fn begin_anyway(
+        session: &'a Session,
+        output: Output,
+        actor: Actor,
+        entry: JobsChanged,
+    ) -> Result<Self, Failure> {
+        let ledger = Self::anew(session, actor, entry)?;
         let announced = ledger.write(Phase::Begun, Vec::new());
         if announced.journal.is_err() {
             output.talk(format_args!("recorded in {}", announced.place()));
         }
         Ok(ledger)
+    }
+
+    fn anew(session: &'a Session, actor: Actor, entry: JobsChanged) -> Result<Self, Failure> {
+        let op = random::operation_id()?;
+        Ok(Self { session, actor, op, entry, intended: Intended::without_journal() })
+    }
+
+    /// What changes jobs asks for this.
+    pub(crate) const fn intended(&self) -> &Intended {
+        &self.intended
     }
 
     /// Writes down how it ended, and says where.

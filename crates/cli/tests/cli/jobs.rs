@@ -1,5 +1,6 @@
 //! `palisade job` and `palisade queue`, on both stores.
 
+use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -129,6 +130,20 @@ fn many_jobs_are_changed_only_after_a_person_typed_the_queue() {
     let phases: Vec<_> = records.iter().map(|record| record["data"]["phase"].clone()).collect();
     assert_eq!(phases, ["begun", "done"]);
     assert_eq!(records[0]["data"]["jobs"], 7);
+
+    // Without an intent that is written down nothing is changed; only a pause, which starts nothing, goes on.
+    let job = id(&env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done));
+    let segment = env.state().join("journal/00000000000000000000.plj");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let stopped = env.palisade(&["job", "cancel", &job]).ends(Exit::Journal);
+    assert!(stopped.stderr.contains("nothing was changed"), "{}", stopped.stderr);
+    assert_eq!(state(&env, &job), "ready");
+    env.palisade(&["queue", "set", "mail", "--retention", "1day"]).ends(Exit::Journal);
+    env.palisade(&["queue", "pause", "mail"]).ends(Exit::Done);
+    env.palisade(&["queue", "resume", "mail"]).ends(Exit::Journal);
 }
 
 #[test]

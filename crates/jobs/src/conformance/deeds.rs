@@ -1,7 +1,7 @@
 //! What a person does.
 
 use super::ends::checkpoint;
-use super::stage::{Play, Stage, by, new_job, ok};
+use super::stage::{INTENDED, Play, Stage, by, new_job, ok};
 use crate::claim::{Ending, Finish, Order};
 use crate::id::JobId;
 use crate::job::NewJob;
@@ -141,7 +141,7 @@ pub async fn deeds_on_what_is_not_there_or_unfit_say_so<S: Stage>(stage: &S) {
     let end = Finish { job: claim.job, token: claim.token, order: Order::Complete };
     ok(play.store().finish(&[end]).await);
     let asked = [ids[0], JobId(i64::MAX), ids[1]];
-    let answers = ok(play.store().intervene(&Deed::Retry, &asked, &by()).await);
+    let answers = ok(play.store().intervene(&INTENDED, &Deed::Retry, &asked, &by()).await);
     let expected =
         [Intervened::Unfit(State::Succeeded), Intervened::Missing, Intervened::Already(State::Ready)];
     assert_eq!(answers, expected);

@@ -1,11 +1,15 @@
 //! Making jobs, once.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_core::Timestamp;
 use serde_json::json;
 
-use super::stage::{Play, Stage, new_job, ok, together};
+use super::stage::{Play, Stage, by, new_job, ok, together};
 use crate::claim::{Ending, Order};
-use crate::job::{NewJob, Start};
-use crate::store::Deed;
+use crate::job::{NewJob, Note, Start};
+use crate::store::{Deed, Filter};
 use crate::{Error, EventKind, JobStore as _, State};
 
 /// The life of a job where nothing goes wrong.
@@ -37,6 +41,50 @@ pub async fn jobs_made_in_one_call_are_all_made_or_none<S: Stage>(stage: &S) {
     assert!(play.claim(&worker, 5).await.is_empty());
     assert_eq!(play.jobs(1_000).await.len(), 1_000);
     assert_eq!(play.claim(&worker, 2_000).await.len(), 1_000);
+}
+
+/// Also where a store has a quicker way for many: two queues, delays, priorities, authors, in the order of the call.
+pub async fn many_jobs_of_one_call_are_each_as_they_were_asked_for<S: Stage>(stage: &S) {
+    let (one, two) = (Play::new(stage, "many"), Play::new(stage, "many"));
+    let asked = |n: u16| {
+        let queue = if n.is_multiple_of(5) { &two.queue } else { &one.queue };
+        NewJob {
+            payload: json!([n]),
+            priority: i16::from(n.is_multiple_of(7)),
+            start: match n % 4 {
+                0 => Start::In(Duration::from_secs(3_600)),
+                1 => Start::At(Timestamp::from_unix_ms(1)),
+                _ => Start::Now,
+            },
+            max_attempts: n + 1,
+            by: Note { pid: u32::from(n / 300), ..by() },
+            ..new_job(queue)
+        }
+    };
+    let all: Vec<NewJob> = (0..700).map(asked).collect();
+    let made = ok(one.store().enqueue(&all).await);
+    assert!(made.iter().all(|made| made.new) && made.is_sorted_by_key(|made| made.id));
+    let mut found = BTreeMap::new();
+    for queue in [&one.queue, &two.queue] {
+        let filter = Filter { queue: Some(queue.clone()), most: 1_000, ..Filter::default() };
+        found.extend(ok(one.store().jobs(&filter).await).into_iter().map(|job| (job.id, job)));
+    }
+    assert_eq!(found.len(), all.len());
+    for (asked, made) in all.iter().zip(&made) {
+        let job = &found[&made.id];
+        let is_later = matches!(asked.start, Start::In(_));
+        assert_eq!((&job.queue, &job.payload), (&asked.queue, &asked.payload));
+        assert_eq!(
+            (job.priority, job.max_attempts, &job.by),
+            (asked.priority, asked.max_attempts, &asked.by)
+        );
+        assert_eq!(job.state, if is_later { State::Scheduled } else { State::Ready });
+        assert_eq!(is_later, job.run_at > job.enqueued_at);
+    }
+    let worker = one.worker("w").await;
+    let given = one.claim(&worker, 1_000).await;
+    assert_eq!(given.len(), all.iter().filter(|job| job.queue == one.queue).count() * 3 / 4);
+    assert_eq!((&given[0].payload, given[0].max_attempts), (&json!([1]), 2), "the smaller priority first");
 }
 
 /// Callers at once, each with a few jobs of its own: whatever they share, each gets its own numbers, in its own order.

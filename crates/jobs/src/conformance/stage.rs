@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use serde_json::{Value, json};
 
 use crate::claim::{Ask, Beat, BeatAnswer, Claim, Ending, Finish, Order, Terms};
@@ -13,6 +13,9 @@ use crate::job::{Job, NewJob, Note};
 use crate::retry::Backoff;
 use crate::store::{Deed, Intervened};
 use crate::{EventKind, JobStore, Queue, State, Worker};
+
+/// The suite has no journal.
+pub(super) static INTENDED: Intended = Intended::without_journal();
 
 /// Who holds the lease of the stage's reaper.
 pub const HOLDER: &str = "stage";
@@ -155,7 +158,7 @@ impl<'a, S: Stage> Play<'a, S> {
 
     pub(super) fn deed(&self, deed: Deed, id: JobId) -> impl Future<Output = Intervened> + Send {
         let store = self.store();
-        async move { ok(store.intervene(&deed, &[id], &by()).await)[0] }
+        async move { ok(store.intervene(&INTENDED, &deed, &[id], &by()).await)[0] }
     }
 
     /// Sets rules of the queue: short waits, and what `change` says.

@@ -16,10 +16,13 @@ use super::settle::{held, settle};
 const COMPLETE: &str = "WITH gone AS (
     DELETE FROM palisade_jobs.job_run r USING unnest($1::int8[], $2::int8[]) g (job, token)
     WHERE r.job = g.job AND r.token = g.token
-    RETURNING r.job, r.token, r.queue, r.priority, r.attempts, r.keyed, r.progress
+    RETURNING r.job, r.token, r.queue, r.priority, r.attempts, r.keyed, r.progress, r.claimed_ms, r.claim_event,
+        r.incarnation, r.reap_after_ms
 ), ended AS (
-    INSERT INTO palisade_jobs.job_end (job, queue, priority, attempts, state, ended_ms, token, event, progress)
-    SELECT job, queue, priority, attempts, 'succeeded', now, token, nextval('palisade_jobs.event_number'), progress
+    INSERT INTO palisade_jobs.job_end (job, queue, priority, attempts, state, ended_ms, token, event, progress,
+        claimed_ms, claim_event, incarnation, reap_after_ms)
+    SELECT job, queue, priority, attempts, 'succeeded', now, token, nextval('palisade_jobs.event_number'), progress,
+        claimed_ms, claim_event, incarnation, reap_after_ms
     FROM gone, LATERAL palisade_jobs.now_ms() AS now
 ), keys AS (
     DELETE FROM palisade_jobs.live_key k USING gone WHERE gone.keyed AND k.job = gone.job
@@ -33,7 +36,7 @@ pub(super) async fn finish(pool: &Pool, ends: &[Finish]) -> Result<Vec<Ending>, 
     let tokens: Vec<i64> = done.iter().map(|end| end.token.0).collect();
     let values = [numbers(&jobs), numbers(&tokens)];
     let applied = if other.is_empty() {
-        let rows = pool.write("complete jobs", COMPLETE, &values).await?;
+        let rows = pool.write_often("complete jobs", COMPLETE, &values).await?;
         rows.iter().map(|row| field(row, "job")).collect::<Result<Vec<i64>, _>>()?
     } else {
         transact!(pool, "end attempts", line => both(line, &values, &other))?

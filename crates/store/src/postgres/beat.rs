@@ -58,7 +58,7 @@ const TROUBLE: &str = "UPDATE palisade_jobs.job_run r SET trouble = g.trouble \
 
 pub(super) async fn beat(pool: &Pool, beat: &Beat) -> Result<BeatAnswer, Error> {
     let (who, sequence) = (beat.incarnation.as_str(), ms(beat.sequence));
-    let rows = pool.write("beat", BEAT, &[text(&who), number(&sequence)]).await?;
+    let rows = pool.write_often("beat", BEAT, &[text(&who), number(&sequence)]).await?;
     let mut answer = BeatAnswer::default();
     let mut is_known = false;
     for row in &rows {

@@ -10,7 +10,8 @@ use super::pool::{Pool, transact};
 use super::rows::{attempts, field, ms, number, parsed, terms, text};
 
 /// One row at least where the queue is known, and one for each job that is given out. Most jobs have no checkpoint, so
-/// that is asked once for all of them.
+/// that is asked once for all of them. Each job is read once, by its number, whatever the planner makes of tables that
+/// grow and shrink all the time.
 ///
 /// `$1` queue, `$2` how many, `$3` incarnation, `$4` asked silence, `$5` whether the caller has locked the queue's row.
 const CLAIM: &str = "WITH rules AS (
@@ -29,30 +30,31 @@ const CLAIM: &str = "WITH rules AS (
         SELECT ctid FROM palisade_jobs.job_ready WHERE queue = $1 ORDER BY priority, job
         LIMIT coalesce((SELECT most FROM rules), 0) FOR UPDATE SKIP LOCKED))
     RETURNING job, priority, attempts
+), given AS MATERIALIZED (
+    SELECT p.job, p.priority, (p.attempts + 1)::int2 AS attempts, nextval('palisade_jobs.token') AS token,
+        nextval('palisade_jobs.event_number') AS event, j.payload, j.max_attempts, j.unique_key IS NOT NULL AS keyed,
+        t.reap, CASE WHEN t.reap > r.reap_after_ms THEN trunc(r.self_fence_ms::numeric * t.reap / r.reap_after_ms)
+            ELSE r.self_fence_ms END::bigint AS fence
+    FROM rules r CROSS JOIN picked p,
+        LATERAL (SELECT payload, max_attempts, unique_key, asked_reap_after_ms FROM palisade_jobs.job
+            WHERE id = p.job LIMIT 1) j,
+        LATERAL (SELECT greatest(r.reap_after_ms, least(coalesce(greatest(j.asked_reap_after_ms, $4), 0), 2592000000)) AS reap) t
 ), run AS (
     INSERT INTO palisade_jobs.job_run (job, queue, priority, attempts, token, incarnation, worker, keyed, limited,
-        beat_every_ms, reap_after_ms, self_fence_ms)
-    SELECT p.job, $1, p.priority, p.attempts + 1, nextval('palisade_jobs.token'), $3, r.who,
-        j.unique_key IS NOT NULL, r.concurrency IS NOT NULL, r.beat_every_ms, t.reap,
-        CASE WHEN t.reap > r.reap_after_ms THEN trunc(r.self_fence_ms::numeric * t.reap / r.reap_after_ms)
-            ELSE r.self_fence_ms END::bigint
-    FROM picked p JOIN palisade_jobs.job j ON j.id = p.job CROSS JOIN rules r,
-        LATERAL (SELECT greatest(r.reap_after_ms, least(coalesce(greatest(j.asked_reap_after_ms, $4), 0), 2592000000)) AS reap) t
-    RETURNING job, priority, token, attempts, worker, beat_every_ms, reap_after_ms, self_fence_ms
-), noted AS (
-    INSERT INTO palisade_jobs.event (job, at_ms, token, incarnation, kind)
-    SELECT run.job, rules.now, run.token, $3, '{\"kind\":\"claimed\",\"attempt\":' || run.attempts || ',\"worker\":'
-        || to_json(rules.who) || ',\"reap_after_ms\":' || run.reap_after_ms || '}'
-    FROM run, rules
+        beat_every_ms, reap_after_ms, self_fence_ms, claimed_ms, claim_event)
+    SELECT g.job, $1, g.priority, g.attempts, g.token, $3, r.who, g.keyed, r.concurrency IS NOT NULL, r.beat_every_ms,
+        g.reap, g.fence, r.now, g.event
+    FROM given g CROSS JOIN rules r
 )
-SELECT r.concurrency IS NOT NULL AS limited, r.stranger, run.job, run.token, run.attempts, run.beat_every_ms,
-    run.reap_after_ms, run.self_fence_ms, j.payload, j.max_attempts, CASE WHEN
-        (SELECT count(*) > 0 FROM palisade_jobs.checkpoint WHERE job = ANY (ARRAY(SELECT job FROM picked)))
+SELECT r.concurrency IS NOT NULL AS limited, r.stranger, g.job, g.token, g.attempts, r.beat_every_ms,
+    g.reap AS reap_after_ms, g.fence AS self_fence_ms, g.payload, g.max_attempts, CASE WHEN
+        EXISTS (SELECT 1 FROM palisade_jobs.checkpoint)
+        AND (SELECT count(*) > 0 FROM palisade_jobs.checkpoint WHERE job = ANY (ARRAY(SELECT job FROM picked)))
     THEN (SELECT json_agg(json_build_object('sequence', sequence, 'key', key, 'sha256', sha256, 'bytes', bytes)
             ORDER BY sequence DESC)::text
-        FROM palisade_jobs.checkpoint c WHERE c.job = run.job) END AS checkpoints
-FROM rules r LEFT JOIN run ON true LEFT JOIN palisade_jobs.job j ON j.id = run.job
-ORDER BY run.priority, run.job";
+        FROM palisade_jobs.checkpoint c WHERE c.job = g.job) END AS checkpoints
+FROM rules r LEFT JOIN given g ON true
+ORDER BY g.priority, g.job";
 
 pub(super) async fn claim(pool: &Pool, ask: &Ask) -> Result<Vec<Claim>, Error> {
     let queue = ask.queue.as_str();
@@ -62,7 +64,7 @@ pub(super) async fn claim(pool: &Pool, ask: &Ask) -> Result<Vec<Claim>, Error> {
         [text(&queue), number(&most), text(&who), number(&asked), (locked as _, Type::BOOL)]
     };
     let values_free = values(&false);
-    let rows = pool.write("claim", CLAIM, &values_free).await?;
+    let rows = pool.write_often("claim", CLAIM, &values_free).await?;
     let Some(first) = rows.first() else {
         // Nobody has enqueued here yet. A stranger is still to be told.
         return stranger(pool, ask).await.map(|()| Vec::new());

@@ -4,6 +4,7 @@ use palisade_jobs::id::JobId;
 use palisade_jobs::job::{Enqueued, NewJob, Start};
 use palisade_jobs::{Error, Queue};
 
+use super::copy;
 use super::desk::{Checked, Desk, FEW};
 use super::pool::{Line, Pool, Stop, transact};
 use super::rows::{field, json, ms, number, numbers, small, smalls, text, texts};
@@ -83,14 +84,17 @@ SELECT place, id, new, rung FROM made, (
 ) r";
 
 pub(super) async fn enqueue(pool: &Pool, desk: &Desk, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
-    let jobs: Vec<Checked> =
-        jobs.iter().map(|job| Ok((job.clone(), job.check()?))).collect::<Result<_, Error>>()?;
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    for (job, _) in &jobs {
-        known(pool, job).await?;
+    let payloads = jobs.iter().map(NewJob::check).collect::<Result<Vec<String>, Error>>()?;
+    for some in jobs.chunk_by(|one, next| one.queue == next.queue) {
+        known(pool, &some[0]).await?;
     }
+    if jobs.len() >= copy::MANY && jobs.iter().all(|job| job.unique.is_none() && job.idempotency.is_none()) {
+        return copy::copy(pool, jobs, &payloads).await;
+    }
+    let jobs: Vec<Checked> = jobs.iter().cloned().zip(payloads).collect();
     let is_keyed = |(job, _): &&Checked| job.unique.is_some() || job.idempotency.is_some();
     let keyed: Vec<&Checked> = jobs.iter().filter(is_keyed).collect();
     if keyed.is_empty() {
@@ -131,10 +135,10 @@ pub(super) async fn one(line: &Line<'_>, job: NewJob) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Jobs without a key, in one statement.
+/// Jobs without a key, in one statement: too few for [`copy`].
 pub(super) async fn plain(pool: &Pool, jobs: &[&Checked]) -> Result<Vec<Enqueued>, Error> {
     let columns = Columns::of(jobs);
-    let rows = pool.write("enqueue", PLAIN, &columns.plain()).await?;
+    let rows = pool.write_often("enqueue", PLAIN, &columns.plain()).await?;
     numbered(&rows, jobs.len())
 }
 
@@ -174,7 +178,7 @@ fn placed(rows: &[palisade_postgres::TypedRow], count: usize) -> Result<Vec<Enqu
     answers.into_iter().collect::<Option<_>>().ok_or_else(short)
 }
 
-fn short() -> Error {
+pub(super) fn short() -> Error {
     Error::Refused("PostgreSQL answered for other jobs than were enqueued".to_owned())
 }
 

@@ -21,11 +21,20 @@ pub(super) async fn refuse(pool: &Pool, spent: &[(JobId, Token)], what: &str) ->
 }
 
 pub(super) async fn events(pool: &Pool, id: JobId) -> Result<Vec<Event>, Error> {
-    // The end of a job that succeeded stands in its last row only.
+    // The last claim and the end of a job that succeeded stand in its last row only, and a claim in force in the row that
+    // runs.
     const EVENTS: &str = "SELECT number, at_ms, token, kind, by, worker FROM palisade_jobs.event \
             LEFT JOIN palisade_jobs.worker USING (incarnation) WHERE job = $1 \
         UNION ALL SELECT event, ended_ms, token, '{\"kind\":\"completed\"}', NULL, NULL \
             FROM palisade_jobs.job_end WHERE job = $1 AND state = 'succeeded' \
+        UNION ALL SELECT claim_event, claimed_ms, token, \
+            palisade_jobs.claim_said(attempts, w.worker::json ->> 'name', reap_after_ms), NULL, w.worker \
+            FROM palisade_jobs.job_end JOIN palisade_jobs.worker w USING (incarnation) \
+            WHERE job = $1 AND claim_event IS NOT NULL \
+        UNION ALL SELECT claim_event, claimed_ms, token, \
+            palisade_jobs.claim_said(attempts, r.worker, reap_after_ms), NULL, w.worker \
+            FROM palisade_jobs.job_run r JOIN palisade_jobs.worker w USING (incarnation) \
+            WHERE job = $1 AND claim_event IS NOT NULL \
         ORDER BY number";
     let Some(job) = read::job(pool, id).await? else { return Ok(Vec::new()) };
     let rows = pool.read("read the history of a job", EVENTS, &[number(&id.0)]).await?;

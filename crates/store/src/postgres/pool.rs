@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_postgres::{Error as PgError, Listener, Session, Target, TypedRow, Value, id_of};
+use palisade_postgres::{CopyIn, Error as PgError, Listener, Session, Target, Type, TypedRow, Value, id_of};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use palisade_jobs::Error;
@@ -42,8 +42,9 @@ impl Pool {
     pub(super) async fn open(target: Target, environment: Option<Option<&str>>) -> Result<Self, Error> {
         let name = target.to_string();
         let failed = |error: PgError| before(&name, &error);
-        let session = Session::connect(&target).await.map_err(failed)?;
+        let mut session = Session::connect(&target).await.map_err(failed)?;
         let id = id_of(&session).await.map_err(failed)?;
+        session.keep_plans().await.map_err(failed)?;
         let environment = environment.map(|environment| environment.map(str::to_owned));
         fits(&session, &name, environment.as_ref()).await?;
         schema::prepare(&session, &name).await?;
@@ -105,8 +106,9 @@ impl Pool {
         let shared = &*self.0;
         let name = shared.target.to_string();
         let failed = |error: PgError| before(&name, &error);
-        let session = Session::connect(&shared.target).await.map_err(failed)?;
+        let mut session = Session::connect(&shared.target).await.map_err(failed)?;
         self.same(&id_of(&session).await.map_err(failed)?)?;
+        session.keep_plans().await.map_err(failed)?;
         fits(&session, &name, shared.environment.as_ref()).await?;
         schema::check(&session, &name).await?;
         Ok(session)
@@ -145,13 +147,26 @@ impl Pool {
     ) -> Result<Vec<TypedRow>, Error> {
         for _ in 0..TRIES {
             let line = self.line().await?;
-            match line.session().typed(what, sql, values).await {
-                Ok(rows) => {
-                    line.done();
-                    return Ok(rows);
-                }
-                Err(error) if lost_a_race(&error) => line.done(),
-                Err(error) => return Err(line.written(&error)),
+            let done = line.session().typed(what, sql, values).await;
+            if let Some(ended) = line.ended(done) {
+                return ended;
+            }
+        }
+        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
+    }
+
+    /// As [`Self::write`], for what is run again and again: planned once for each connection where that is possible.
+    pub(super) async fn write_often(
+        &self,
+        what: &str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, Error> {
+        for _ in 0..TRIES {
+            let line = self.line().await?;
+            let done = line.session().planned(what, sql, values).await;
+            if let Some(ended) = line.ended(done) {
+                return ended;
             }
         }
         Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
@@ -281,6 +296,16 @@ impl Line<'_> {
         self.session.as_ref().expect("it is there until the call is over")
     }
 
+    /// Begins to put rows into a table, within a transaction.
+    pub(super) async fn copy_in<'b>(
+        &self,
+        what: &'b str,
+        sql: &str,
+        types: &[Type],
+    ) -> Result<CopyIn<'b>, PgError> {
+        self.session().copy_in(what, sql, types).await
+    }
+
     /// The rows of one statement of a transaction.
     pub(super) async fn ask(
         &self,
@@ -289,6 +314,21 @@ impl Line<'_> {
         values: &[Value<'_>],
     ) -> Result<Vec<TypedRow>, PgError> {
         self.session().typed(what, sql, values).await
+    }
+
+    /// What one statement came to that is a transaction of its own. `None` where it lost a race.
+    fn ended<T>(self, done: Result<T, PgError>) -> Option<Result<T, Error>> {
+        match done {
+            Ok(value) => {
+                self.done();
+                Some(Ok(value))
+            }
+            Err(error) if lost_a_race(&error) => {
+                self.done();
+                None
+            }
+            Err(error) => Some(Err(self.written(&error))),
+        }
     }
 
     fn done(mut self) {

@@ -148,11 +148,17 @@ const TAKE: &str = "WITH silent AS MATERIALIZED (
     WHERE r.job = g.job AND r.token = g.token AND s.part = g.part AND r.incarnation = s.incarnation
         AND q.name = r.queue AND j.id = r.job
     RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.reason, s.kind, s.by,
-        s.incarnation, clock.now, q.handover_delay_ms AS wait, CASE
+        s.incarnation, clock.now, r.claim_event, r.claimed_ms, r.worker, r.reap_after_ms, r.attempts AS attempt,
+        q.handover_delay_ms AS wait, CASE
             WHEN r.cancel OR q.on_silence = 'cancel' THEN 'cancelled'
             WHEN q.on_silence = 'hold' OR r.attempts >= j.max_attempts THEN 'held'
             WHEN s.proven OR q.handover_delay_ms = 0 THEN 'ready'
             ELSE 'handover' END AS state
+), claims AS (
+    INSERT INTO palisade_jobs.event (number, job, at_ms, token, incarnation, kind)
+    SELECT claim_event, job, claimed_ms, token, incarnation,
+        palisade_jobs.claim_said(attempt, worker, reap_after_ms)
+    FROM gone WHERE claim_event IS NOT NULL
 ), ready AS (
     INSERT INTO palisade_jobs.job_ready SELECT queue, priority, job, attempts FROM gone WHERE state = 'ready'
 ), waits AS (

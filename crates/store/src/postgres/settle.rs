@@ -62,7 +62,12 @@ const SETTLE: &str = "WITH g AS (
 ), gone AS (
     DELETE FROM palisade_jobs.job_run r USING g WHERE r.job = g.job AND r.token = g.token
     RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, g.state, g.wait, g.attempts, g.reason,
-        g.kind, g.by, g.now
+        g.kind, g.by, g.now, r.claim_event, r.claimed_ms, r.incarnation, r.worker, r.reap_after_ms, r.attempts AS attempt
+), claims AS (
+    INSERT INTO palisade_jobs.event (number, job, at_ms, token, incarnation, kind)
+    SELECT claim_event, job, claimed_ms, token, incarnation,
+        palisade_jobs.claim_said(attempt, worker, reap_after_ms)
+    FROM gone WHERE claim_event IS NOT NULL
 ), ready AS (
     INSERT INTO palisade_jobs.job_ready SELECT queue, priority, job, attempts FROM gone WHERE state = 'ready'
 ), waits AS (

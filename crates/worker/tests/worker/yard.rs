@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use palisade_jobs::claim::{Evidence, Terms};
 use palisade_jobs::job::Start;
 use palisade_jobs::store::{Deed, Fence, Reap, Reaped};
@@ -121,7 +121,7 @@ impl Yard {
     }
 
     pub(crate) async fn do_to(&self, deed: Deed, job: JobId) {
-        self.store.intervene(&deed, &[job], &note()).await.unwrap();
+        self.store.intervene(&Intended::without_journal(), &deed, &[job], &note()).await.unwrap();
     }
 
     /// What an elected reaper does, whatever the worker's beats say.

@@ -171,7 +171,7 @@ async fn carry_out(
     let ledger = Ledger::begin(session, output, actor, entry)?;
     let mut answers: BTreeMap<String, Vec<JobId>> = BTreeMap::new();
     for slice in ids.chunks(AT_ONCE) {
-        let done = match store.intervene(deed, slice, &by).await {
+        let done = match store.intervene(ledger.intended(), deed, slice, &by).await {
             Ok(done) => done,
             Err(error) => {
                 ledger.end(Phase::Failed, vec![summary(&answers), error.to_string()]);

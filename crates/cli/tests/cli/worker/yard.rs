@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use palisade_core::QueueName;
+use palisade_core::{Intended, QueueName};
 use palisade_host::clock::Stopwatch;
 use palisade_jobs::claim::{Evidence, Terms};
 use palisade_jobs::job::Start;
@@ -232,7 +232,7 @@ impl Yard {
     }
 
     pub(crate) async fn do_to(&self, deed: Deed, job: JobId) {
-        self.store.intervene(&deed, &[job], &note()).await.unwrap();
+        self.store.intervene(&Intended::without_journal(), &deed, &[job], &note()).await.unwrap();
     }
 
     /// One sweep: takes the jobs of workers whose beats this reaper did not see move for the whole threshold.

@@ -1,0 +1,131 @@
+//! Many jobs at once: `COPY` writes whole pages, and needs neither plan nor sort.
+
+use palisade_jobs::Error;
+use palisade_jobs::id::JobId;
+use palisade_jobs::job::{Enqueued, NewJob, Note, Start};
+use palisade_postgres::{ToSql, Type};
+
+use super::enqueue::short;
+use super::pool::{Line, Pool, Stop, transact};
+use super::rows::{field, json, ms, number, small, texts};
+
+/// Fewer jobs than this are quicker in one statement.
+pub(super) const MANY: usize = 500;
+
+/// What the server said of these jobs before they are written.
+struct Given {
+    now_ms: i64,
+    ids: Vec<i64>,
+}
+
+/// Makes jobs without keys, in order. Their queues have to be known; `payloads` are theirs as text.
+pub(super) async fn copy(pool: &Pool, jobs: &[NewJob], payloads: &[String]) -> Result<Vec<Enqueued>, Error> {
+    let given = transact!(pool, "enqueue", line => write(line, jobs, payloads))?;
+    Ok(given.ids.into_iter().map(|id| Enqueued { id: JobId(id), new: true }).collect())
+}
+
+async fn write(line: &Line<'_>, jobs: &[NewJob], payloads: &[String]) -> Result<Given, Stop> {
+    let given = numbers(line, jobs.len()).await?;
+    write_jobs(line, jobs, payloads, &given).await?;
+    let now_ms = given.now_ms;
+    let is_due = |(_, job): &(usize, &NewJob)| run_ms(job, now_ms).is_none_or(|run_ms| run_ms <= now_ms);
+    let (ready, waits): (Vec<_>, Vec<_>) = jobs.iter().enumerate().partition(is_due);
+    write_ready(line, &ready, &given).await?;
+    if !waits.is_empty() {
+        write_waits(line, &waits, &given).await?;
+    }
+    call(line, &ready).await?;
+    Ok(given)
+}
+
+/// When a job may run, where that is not at once.
+fn run_ms(job: &NewJob, now_ms: i64) -> Option<i64> {
+    match job.start {
+        Start::Now => None,
+        Start::In(wait) => Some(now_ms.saturating_add(ms(wait.as_millis()))),
+        Start::At(moment) => Some(ms(moment.unix_ms())),
+    }
+}
+
+async fn numbers(line: &Line<'_>, count: usize) -> Result<Given, Stop> {
+    const NUMBERS: &str = "SELECT palisade_jobs.now_ms() AS now, array_agg(nextval('palisade_jobs.job_id')) AS ids \
+        FROM generate_series(1, $1)";
+    let rows = line.ask("number jobs", NUMBERS, &[number(&ms(count))]).await?;
+    let row = rows.first().ok_or_else(short)?;
+    let given = Given { now_ms: field(row, "now")?, ids: field(row, "ids")? };
+    if given.ids.len() == count { Ok(given) } else { Err(short().into()) }
+}
+
+async fn write_jobs(
+    line: &Line<'_>,
+    jobs: &[NewJob],
+    payloads: &[String],
+    given: &Given,
+) -> Result<(), Stop> {
+    const JOBS: &str = "COPY palisade_jobs.job (id, queue, payload, priority, enqueued_ms, run_ms, max_attempts, \
+        asked_reap_after_ms, by) FROM STDIN BINARY";
+    const TYPES: [Type; 9] = [
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT2,
+        Type::INT8,
+        Type::INT8,
+        Type::INT2,
+        Type::INT8,
+        Type::TEXT,
+    ];
+    let mut copy = line.copy_in("enqueue", JOBS, &TYPES).await?;
+    // Jobs of one call nearly always have one author.
+    let mut author: Option<(&Note, String)> = None;
+    for ((job, payload), id) in jobs.iter().zip(payloads).zip(&given.ids) {
+        if author.as_ref().is_none_or(|(by, _)| **by != job.by) {
+            author = Some((&job.by, json(&job.by)));
+        }
+        let by = author.as_ref().map(|(_, text)| text.as_str());
+        let run_ms = run_ms(job, given.now_ms).unwrap_or(given.now_ms);
+        let reap_ms = job.reap_after.map(|span| ms(span.as_millis()));
+        let (queue, attempts) = (job.queue.as_str(), small(job.max_attempts));
+        let row: [&(dyn ToSql + Sync); 9] =
+            [id, &queue, payload, &job.priority, &given.now_ms, &run_ms, &attempts, &reap_ms, &by];
+        copy.row(&row).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+async fn write_ready(line: &Line<'_>, ready: &[(usize, &NewJob)], given: &Given) -> Result<(), Stop> {
+    const READY: &str = "COPY palisade_jobs.job_ready (queue, priority, job, attempts) FROM STDIN BINARY";
+    const TYPES: [Type; 4] = [Type::TEXT, Type::INT2, Type::INT8, Type::INT2];
+    let mut copy = line.copy_in("enqueue", READY, &TYPES).await?;
+    for (at, job) in ready {
+        copy.row(&[&job.queue.as_str(), &job.priority, &given.ids[*at], &0_i16]).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+async fn write_waits(line: &Line<'_>, waits: &[(usize, &NewJob)], given: &Given) -> Result<(), Stop> {
+    const WAITS: &str =
+        "COPY palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms) FROM STDIN BINARY";
+    const TYPES: [Type; 6] = [Type::INT8, Type::TEXT, Type::INT2, Type::INT2, Type::TEXT, Type::INT8];
+    let mut copy = line.copy_in("enqueue", WAITS, &TYPES).await?;
+    for (at, job) in waits {
+        let run_ms = run_ms(job, given.now_ms);
+        let queue = job.queue.as_str();
+        copy.row(&[&given.ids[*at], &queue, &job.priority, &0_i16, &"scheduled", &run_ms]).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+/// Workers are called once for each queue.
+async fn call(line: &Line<'_>, ready: &[(usize, &NewJob)]) -> Result<(), Stop> {
+    const CALL: &str = "SELECT pg_notify('palisade_jobs', queue) FROM unnest($1::text[]) AS q (queue)";
+    let mut queues: Vec<&str> = ready.iter().map(|(_, job)| job.queue.as_str()).collect();
+    queues.dedup();
+    queues.sort_unstable();
+    queues.dedup();
+    line.ask("call workers", CALL, &[texts(&queues)]).await?;
+    Ok(())
+}
