@@ -6,6 +6,7 @@
 pub mod apps;
 pub mod cases;
 pub mod clients;
+pub mod disk;
 pub mod fault;
 pub mod fleet;
 pub mod install;
@@ -22,6 +23,7 @@ pub mod s3;
 pub mod scratch;
 
 pub use apps::{App, EightApps};
+pub use disk::Disk;
 pub use fault::Between;
 pub use fleet::Fleet;
 pub use install::installed;

@@ -5,19 +5,21 @@ mod parts;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 pub use parts::{PASSWORD, VERSIONS};
 pub(crate) use parts::{as_server_user, free_port, server_user};
 
 use crate::psql::{Psql, Said, psql};
-use crate::{Scratch, eventually, process};
+use crate::{Disk, Scratch, eventually, process};
 
 /// A server of its own with a data folder of its own. Dropping it ends the server and removes the folder.
 #[derive(Debug)]
 pub struct Postgres {
     version: &'static str,
+    /// Before the folder that it is mounted in.
+    disk: Option<Disk>,
     scratch: Scratch,
     port: u16,
     settings: Vec<String>,
@@ -46,6 +48,35 @@ impl Postgres {
     #[must_use]
     pub fn start_with(version: &'static str, settings: &[&str]) -> Self {
         Self::of(version, "", settings)
+    }
+
+    /// Starts a server whose data folder is a disk of its own with so many MiB, which [`Self::disk`] fills.
+    ///
+    /// # Panics
+    /// As [`Self::start`], and if no disk can be mounted: that takes root.
+    #[must_use]
+    pub fn on_a_small_disk(version: &'static str, mib: u32) -> Self {
+        let template = parts::template(version, "");
+        let scratch = Scratch::new();
+        let disk = Disk::mount(scratch.join("data"), mib);
+        if let Some((uid, gid)) = parts::server_user() {
+            chown(disk.path(), Some(uid), Some(gid)).expect("the files of a test can be written");
+        }
+        Self::upon(version, &template.join("."), scratch, Some(disk), &[])
+    }
+
+    /// The disk of a server that was started [`Self::on_a_small_disk`].
+    ///
+    /// # Panics
+    /// If it was not.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("it was started on a disk of its own")
+    }
+
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be looked at").is_some()
     }
 
     /// Starts a server of another cluster: its system identifier is not that of the others.
@@ -107,12 +138,20 @@ impl Postgres {
     }
 
     fn of(version: &'static str, cluster: &str, settings: &[&str]) -> Self {
-        let template = parts::template(version, cluster);
-        let scratch = Scratch::new();
+        Self::upon(version, &parts::template(version, cluster), Scratch::new(), None, settings)
+    }
+
+    fn upon(
+        version: &'static str,
+        template: &Path,
+        scratch: Scratch,
+        disk: Option<Disk>,
+        settings: &[&str],
+    ) -> Self {
         let data = scratch.join("data");
         let copied = Command::new("cp")
             .args(["-a", "--reflink=auto"])
-            .arg(&template)
+            .arg(template)
             .arg(&data)
             .status()
             .expect("cp can be started");
@@ -122,7 +161,7 @@ impl Postgres {
         }
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         let (port, child) = launch(version, &scratch, &settings);
-        Self { version, scratch, port, settings, child }
+        Self { version, disk, scratch, port, settings, child }
     }
 
     /// The folder with the programs of that version, installed if it is not there.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests by the lint")]
 
 mod faults;
+mod full;
 mod leases;
 mod postgres;
 mod races;

@@ -33,7 +33,7 @@ fn job(name: &str) -> NewJob {
     NewJob::new(queue(name), json!({}), by())
 }
 
-fn worker(number: u64) -> Worker {
+pub(crate) fn worker(number: u64) -> Worker {
     let bits = (u128::from(std::process::id()) << 64) | u128::from(number);
     Worker {
         name: format!("w{number}"),

@@ -96,7 +96,7 @@ impl Postgres {
         own(&scratch, "data/backup_label", &format!("{label}\n"));
         change(&scratch);
         let (port, child) = launch(self.version, &scratch, &self.settings);
-        Self { version: self.version, scratch, port, settings: self.settings.clone(), child }
+        Self { version: self.version, disk: None, scratch, port, settings: self.settings.clone(), child }
     }
 }
 
