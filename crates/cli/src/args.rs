@@ -186,6 +186,29 @@ pub(crate) struct ScopeArgs {
     pub(crate) environment: Option<EnvironmentName>,
 }
 
+// Of which app, on which daemon, and whether for show.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AppArgs {
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+    /// Judge and show what would be done, and touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+// What an act may need besides: a confirmation, and patience.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SevereArgs {
+    /// Type the app's name to confirm a severe act.
+    #[arg(long, value_name = "APP")]
+    pub(crate) confirm: Option<String>,
+    /// How long to wait while another deployment holds the lease.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) wait: Duration,
+}
+
 // Which processes, under which conditions.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -201,18 +224,9 @@ pub(crate) struct OperateArgs {
     #[arg(long = "name", value_name = "NAME")]
     pub(crate) more_names: Vec<String>,
     #[command(flatten)]
-    pub(crate) scope: ScopeArgs,
+    pub(crate) of: AppArgs,
     #[command(flatten)]
-    pub(crate) daemon: Pm2Home,
-    /// Judge and show the plan, and touch nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Type the app's name to confirm a severe act.
-    #[arg(long, value_name = "APP")]
-    pub(crate) confirm: Option<String>,
-    /// How long to wait while another deployment holds the lease.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    pub(crate) wait: Duration,
+    pub(crate) severe: SevereArgs,
     /// Leave out names that are not there; nothing left to do is a success.
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
@@ -267,12 +281,8 @@ pub(crate) struct ApplyArgs {
     pub(crate) plan: PathBuf,
     #[command(flatten)]
     pub(crate) daemon: Pm2Home,
-    /// Type the app's name to confirm a severe act.
-    #[arg(long, value_name = "APP")]
-    pub(crate) confirm: Option<String>,
-    /// How long to wait while another deployment holds the lease.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    pub(crate) wait: Duration,
+    #[command(flatten)]
+    pub(crate) severe: SevereArgs,
 }
 
 #[derive(Debug, Args)]

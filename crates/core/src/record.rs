@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::actor::Actor;
+use crate::actor::{Actor, ProcessRef};
 use crate::bypass::{Bypass, BypassId};
 use crate::code::Code;
 use crate::epoch::{Epoch, Subject};
@@ -293,6 +293,10 @@ pub struct Intent {
     pub daemon: DaemonIdentity,
     /// Under which term.
     pub term: Term,
+    /// Which process carries it out: for an order that is the guard's. Records of earlier versions do not say; there it is
+    /// the one that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ProcessRef>,
     /// On what ground.
     pub authority: Authority,
     /// The snapshot that was taken before.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_config::HostPolicy;
-use palisade_core::actor::Tree;
+use palisade_core::actor::{ProcessRef, Tree};
 use palisade_core::bypass::{Bypass, Opened};
 use palisade_core::notice;
 use palisade_core::policy::{Mode, PolicyRef};
@@ -17,7 +17,7 @@ use palisade_core::{Actor, Code, Finding, Policy, Scope, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
-use palisade_host::{Environment, clock, context, lease, random, registration};
+use palisade_host::{Environment, clock, context, lease, random, registration, terminal};
 use palisade_notify::Teller;
 use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::refusals::Recorded;
@@ -56,6 +56,8 @@ pub(crate) struct Guard {
     refused: BTreeMap<Tree, (Timestamp, String)>,
     bypasses: Folders,
     teller: Teller,
+    /// Whose terminal was written to last.
+    told: Option<ProcessRef>,
 }
 
 impl Guard {
@@ -70,7 +72,8 @@ impl Guard {
         let bypasses = Folders::of(&Environment::of_this_process(), uid);
         let (log, refused) = (Some(log), BTreeMap::new());
         let (reference, policy) = (host.reference().clone(), host.into_policy());
-        Self { policy, reference, file, held_back: None, state, view, log, refused, bypasses, teller }
+        let (held_back, told) = (None, None);
+        Self { policy, reference, file, held_back, state, view, log, refused, bypasses, teller, told }
     }
 
     /// Puts the policy on disk in force if it is another one, and says so. One that cannot be used, or whose revision
@@ -140,7 +143,7 @@ impl Guard {
 
     /// Checks an order, and makes it ready to be carried out beside the calls.
     pub(crate) async fn accept(&mut self, caller: &Caller, line: &str) -> Result<Work, OrderError> {
-        let order = order::understood(line)?;
+        let order = order::understood(line, caller.actor.observed.uid)?;
         let mut request = order::request(caller, &order)?;
         if caller.actor.observed.uid != 0 {
             request.actor.tree = self.opened(caller, &order.scope).await?;
@@ -153,6 +156,8 @@ impl Guard {
             location: self.view.location().clone(),
             wait: Duration::from_millis(order.wait_ms),
             dry_run: order.dry_run,
+            expected: order.expected,
+            snapshot: order.snapshot,
         })
     }
 
@@ -226,7 +231,9 @@ impl Guard {
         match (judgement.ruling, judgement.mode, &recorded) {
             (Ruling::Refused, _, _) => {
                 let who = scope.map(|scope| scope.to_string());
-                self.refuse(refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded))
+                let text = refusal(method, &judgement.findings, who.as_deref(), &grounds, &recorded);
+                self.say_once(caller.actor.observed.process, &text);
+                self.refuse(text)
             }
             (Ruling::Passed, Mode::Enforce, Recorded::SystemLog)
                 if takes_down && self.opening(&home).is_none() =>
@@ -234,6 +241,15 @@ impl Guard {
                 Answer::Refuse(unrecorded(method))
             }
             (Ruling::Passed | Ruling::Observed | Ruling::Bypassed, _, _) => self.pass(kind),
+        }
+    }
+
+    /// Writes the first refusal of a caller to its terminal: PM2 5 and 6 hide the text of each, and PM2 7 that of `kill`
+    /// and `update`.
+    fn say_once(&mut self, caller: ProcessRef, text: &str) {
+        if self.told.replace(caller) != Some(caller) {
+            // Without a terminal, as in a job, there is the journal.
+            let _is_told = terminal::say(caller, text);
         }
     }
 
@@ -312,8 +328,7 @@ impl Guard {
 
     /// From here on this tree takes nothing down for the policy's window.
     fn remember(&mut self, tree: &Tree, method: &str, judgement: &Judgement) {
-        let only_repeats = judgement.findings.iter().all(|finding| finding.code == Code::RefusedBefore);
-        if only_repeats {
+        if judgement.findings.iter().all(|finding| finding.code == Code::RefusedBefore) {
             return;
         }
         let now = clock::now();

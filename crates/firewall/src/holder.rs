@@ -53,6 +53,14 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) enum ToHolder {
     /// A question, and where its answer goes.
     Ask { connection: u64, client: Peer, question: Question, answer: oneshot::Sender<Answer> },
+    /// As `Ask`, of what takes its time; lines on the way go to `steps`.
+    Order {
+        connection: u64,
+        client: Peer,
+        line: String,
+        steps: mpsc::Sender<String>,
+        answer: oneshot::Sender<Answer>,
+    },
     /// A connection that asked has ended.
     Gone { connection: u64 },
     /// The daemon was started, for the record.
@@ -97,6 +105,7 @@ struct Waiting {
     client: Peer,
     question: Question,
     answer: oneshot::Sender<Answer>,
+    steps: Option<mpsc::Sender<String>>,
     since: Instant,
     tries: u32,
 }
@@ -179,13 +188,13 @@ impl Holder {
     fn take(&mut self, asked: ToHolder) {
         match asked {
             ToHolder::Ask { connection, client, question, answer } => {
-                let asked = Waiting { connection, client, question, answer, since: Instant::now(), tries: 0 };
-                if matches!(self.seat, Seat::Empty { at_once: false, .. }) {
-                    return self.answer_unjudged(asked);
-                }
-                self.waiting.insert(self.next, asked);
-                self.put(self.next);
-                self.next += 1;
+                let (since, tries, steps) = (Instant::now(), 0, None);
+                self.queue(Waiting { connection, client, question, answer, steps, since, tries });
+            }
+            ToHolder::Order { connection, client, line, steps, answer } => {
+                let (since, tries, question) = (Instant::now(), 0, Question::Order { line });
+                let steps = Some(steps);
+                self.queue(Waiting { connection, client, question, answer, steps, since, tries });
             }
             ToHolder::Gone { connection } => {
                 if let Seat::Taken(judge) = &mut self.seat {
@@ -197,6 +206,15 @@ impl Holder {
                 self.hand_on_records();
             }
         }
+    }
+
+    fn queue(&mut self, asked: Waiting) {
+        if matches!(self.seat, Seat::Empty { at_once: false, .. }) {
+            return self.answer_unjudged(asked);
+        }
+        self.waiting.insert(self.next, asked);
+        self.put(self.next);
+        self.next += 1;
     }
 
     fn hand_on_records(&mut self) {
@@ -232,6 +250,12 @@ impl Holder {
                     drop(waiting.answer.send(answer));
                 }
                 self.end_gap();
+            }
+            Ok(FromJudge::Step { id, line }) => {
+                if let Some(steps) = self.waiting.get(&id).and_then(|waiting| waiting.steps.as_ref()) {
+                    // Whoever reads too slowly misses a step, and not the end.
+                    drop(steps.try_send(line));
+                }
             }
             Ok(FromJudge::Beat) => {}
             Ok(FromJudge::Failed { text, .. }) => self.lose(&text),
@@ -383,7 +407,7 @@ pub(crate) async fn rehearse(program: &Program) -> io::Result<Result<(), Failed>
     let (mut child, mut pair) = spawn(program, 0)?;
     let found = loop {
         match pair.next().await {
-            Ok(FromJudge::Beat | FromJudge::Answered { .. }) => {}
+            Ok(FromJudge::Beat | FromJudge::Answered { .. } | FromJudge::Step { .. }) => {}
             Ok(FromJudge::Ready { .. }) => break Ok(()),
             Ok(FromJudge::Failed { exit, text }) => break Err(Failed { exit, text }),
             Err(error) => break Err(Failed { exit: 1, text: format!("the judge ended: {error}") }),

@@ -369,8 +369,8 @@ impl Case<'_> {
         finding(
             Code::LifecycleCall,
             format!("this would end or mark the daemon of all {} processes", self.processes.len()),
-            "an administrator stops the firewall first, and talks to the daemon's private socket; \
-             docs/firewall.md has the lines",
+            "for an administrator there are `palisade pm2 kill` and `palisade pm2 update`, with a snapshot before and a \
+             look at every app afterwards; if PM2's own command says that applications were stopped, they were not",
         )
     }
 

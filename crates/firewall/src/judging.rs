@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_core::Exit;
 use palisade_host::environment::Environment;
-use palisade_host::order::Reply;
 use palisade_host::peer::Peer;
 use palisade_host::state::{Locations, StateDirectory};
 use palisade_host::{context, files, registration};
@@ -142,102 +142,119 @@ async fn answer_all(
     mut questions: mpsc::Receiver<ToJudge>,
     answers: mpsc::Sender<FromJudge>,
 ) {
-    let opened = spawn_blocking(move || open(&options)).await;
-    let mut guard = match opened {
+    let failed = |exit: Exit, text: String| FromJudge::Failed { exit: exit.number(), text };
+    let guard = match spawn_blocking(move || open(&options)).await {
         Ok(Ok(guard)) => guard,
-        Ok(Err(error)) => {
-            let failed = FromJudge::Failed { exit: error.exit().number(), text: error.told() };
-            // Where the holder is gone nobody needs to know.
-            return drop(answers.send(failed).await);
-        }
-        Err(error) => {
-            let failed = FromJudge::Failed { exit: 1, text: error.to_string() };
-            return drop(answers.send(failed).await);
-        }
+        // Where the holder is gone nobody needs to know.
+        Ok(Err(error)) => return drop(answers.send(failed(error.exit(), error.told())).await),
+        Err(error) => return drop(answers.send(failed(Exit::Failure, error.to_string())).await),
     };
-    let (mut callers, mut orders) = (BTreeMap::new(), JoinSet::new());
-    drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
+    let mut desk = Desk { guard, callers: BTreeMap::new(), orders: JoinSet::new(), answers };
+    desk.is_ready().await;
     loop {
-        let question = tokio::select! {
+        tokio::select! {
             question = questions.recv() => match question {
-                Some(question) => question,
+                Some(question) => desk.take(question).await,
                 None => break,
             },
-            Some(carried_out) = orders.join_next() => {
-                tell(&answers, carried_out).await;
-                continue;
-            }
-        };
+            Some(carried_out) = desk.orders.join_next() => desk.tell(carried_out).await,
+        }
+    }
+    while let Some(carried_out) = desk.orders.join_next().await {
+        desk.tell(carried_out).await;
+    }
+    desk.guard.end().await;
+}
+
+/// What the judge answers with: the guard, whom it has looked at, and the orders that it carries out meanwhile.
+struct Desk {
+    guard: Guard,
+    callers: BTreeMap<u64, Arc<Caller>>,
+    /// The question's number, and the line that answers it.
+    orders: JoinSet<(u64, String)>,
+    answers: mpsc::Sender<FromJudge>,
+}
+
+impl Desk {
+    /// Tells the holder in which mode the strictest app is.
+    async fn is_ready(&self) {
+        self.send(FromJudge::Ready { mode: strictest(self.guard.policy()) }).await;
+    }
+
+    async fn send(&self, said: FromJudge) {
+        // A holder that is gone is noticed elsewhere.
+        drop(self.answers.send(said).await);
+    }
+
+    async fn take(&mut self, question: ToJudge) {
         match question {
             ToJudge::Asked { id, connection, client, question } => {
-                let caller = caller_of(&mut callers, connection, &client);
-                if guard.refresh_policy().await {
-                    drop(answers.send(FromJudge::Ready { mode: strictest(guard.policy()) }).await);
+                let caller = caller_of(&mut self.callers, connection, &client);
+                if self.guard.refresh_policy().await {
+                    self.is_ready().await;
                 }
-                let answer = match question {
-                    Question::Order { line } => {
-                        match begin(&mut guard, &caller, &line, id, &mut orders).await {
-                            Ok(()) => continue,
-                            Err(error) => Answer::Refuse(error.told()),
-                        }
-                    }
-                    Question::Call { method, kind, socket } => {
-                        guard.answer(&caller, &method, &kind, socket.as_deref()).await
-                    }
-                    Question::Control { line } => guard.control(&client, &line),
-                    Question::Bad { why } => guard.note_bad_call(&caller, &why).await,
-                };
-                drop(answers.send(FromJudge::Answered { id, answer }).await);
+                if let Some(answer) = self.answer(id, &caller, &client, question).await {
+                    self.send(FromJudge::Answered { id, answer }).await;
+                }
             }
-            ToJudge::Gone { connection } => drop(callers.remove(&connection)),
+            ToJudge::Gone { connection } => drop(self.callers.remove(&connection)),
             ToJudge::Gap(gap) => {
                 if let Ok(actor) = context::observe(&Environment::default()) {
-                    guard.note_gap(actor, gap).await;
+                    self.guard.note_gap(actor, gap).await;
                 }
             }
             ToJudge::Record(done) => {
                 if let Ok(actor) = context::observe(&Environment::default()) {
-                    guard.note_start(actor, done).await;
+                    self.guard.note_start(actor, done).await;
                 }
             }
             ToJudge::Beat | ToJudge::End => {}
         }
     }
-    while let Some(carried_out) = orders.join_next().await {
-        tell(&answers, carried_out).await;
+
+    /// The answer to a question; `None` of an order that was begun, for it comes when that has ended.
+    async fn answer(
+        &mut self,
+        id: u64,
+        caller: &Caller,
+        client: &Peer,
+        question: Question,
+    ) -> Option<Answer> {
+        Some(match question {
+            Question::Call { method, kind, socket } => {
+                self.guard.answer(caller, &method, &kind, socket.as_deref()).await
+            }
+            Question::Control { line } => self.guard.control(client, &line),
+            Question::Bad { why } => self.guard.note_bad_call(caller, &why).await,
+            Question::Order { line } => match self.begin(id, caller, &line).await {
+                Ok(()) => return None,
+                Err(error) => Answer::Refuse(error.told()),
+            },
+        })
     }
-    guard.end().await;
-}
 
-/// Orders under way: the question's number, and the line that answers it.
-type Orders = JoinSet<(u64, String)>;
-
-/// Begins to carry an order out beside the questions.
-async fn begin(
-    guard: &mut Guard,
-    caller: &Caller,
-    line: &str,
-    id: u64,
-    orders: &mut Orders,
-) -> Result<(), OrderError> {
-    if orders.len() >= order::MOST {
-        return Err(OrderError::TooMany);
+    /// Begins to carry an order out beside the questions.
+    async fn begin(&mut self, id: u64, caller: &Caller, line: &str) -> Result<(), OrderError> {
+        if self.orders.len() >= order::MOST {
+            return Err(OrderError::TooMany);
+        }
+        let work = self.guard.accept(caller, line).await?;
+        let answers = self.answers.clone();
+        // A step that there is no room for is left out: the end says what was done.
+        let step = move |line| drop(answers.try_send(FromJudge::Step { id, line }));
+        self.orders.spawn(async move {
+            let carried_out = spawn_blocking(move || work.carry_out(step)).await;
+            let cut_off = |error: JoinError| order::refused(&format!("the order was cut off: {error}"));
+            (id, carried_out.unwrap_or_else(cut_off))
+        });
+        Ok(())
     }
-    let work = guard.accept(caller, line).await?;
-    orders.spawn(async move {
-        let carried_out = spawn_blocking(move || work.carry_out()).await;
-        let reply =
-            carried_out.unwrap_or_else(|error| Reply::Refused(format!("the order was cut off: {error}")));
-        // Our own types have string keys only, which is all that writing JSON can fail by.
-        (id, serde_json::to_string(&reply).unwrap_or_default())
-    });
-    Ok(())
-}
 
-async fn tell(answers: &mpsc::Sender<FromJudge>, carried_out: Result<(u64, String), JoinError>) {
-    // What went wrong within an order is told by its answer.
-    if let Ok((id, line)) = carried_out {
-        drop(answers.send(FromJudge::Answered { id, answer: Answer::Told(line) }).await);
+    async fn tell(&self, carried_out: Result<(u64, String), JoinError>) {
+        // What went wrong within an order is told by its answer.
+        if let Ok((id, line)) = carried_out {
+            self.send(FromJudge::Answered { id, answer: Answer::Told(line) }).await;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::asked::Kind;
 
 /// The version of these messages. It grows when an older reader would misread one.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// What comes first, with the sockets that it names beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,8 @@ pub(crate) enum FromJudge {
     Ready { mode: Mode },
     /// It cannot judge, and ends.
     Failed { exit: u8, text: String },
+    /// A line for whoever asked the question of that number; its answer follows.
+    Step { id: u64, line: String },
     /// The answer to the question of that number.
     Answered { id: u64, answer: Answer },
     /// A sign of life.

@@ -2,20 +2,24 @@
 //!
 //! Each goes through the one pipeline, beside the calls that are judged meanwhile: with the guard's policy, journal,
 //! leases and snapshots, and over its own connection to the daemon. Root may order for every app; everybody else
-//! for an app that the policy opens to its user. The app that an order names picks, as a registration does.
+//! for an app that the policy opens to its user. The app that an order names picks, as a registration does. Who is not
+//! root is shown no value of an environment, in plans neither.
 
 use std::time::Duration;
 
 use palisade_core::policy::PolicyRef;
+use palisade_core::snapshot::SnapshotId;
 use palisade_core::text::Shown;
-use palisade_core::{Code, Operation, Policy, Request, Scope};
+use palisade_core::{Actor, Code, Operation, Plan, Policy, Progress, Request, Scope, Selection};
 use palisade_host::order::{FORMAT, Order, Reply};
-use palisade_host::random;
 use palisade_host::state::StateDirectory;
-use palisade_pipeline::{Context, Error, Report, run};
+use palisade_host::{clock, random};
+use palisade_pipeline::{Context, Error, Report, Resource as _, run};
 use palisade_pm2::Pm2;
 use palisade_pm2::bundle::Bundles;
 use palisade_pm2::locate::Location;
+use palisade_pm2::restore::Source;
+use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::caller::Caller;
@@ -38,6 +42,18 @@ pub(crate) enum OrderError {
         /// What its standing rests on.
         grounds: String,
     },
+    /// A restore starts what any app once was, with values that the caller may not see.
+    #[error(
+        "{code} a restore brings back processes of every app with their values, so root alone may order it; start your \
+         own app from its folder with `pm2 start`",
+        code = Code::NoDeployer
+    )]
+    NotRoot,
+    /// The variables of whoever asks stay where they are.
+    #[error(
+        "the plan carries the caller's variables, and values have no place in a guard; use `pm2 restart --update-env`"
+    )]
+    Carries,
     /// Too many are under way.
     #[error("{MOST} orders are under way; try again when one of them has ended")]
     TooMany,
@@ -56,14 +72,17 @@ impl OrderError {
     }
 }
 
-/// Reads an order.
-pub(crate) fn understood(line: &str) -> Result<Order, OrderError> {
+/// Reads an order of `uid`.
+pub(crate) fn understood(line: &str, uid: u32) -> Result<Order, OrderError> {
     let order: Order = serde_json::from_str(line).map_err(|_| OrderError::NotUnderstood)?;
-    let is_known = match order.operation {
-        Operation::Delete | Operation::Stop | Operation::Restart | Operation::Reload => true,
-        Operation::Restore => false,
-    };
-    if order.format == FORMAT && is_known { Ok(order) } else { Err(OrderError::NotUnderstood) }
+    if order.format != FORMAT {
+        return Err(OrderError::NotUnderstood);
+    }
+    match &order.expected {
+        _ if order.operation == Operation::Restore && uid != 0 => Err(OrderError::NotRoot),
+        Some(plan) if plan.carries_variables => Err(OrderError::Carries),
+        Some(_) | None => Ok(order),
+    }
 }
 
 /// Everything that one order needs to be carried out.
@@ -75,6 +94,9 @@ pub(crate) struct Work {
     pub(crate) location: Location,
     pub(crate) wait: Duration,
     pub(crate) dry_run: bool,
+    pub(crate) expected: Option<Box<Plan>>,
+    /// Of a restore.
+    pub(crate) snapshot: Option<SnapshotId>,
 }
 
 /// The request that an order comes to. What the kernel says of the caller counts; what only its surroundings say is
@@ -98,30 +120,77 @@ pub(crate) fn request(caller: &Caller, order: &Order) -> Result<Request, OrderEr
 }
 
 impl Work {
-    /// Takes the order through the pipeline. Waits for locks, disk and daemon: not for the loop that judges.
-    pub(crate) fn carry_out(self) -> Reply {
+    /// Takes the order through the pipeline, with a line for each step, and gives the line that answers it. Waits for
+    /// locks, disk and daemon: not for the loop that judges.
+    pub(crate) fn carry_out(self, step: impl Fn(String)) -> String {
         let actor = self.request.actor.clone();
+        let mut tell = |done: Progress| step(line(&Reply::Progress(Box::new(done)), &actor));
         let runtime = Builder::new_current_thread().enable_all().build();
-        let ended = runtime.map_err(|error| error.to_string()).map(|runtime| runtime.block_on(self.run()));
+        let ended = runtime.map(|runtime| runtime.block_on(self.run(&mut tell)));
         match ended {
-            Ok(Ok(report)) => Reply::Report(report.document(&actor)),
-            Ok(Err(error)) => failed(&error),
-            Err(text) => Reply::Refused(format!("the guard carried nothing out: {text}")),
+            Ok(Ok(report)) => line(&Reply::Report(report.document(&actor)), &actor),
+            Ok(Err(error)) => line(&failed(&error), &actor),
+            Err(error) => refused(&format!("the guard carried nothing out: {error}")),
         }
     }
 
-    async fn run(self) -> Result<Report, Error> {
-        let mut pm2 = Pm2::new(self.location, Bundles::new(self.state.bundles()));
+    async fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+        let mut pm2 = Pm2::new(self.location.clone(), Bundles::new(self.state.bundles()));
+        if self.request.operation == Operation::Restore {
+            pm2 = self.prepare_restore(pm2).await?;
+        }
         let context = Context {
             policy: &self.policy,
             host_policy: &self.reference,
             state: &self.state,
             wait: self.wait,
             dry_run: self.dry_run,
-            expected: None,
-            progress: &mut |_| {},
+            expected: self.expected.as_deref(),
+            progress,
         };
         run(&mut pm2, self.request, context).await
+    }
+
+    /// Finds the snapshot and its values.
+    async fn prepare_restore(&mut self, mut pm2: Pm2) -> Result<Pm2, Error> {
+        pm2.identify().await?;
+        let (request, at) = (&mut self.request, clock::now());
+        let now = pm2.snapshot(SnapshotId::new(at, request.id.as_str()), at).await?;
+        let window = self.policy.limits.window;
+        let Source { snapshot, bundle } = Source::find(&self.state, self.snapshot.as_ref(), &now, window)?;
+        let names = match &request.selection {
+            Selection::Names(names) => Some(names.clone()),
+            Selection::Scope | Selection::All | Selection::Missing { .. } => None,
+        };
+        request.selection = Selection::Missing { snapshot: snapshot.id.clone(), names };
+        request.source = Some(snapshot);
+        Ok(pm2.restore_from(bundle))
+    }
+}
+
+/// The line of a reply, with no value of an environment for anybody but root.
+fn line(reply: &Reply, to: &Actor) -> String {
+    let mut reply = json!(reply);
+    if to.observed.uid != 0 {
+        hide_values(&mut reply);
+    }
+    reply.to_string()
+}
+
+/// The line of a refusal.
+pub(crate) fn refused(text: &str) -> String {
+    json!(Reply::Refused(text.to_owned())).to_string()
+}
+
+/// A plan names for each process the variables by which environments are told apart.
+fn hide_values(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "environment_names");
+            fields.values_mut().for_each(hide_values);
+        }
+        Value::Array(values) => values.iter_mut().for_each(hide_values),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -27,6 +27,7 @@ use crate::control;
 use crate::daemon::{self, Offered, Watch};
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
 use crate::listen::{ListenError, Place};
+use crate::meter::Meter;
 use crate::options::Options;
 use crate::pair::PairError;
 use crate::places::Places;
@@ -345,7 +346,8 @@ fn control(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, shared: &Sh
     if let Ok(peer) = peer::of(&client)
         && tasks.len() < CONNECTIONS
     {
-        tasks.spawn(control::serve(client, number, peer, shared.holder.clone()));
+        let meter = Meter::new(Arc::clone(&shared.total));
+        tasks.spawn(control::serve(client, number, peer, shared.holder.clone(), meter));
     }
 }
 

@@ -28,6 +28,7 @@ pub mod process;
 pub mod random;
 pub mod registration;
 pub mod state;
+pub mod terminal;
 
 pub use environment::Environment;
 pub use state::{Locations, StateDirectory};

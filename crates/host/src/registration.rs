@@ -4,7 +4,7 @@
 //! runs on this boot; what is left of others is ignored, and removed by [`prune`]. A registration picks one of the
 //! apps that the caller's user may touch; it adds none.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Take, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -143,7 +143,9 @@ pub enum Reply {
 /// # Errors
 /// Nobody answers there, or the firewall refuses.
 pub fn announce(socket: &Path, announcement: &Announcement) -> Result<(), Error> {
-    let answer = exchange(socket, announcement, ANSWER_WITHIN, MAX_LINE_BYTES as u64)?;
+    let mut answer = String::new();
+    let mut answers = ask(socket, announcement, ANSWER_WITHIN, MAX_LINE_BYTES as u64)?;
+    answers.read_line(&mut answer).map_err(|source| silent(socket, source))?;
     match serde_json::from_str(&answer) {
         Ok(Reply::Done) => Ok(()),
         Ok(Reply::Refused(text)) => Err(Error::Refused(text)),
@@ -151,27 +153,30 @@ pub fn announce(socket: &Path, announcement: &Announcement) -> Result<(), Error>
     }
 }
 
-/// Sends one line to a control socket and gives the line that is answered.
-pub(crate) fn exchange(
+/// Sends one line to a control socket, and gives what is answered to read.
+pub(crate) fn ask(
     socket: &Path,
     asked: &impl Serialize,
     within: Duration,
     most: u64,
-) -> Result<String, Error> {
-    let failed = |source| Error::Silent { path: socket.to_owned(), source };
+) -> Result<BufReader<Take<UnixStream>>, Error> {
+    let failed = |source| silent(socket, source);
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(within)).map_err(failed)?;
     let mut line = palisade_core::canonical::json(asked).into_bytes();
     line.push(b'\n');
     stream.write_all(&line).map_err(failed)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(most)).read_line(&mut answer).map_err(failed)?;
-    Ok(answer)
+    Ok(BufReader::new(stream.take(most)))
+}
+
+/// No answer came.
+pub(crate) fn silent(socket: &Path, source: io::Error) -> Error {
+    Error::Silent { path: socket.to_owned(), source }
 }
 
 /// What was answered is no answer of this version.
 pub(crate) fn not_understood(socket: &Path) -> Error {
-    Error::Silent { path: socket.to_owned(), source: io::ErrorKind::InvalidData.into() }
+    silent(socket, io::ErrorKind::InvalidData.into())
 }
 
 #[derive(Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use palisade_core::actor::Tree;
 use palisade_core::bypass::Opened;
 use palisade_core::policy::PolicyRef;
 use palisade_core::record::{DeploymentEnded, DeploymentRefused, DeploymentStarted, Event};
-use palisade_core::{Actor, Finding, Receipt, Request, Scope, Term};
+use palisade_core::{Actor, Finding, Progress, Receipt, Request, Scope, Term};
 use palisade_host::bypass::Folders;
 use palisade_host::environment::Environment;
 use palisade_host::lease::{self, Acquired, Holder, Joined, Lease};
@@ -16,7 +16,7 @@ use palisade_host::{clock, files, random};
 use crate::epochs;
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::run::{Context, Progress};
+use crate::run::Context;
 use crate::writer::Writer;
 
 /// A lease that this operation may act under: its own, or its deployment's.
@@ -37,7 +37,7 @@ impl Leased {
     /// Takes or joins the lease of the request's scope; a joined request is charged to its deployment.
     pub(crate) fn take(context: &mut Context<'_>, request: &mut Request) -> Result<Self, Error> {
         let progress = &mut context.progress;
-        let mut on_wait = |holder: &Holder| progress(Progress::Waiting(holder));
+        let mut on_wait = |holder: &Holder| progress(Progress::Waiting { holder: holder.to_string() });
         let acquired = acquire(
             context.state,
             &request.scope,

@@ -48,6 +48,9 @@ pub enum Error {
     /// No policy is in force, and the journal names none.
     #[error("no policy is in force, so there is none that a record could name")]
     NoPolicy,
+    /// None was ever taken.
+    #[error("no snapshot has been taken on this host")]
+    NoSnapshot,
     /// A stored snapshot cannot be used.
     #[error("snapshot {id}: {reason}")]
     Snapshot {
@@ -94,6 +97,7 @@ impl Error {
             | Self::Epochs(_)
             | Self::Random(_)
             | Self::NoPolicy
+            | Self::NoSnapshot
             | Self::Snapshot { .. } => Exit::Failure,
         }
     }
@@ -106,7 +110,7 @@ impl Error {
             Self::LeaseHeld { .. } => Some(Code::LeaseHeld),
             Self::Journal(error) => Some(journal_code(error)),
             Self::PolicyRolledBack { .. } => Some(Code::PolicyRolledBack),
-            Self::Snapshot { .. } => Some(Code::SnapshotMissing),
+            Self::NoSnapshot | Self::Snapshot { .. } => Some(Code::SnapshotMissing),
             Self::NoPolicy => Some(Code::PolicyMissing),
             Self::Epochs(_) => Some(Code::EpochsUnreadable),
             Self::EpochWouldFall(_) => Some(Code::EpochWouldFall),
@@ -126,6 +130,7 @@ impl Error {
                 recorded.revision
             ),
             Self::NoPolicy => "run `palisade init`".to_owned(),
+            Self::NoSnapshot => "every operation takes one; `palisade pm2 snapshot` takes one now".to_owned(),
             Self::Snapshot { .. } => "see `palisade pm2 snapshots` for those that are kept".to_owned(),
             Self::Epochs(error) => error.fix(),
             Self::EpochWouldFall(fall) => format!(

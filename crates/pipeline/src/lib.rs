@@ -24,5 +24,5 @@ mod writer;
 
 pub use error::Error;
 pub use resource::{Fault, FaultKind, Resource, Values};
-pub use run::{CarriedOut, Context, Progress, Report, run};
+pub use run::{CarriedOut, Context, Report, run};
 pub use writer::{Writer, sign_text};

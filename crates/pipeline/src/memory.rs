@@ -145,6 +145,9 @@ pub fn unsettled(
             | Event::JobsChanged(_) => {}
         }
     }
-    let gone = |unsettled: &Unsettled| !is_alive(unsettled.record.actor.observed.process);
+    let gone = |unsettled: &Unsettled| {
+        let asked = unsettled.record.actor.observed.process;
+        !is_alive(unsettled.intent.executor.unwrap_or(asked))
+    };
     Ok(open.into_values().filter(gone).collect())
 }

@@ -12,13 +12,12 @@ use palisade_core::snapshot::SnapshotId;
 use palisade_core::verdict::Authority;
 use palisade_core::verification::Verification;
 use palisade_core::{
-    Armed, Decision, Exit, Finding, Operation, Permit, Plan, Policy, Receipt, Refusal, Request, Snapshot,
+    Armed, Decision, Exit, Operation, Permit, Plan, Policy, Progress, Receipt, Refusal, Request, Snapshot,
     Term, Timestamp, Verdict,
 };
 use palisade_host::bypass::Folders;
-use palisade_host::lease::Holder;
 use palisade_host::state::StateDirectory;
-use palisade_host::{Environment, clock};
+use palisade_host::{Environment, clock, process};
 
 use crate::deployment::Leased;
 use crate::error::{Error, is_unwritable};
@@ -51,34 +50,7 @@ pub struct Context<'a> {
     /// A plan that was shown before: only exactly this is carried out.
     pub expected: Option<&'a Plan>,
     /// Told of each step as it happens.
-    pub progress: &'a mut dyn FnMut(Progress<'_>),
-}
-
-/// What has just happened.
-#[derive(Debug)]
-pub enum Progress<'a> {
-    /// This daemon was reached.
-    Identified(&'a DaemonIdentity),
-    /// Somebody else holds the lease; it is waited for.
-    Waiting(&'a Holder),
-    /// The whole list, before anything is touched.
-    Snapshot(&'a Snapshot),
-    /// Rules object, and this bypass permits the plan all the same.
-    Bypassed {
-        /// The bypass.
-        bypass: &'a Bypass,
-        /// What the rules found.
-        findings: &'a [Finding],
-    },
-    /// The plan was permitted and is about to be carried out.
-    Permitted(&'a Plan),
-    /// The journal cannot take the record; this line went to the system log, or could not even go there.
-    Degraded {
-        /// The record.
-        line: &'a str,
-        /// Whether the system log took it.
-        logged: bool,
-    },
+    pub progress: &'a mut dyn FnMut(Progress),
 }
 
 /// How an operation ended.
@@ -166,7 +138,7 @@ pub async fn run<R: Resource>(
     mut context: Context<'_>,
 ) -> Result<Report, Error> {
     let daemon = resource.identify().await?;
-    (context.progress)(Progress::Identified(&daemon));
+    (context.progress)(Progress::Identified(daemon.clone()));
     fault::reached(Step::Identified);
 
     let leased = match context.dry_run {
@@ -182,7 +154,8 @@ pub async fn run<R: Resource>(
     let snapshot = resource.snapshot(SnapshotId::new(taken_at, request.id.as_str()), taken_at);
     let (before, memory) = tokio::join!(biased; snapshot, remembering);
     let (before, memory) = (before?, memory?);
-    (context.progress)(Progress::Snapshot(&before));
+    let seen = Progress::Snapshot { id: before.id.clone(), processes: before.processes.len() };
+    (context.progress)(seen);
     fault::reached(Step::Snapshot);
 
     let plan = Plan::draw(&request, &before, context.policy);
@@ -210,12 +183,12 @@ pub async fn run<R: Resource>(
         }
     };
     if let (Some(bypass), false) = (&bypass, findings.is_empty()) {
-        (context.progress)(Progress::Bypassed { bypass, findings: &findings });
+        (context.progress)(Progress::Bypassed { bypass: bypass.id.clone(), findings });
     }
     fault::reached(Step::Judged);
     let Some(leased) = leased else { return Ok(Report::Planned(permit.plan().clone())) };
 
-    (context.progress)(Progress::Permitted(permit.plan()));
+    (context.progress)(Progress::Permitted(Box::new(permit.plan().clone())));
     carry_out(resource, &request, context, before, permit, &leased, &memory).await
 }
 
@@ -305,6 +278,7 @@ fn intent(permit: &Permit, before: &Snapshot, term: &Term) -> Intent {
         scope: plan.scope.clone(),
         daemon: plan.daemon.clone(),
         term: term.clone(),
+        executor: process::this().ok(),
         authority: permit.authority().clone(),
         snapshot: before.id.clone(),
         bundle: before.bundle.clone(),
@@ -340,7 +314,7 @@ fn record_intent(
                 request.operation, request.scope, request.actor.observed.uid
             );
             let logged = system_log::write(&line).is_ok();
-            (context.progress)(Progress::Degraded { line: &line, logged });
+            (context.progress)(Progress::Degraded { line, logged });
             Ok((None, Receipt::for_system_log()))
         }
         written => written,

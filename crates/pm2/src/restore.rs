@@ -6,8 +6,10 @@
 //! as `online` or `stopped`.
 
 mod difference;
+mod source;
 
 pub use difference::{Field, FieldDifference, differences};
+pub use source::{Source, newest_with_a_loss};
 
 use serde_json::{Map, Value, json};
 

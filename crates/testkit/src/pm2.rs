@@ -1,5 +1,7 @@
 //! A real PM2 daemon with a home of its own.
 
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use crate::apps::App;
 use crate::scratch::Scratch;
-use crate::{eventually, installed, process, within_patience};
+use crate::{PATIENCE, eventually, installed, process, within_patience};
 
 /// What a PM2 command line came to.
 #[derive(Debug, Clone)]
@@ -213,16 +215,13 @@ impl Pm2 {
         assert_eq!(ran.exit, Some(0), "`pm2 start` failed: {} {}", ran.stdout, ran.stderr);
     }
 
-    /// The daemon's list, as `pm2 jlist` gives it.
+    /// The daemon's list, as `pm2 jlist` gives it: asked over the socket, for a start of node takes longer than the rest.
     ///
     /// # Panics
-    /// If the command fails. On a dead daemon it starts one: that is PM2's own behaviour.
+    /// If nobody answers.
     #[must_use]
     pub fn list(&self) -> Vec<Value> {
-        let ran = self.pm2(&["jlist", "--silent"]);
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| {
-            panic!("`pm2 jlist` gave no list: {error}: {} {}", ran.stdout, ran.stderr)
-        })
+        list_at(&self.rpc_socket())
     }
 
     /// Names and pids of what runs, in the daemon's order.
@@ -241,6 +240,40 @@ impl Pm2 {
             process::kill(pid);
             process::wait_gone(pid);
         }
+    }
+}
+
+/// The list of the daemon that is reached at `socket`.
+///
+/// # Panics
+/// If nobody answers.
+#[must_use]
+pub fn list_at(socket: &Path) -> Vec<Value> {
+    // Two parts: the call and its id, each with its length before it.
+    let parts = [r#"j:{"type":"call","method":"getMonitorData","args":[{}]}"#, "s:0:0"];
+    let mut request = vec![0x12];
+    for part in parts {
+        request.extend(u32::try_from(part.len()).unwrap_or_default().to_be_bytes());
+        request.extend(part.as_bytes());
+    }
+    let asked = || -> io::Result<Vec<u8>> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&request)?;
+        let mut header = [0; 5];
+        stream.read_exact(&mut header)?;
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+        let mut reply = vec![0; length as usize];
+        stream.read_exact(&mut reply)?;
+        Ok(reply)
+    };
+    let reply = asked().unwrap_or_else(|error| panic!("no list from {}: {error}", socket.display()));
+    let json = reply.strip_prefix(b"j:").unwrap_or(&reply);
+    match serde_json::from_slice::<Value>(json) {
+        Ok(mut reply) if reply["args"][0].is_array() => {
+            reply["args"][0].as_array_mut().map(std::mem::take).unwrap_or_default()
+        }
+        other => panic!("no list from {}: {other:?}", socket.display()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Operating-system processes: who runs, with which title and environment, and ending them by pid.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -98,6 +99,13 @@ pub fn with_variable(name: &str, value: &Path) -> Vec<u32> {
         environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
     };
     all().into_iter().filter(|pid| has(pid) && is_running(*pid)).collect()
+}
+
+/// All running processes of a user.
+#[must_use]
+pub fn of_user(uid: u32) -> Vec<u32> {
+    let owner = |pid: u32| fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid());
+    all().into_iter().filter(|pid| owner(*pid) == Some(uid) && is_running(*pid)).collect()
 }
 
 /// A variable that `pid` was started with.

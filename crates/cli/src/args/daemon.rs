@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Pm2Home, ScopeArgs};
+use super::{AppArgs, Pm2Home};
 
 #[derive(Debug, Args)]
 pub(crate) struct KillArgs {
@@ -37,21 +37,11 @@ The app's entries in dump.pm2 become what runs of it now. Those of others are re
 not: PM2's own save would drop them.")]
 pub(crate) struct SaveArgs {
     #[command(flatten)]
-    pub(crate) scope: ScopeArgs,
-    #[command(flatten)]
-    pub(crate) daemon: Pm2Home,
-    /// Show what would change, and write nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub(crate) of: AppArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct FlushArgs {
     #[command(flatten)]
-    pub(crate) scope: ScopeArgs,
-    #[command(flatten)]
-    pub(crate) daemon: Pm2Home,
-    /// Show which files would be emptied, and empty none.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub(crate) of: AppArgs,
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hand_over;
 use crate::args::DeployArgs;
 use crate::failure::Failure;
 use crate::output::{BAD, Output, styled};
@@ -18,6 +19,7 @@ use crate::session::Session;
 /// Runs the command; the exit status is the command's own.
 pub(crate) async fn deploy(session: &Session, output: Output, args: &DeployArgs) -> Result<u8, Failure> {
     let scope = session.scope(&args.scope)?;
+    hand_over::no_deployment(session)?;
     let host = session.policy()?;
     let actor = session.actor()?;
     for line in render::actor::metadata(&actor, palisade_host::clock::now()) {

@@ -8,12 +8,12 @@ use palisade_config::HostPolicy;
 use palisade_core::notice::{Kind, Notice};
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
 use palisade_core::{
-    Actor, Code, Exit, Finding, Operation, Plan, Refusal, Request, Selection, canonical, plan,
+    Actor, Code, Exit, Finding, Operation, Plan, Progress, Refusal, Request, Selection, canonical, plan,
 };
 use palisade_host::{clock, files, random};
 use palisade_pipeline::document::place;
 use palisade_pipeline::refusals::Recorded;
-use palisade_pipeline::{Context, Progress, Report, run};
+use palisade_pipeline::{Context, Report, run};
 use palisade_pm2::Pm2;
 
 use super::hand_over;
@@ -41,10 +41,10 @@ pub(crate) async fn operate(
     args: &OperateArgs,
     update_env: bool,
 ) -> Result<Exit, Failure> {
-    if let Some(control) = hand_over::control(session, &args.daemon) {
-        return hand_over::hand_over(session, output, operation, args, update_env, &control);
+    if let Some(control) = hand_over::control(session, &args.of.daemon) {
+        return hand_over::operate(session, output, operation, args, update_env, &control);
     }
-    let mut pm2 = carrying(session, super::list::daemon(session, &args.daemon)?, update_env);
+    let mut pm2 = carrying(session, super::list::daemon(session, &args.of.daemon)?, update_env);
     // Policy and caller are looked at while the daemon introduces itself: first of all, it has to be asked.
     let looked_at = async {
         tokio::task::yield_now().await;
@@ -52,28 +52,39 @@ pub(crate) async fn operate(
     };
     let ((), looked_at) = tokio::join!(pm2.reach_ahead(), looked_at);
     let (host, request) = looked_at?;
-    let conditions = Conditions { wait: args.wait, dry_run: args.dry_run, expected: None };
+    let conditions = Conditions { wait: args.severe.wait, dry_run: args.of.dry_run, expected: None };
     finish(session, output, &host, &mut pm2, request, conditions).await
 }
 
 pub(crate) async fn plan(session: &Session, output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
+    if let Some(control) = hand_over::control(session, &args.carrying.operate.of.daemon) {
+        return hand_over::plan(session, output, args, &control);
+    }
     let host = session.policy()?;
     let operate = &args.carrying.operate;
     let request = request(session, args.operation.into(), operate, args.carrying.update_env)?;
     let actor = request.actor.clone();
-    let mut pm2 = super::list::daemon(session, &operate.daemon)?;
+    let mut pm2 = super::list::daemon(session, &operate.of.daemon)?;
     let conditions = Conditions { wait: Duration::ZERO, dry_run: true, expected: None };
     let report = drive(session, output, &host, &mut pm2, request, conditions).await?;
     if let (Report::Planned(plan), Some(path)) = (&report, &args.out) {
-        files::write_atomic(path, canonical::json(plan).as_bytes(), 0o600)?;
-        output.talk(format_args!("wrote {}; carry it out with: palisade pm2 apply {0}", path.display()));
+        write_plan(output, plan, path)?;
     }
     show(output, &actor, &report)
 }
 
+pub(super) fn write_plan(output: Output, plan: &Plan, path: &Path) -> Result<(), Failure> {
+    files::write_atomic(path, canonical::json(plan).as_bytes(), 0o600)?;
+    output.talk(format_args!("wrote {}; carry it out with: palisade pm2 apply {0}", path.display()));
+    Ok(())
+}
+
 pub(crate) async fn apply(session: &Session, output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
-    let host = session.policy()?;
     let expected = read_plan(&args.plan)?;
+    if let Some(control) = hand_over::control(session, &args.daemon) {
+        return hand_over::apply(session, output, args, expected, &control);
+    }
+    let host = session.policy()?;
     let request = Request {
         id: random::operation_id()?,
         operation: expected.operation,
@@ -82,12 +93,12 @@ pub(crate) async fn apply(session: &Session, output: Output, args: &ApplyArgs) -
         carries: expected.carries_variables.then(|| naming_variables(session)),
         source: None,
         tolerates_absence: false,
-        confirmed: args.confirm.clone(),
+        confirmed: args.severe.confirm.clone(),
         actor: session.actor()?,
     };
     let daemon = super::list::daemon(session, &args.daemon)?;
     let mut pm2 = carrying(session, daemon, expected.carries_variables);
-    let conditions = Conditions { wait: args.wait, dry_run: false, expected: Some(&expected) };
+    let conditions = Conditions { wait: args.severe.wait, dry_run: false, expected: Some(&expected) };
     finish(session, output, &host, &mut pm2, request, conditions).await
 }
 
@@ -113,12 +124,12 @@ fn request(
     Ok(Request {
         id: random::operation_id()?,
         operation,
-        scope: session.scope(&args.scope)?,
+        scope: session.scope(&args.of.scope)?,
         selection: selection(args)?,
         carries: update_env.then(|| naming_variables(session)),
         source: None,
         tolerates_absence: args.ignore_not_found,
-        confirmed: args.confirm.clone(),
+        confirmed: args.severe.confirm.clone(),
         actor: session.actor()?,
     })
 }
@@ -200,7 +211,7 @@ async fn drive(
     conditions: Conditions<'_>,
 ) -> Result<Report, Failure> {
     output.talk(render::actor::metadata(&request.actor, clock::now()).join("\n"));
-    let mut progress = |step: Progress<'_>| tell(output, &step);
+    let mut progress = |step: Progress| tell(output, &step);
     let context = Context {
         policy: host.policy(),
         host_policy: host.reference(),
@@ -213,7 +224,8 @@ async fn drive(
     Ok(run(pm2, request, context).await?)
 }
 
-fn tell(output: Output, step: &Progress<'_>) {
+/// Tells one step.
+pub(super) fn tell(output: Output, step: &Progress) {
     match step {
         Progress::Identified(daemon) => {
             output.talk(format_args!(
@@ -221,18 +233,13 @@ fn tell(output: Output, step: &Progress<'_>) {
                 daemon.version, daemon.process.pid, daemon.home
             ));
         }
-        Progress::Waiting(holder) => output.talk(format_args!("waiting for the lease: {}", holder)),
-        Progress::Snapshot(snapshot) => {
-            output.talk(format_args!(
-                "snapshot {}: {} processes",
-                snapshot.id.as_str(),
-                snapshot.processes.len()
-            ));
+        Progress::Waiting { holder } => output.talk(format_args!("waiting for the lease: {holder}")),
+        Progress::Snapshot { id, processes } => {
+            output.talk(format_args!("snapshot {}: {processes} processes", id.as_str()));
         }
         Progress::Bypassed { bypass, findings } => {
-            for finding in *findings {
-                let Finding { code, message, .. } = finding;
-                output.talk(format_args!("passed by bypass {} in spite of {code}: {message}", bypass.id));
+            for Finding { code, message, .. } in findings {
+                output.talk(format_args!("passed by bypass {bypass} in spite of {code}: {message}"));
             }
         }
         Progress::Permitted(plan) => {
@@ -271,13 +278,16 @@ fn lines(actor: &Actor, report: &Report) -> Vec<String> {
         Report::Refused { refusal, recorded } => {
             render::plan::refusal(refusal, &render::actor::brief(actor), &place(recorded.as_ref()))
         }
-        Report::Stale { differences, .. } => {
-            let mut lines = vec!["stale [PAL-112]: the state is not the one that the plan shows".to_owned()];
-            lines.extend(differences.iter().map(|difference| format!("  {difference}")));
-            lines.push("  touched:  nothing".to_owned());
-            lines.push("  fix:      make a new plan with `palisade pm2 plan`, and look at it".to_owned());
-            lines
-        }
+        Report::Stale { differences, .. } => stale(differences),
         Report::CarriedOut(done) => render::outcome::carried_out(done),
     }
+}
+
+/// That the state is another one than a plan shows, and in what.
+pub(super) fn stale(differences: &[String]) -> Vec<String> {
+    let mut lines = vec!["stale [PAL-112]: the state is not the one that the plan shows".to_owned()];
+    lines.extend(differences.iter().map(|difference| format!("  {difference}")));
+    lines.push("  touched:  nothing".to_owned());
+    lines.push("  fix:      make a new plan with `palisade pm2 plan`, and look at it".to_owned());
+    lines
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::{Code, Exit, Operation, Request, Scope, Selection, Snapshot};
+use palisade_core::{Exit, Operation, Request, Scope, Selection};
 use palisade_host::random;
 use palisade_pipeline::{Resource as _, snapshots as store};
-use palisade_pm2::Pm2;
-use palisade_pm2::bundle::{Bundle, Bundles};
+use palisade_pm2::bundle::Bundles;
+use palisade_pm2::restore::Source;
 use serde_json::json;
 
+use super::hand_over;
 use super::operate::{self, Conditions};
 use crate::args::{Pm2Home, RestoreArgs};
 use crate::failure::Failure;
@@ -18,28 +19,29 @@ use crate::render::table;
 use crate::session::Session;
 
 pub(crate) async fn restore(session: &Session, output: Output, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let host = session.policy()?;
     if args.names.iter().any(String::is_empty) {
         return Err(
             Failure::usage("a process name is empty").hint("leave --name out to restore what is missing")
         );
     }
+    if let Some(control) = hand_over::control(session, &args.daemon) {
+        return hand_over::restore(session, output, args, &control);
+    }
+    let host = session.policy()?;
+    let wanted = args.snapshot.as_deref().map(snapshot_id).transpose()?;
     let names = (!args.names.is_empty()).then(|| args.names.clone());
     let (pm2, now) = super::list::look(session, &args.daemon).await?;
-    let source = match &args.snapshot {
-        Some(id) => named(session, id)?,
-        None => newest(session, &now, host.policy().limits.window)?,
-    };
-    output.talk(format_args!("from snapshot {} of {}", source.id.as_str(), source.taken_at));
-    let bundle = bundle(&pm2, &source)?;
+    let window = host.policy().limits.window;
+    let Source { snapshot, bundle } = Source::find(&session.state, wanted.as_ref(), &now, window)?;
+    output.talk(format_args!("from snapshot {} of {}", snapshot.id.as_str(), snapshot.taken_at));
     let mut pm2 = pm2.restore_from(bundle);
     let request = Request {
         id: random::operation_id()?,
         operation: Operation::Restore,
         scope: Scope::of_restores(),
-        selection: Selection::Missing { snapshot: source.id.clone(), names },
+        selection: Selection::Missing { snapshot: snapshot.id.clone(), names },
         carries: None,
-        source: Some(source),
+        source: Some(snapshot),
         tolerates_absence: false,
         confirmed: None,
         actor: session.actor()?,
@@ -48,53 +50,11 @@ pub(crate) async fn restore(session: &Session, output: Output, args: &RestoreArg
     operate::finish(session, output, &host, &mut pm2, request, conditions).await
 }
 
-/// The restore bundle of a snapshot.
-fn bundle(pm2: &Pm2, source: &Snapshot) -> Result<Bundle, Failure> {
-    let id = source.id.as_str();
-    let hash = source.bundle.as_ref().ok_or_else(|| {
-        Failure::new(Exit::Failure, format!("snapshot {id} was taken without a restore bundle"))
-            .code(Code::SnapshotMissing)
-            .hint("choose another of `palisade pm2 snapshots`")
-    })?;
-    pm2.bundles().read(hash).map_err(|error| {
-        Failure::new(Exit::Failure, format!("the restore bundle of snapshot {id} cannot be used: {error}"))
-            .caused_by(&error)
-            .code(Code::SnapshotMissing)
-            .hint("choose another of `palisade pm2 snapshots`")
+/// The id of a snapshot, as a person types it.
+pub(super) fn snapshot_id(text: &str) -> Result<SnapshotId, Failure> {
+    SnapshotId::parse(text).ok_or_else(|| {
+        Failure::usage(format!("{text:?} is not the id of a snapshot")).hint("see `palisade pm2 snapshots`")
     })
-}
-
-/// The snapshot of that id.
-pub(crate) fn named(session: &Session, id: &str) -> Result<Snapshot, Failure> {
-    let id = SnapshotId::parse(id).ok_or_else(|| {
-        Failure::usage(format!("{id:?} is not the id of a snapshot")).hint("see `palisade pm2 snapshots`")
-    })?;
-    Ok(store::load(&session.state.snapshots(), &id)?)
-}
-
-/// The newest snapshot of which something is missing and whose values are kept.
-pub(crate) fn newest_with_a_loss(
-    session: &Session,
-    now: &Snapshot,
-    window: Duration,
-) -> Result<Option<Snapshot>, Failure> {
-    let bundles = Bundles::new(session.state.bundles());
-    let usable = |snapshot: &Snapshot| snapshot.bundle.as_ref().is_some_and(|hash| bundles.contains(hash));
-    Ok(store::newest_with_a_loss(&session.state.snapshots(), now, window, usable)?)
-}
-
-/// The newest snapshot of which something is missing, else the newest: the judge says that nothing is.
-fn newest(session: &Session, now: &Snapshot, window: Duration) -> Result<Snapshot, Failure> {
-    let folder = session.state.snapshots();
-    if let Some(snapshot) = newest_with_a_loss(session, now, window)? {
-        return Ok(snapshot);
-    }
-    let id = store::list(&folder).pop().ok_or_else(|| {
-        Failure::new(Exit::Failure, "no snapshot has been taken on this host")
-            .code(Code::SnapshotMissing)
-            .hint("every operation takes one; `palisade pm2 snapshot` takes one now")
-    })?;
-    Ok(store::load(&folder, &id)?)
 }
 
 /// Takes a snapshot with its restore bundle.

@@ -5,6 +5,8 @@ use palisade_core::record::Event;
 use palisade_core::text::escaped;
 use palisade_core::{Exit, Process, Record, Snapshot};
 use palisade_host::{clock, files};
+use palisade_pipeline::snapshots as store;
+use palisade_pm2::restore::newest_with_a_loss;
 use serde_json::json;
 
 use crate::args::RunbookArgs;
@@ -25,10 +27,10 @@ struct Gone {
 pub(crate) async fn runbook(session: &Session, output: Output, args: &RunbookArgs) -> Result<Exit, Failure> {
     let (_, now) = super::list::look(session, &args.daemon).await?;
     let source = match &args.snapshot {
-        Some(named) => Some(super::restore::named(session, named)?),
+        Some(named) => Some(store::load(&session.state.snapshots(), &super::restore::snapshot_id(named)?)?),
         None => {
             let window = session.policy()?.policy().limits.window;
-            super::restore::newest_with_a_loss(session, &now, window)?
+            newest_with_a_loss(&session.state, &now, window)?
         }
     };
     let gone = match &source {

@@ -28,7 +28,7 @@ const KEPT_VERSIONS: usize = 20;
 const NO_FOLLOW: i32 = 0o400_000;
 
 pub(crate) async fn save(session: &Session, output: Output, args: &SaveArgs) -> Result<Exit, Failure> {
-    let (home, scope, policy, listing) = look(session, &args.scope, &args.daemon).await?;
+    let (home, scope, policy, listing) = look(session, &args.of.scope, &args.of.daemon).await?;
     let old = dump::read(&home)?;
     let is_own = |name: &str| policy.owner_of(name) == Owner::Scope(scope.clone());
     let merged = dump::merge(&listing, &old, is_own);
@@ -37,7 +37,7 @@ pub(crate) async fn save(session: &Session, output: Output, args: &SaveArgs) -> 
             .code(Code::EmptySelection)
             .hint("start the app first; an empty list is not saved"));
     }
-    if !args.dry_run {
+    if !args.of.dry_run {
         write(session, &home, &merged)?;
         let details = vec![format!(
             "{scope}: {} processes, {} of others kept that do not run",
@@ -48,13 +48,13 @@ pub(crate) async fn save(session: &Session, output: Output, args: &SaveArgs) -> 
     }
     output.document(&json!({
         "result": "saved",
-        "dry_run": args.dry_run,
+        "dry_run": args.of.dry_run,
         "home": home,
         "processes": merged.len(),
         "kept": merged.kept,
         "dropped": merged.dropped,
     }))?;
-    let word = if args.dry_run { "would save" } else { "saved" };
+    let word = if args.of.dry_run { "would save" } else { "saved" };
     output.data(format_args!("{} {} processes for the next start", styled(GOOD, word), merged.len()))?;
     for name in &merged.kept {
         output.data(format_args!("  kept, though it does not run: {}", Shown(name)))?;
@@ -122,7 +122,7 @@ fn keep_version(session: &Session, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 pub(crate) async fn flush(session: &Session, output: Output, args: &FlushArgs) -> Result<Exit, Failure> {
-    let (home, scope, policy, listing) = look(session, &args.scope, &args.daemon).await?;
+    let (home, scope, policy, listing) = look(session, &args.of.scope, &args.of.daemon).await?;
     let is_own = |name: &str| policy.owner_of(name) == Owner::Scope(scope.clone());
     let logs = |own: bool| -> BTreeSet<PathBuf> {
         let entries = listing.entries.iter().filter(|entry| is_own(&entry.process.pin.name) == own);
@@ -136,7 +136,7 @@ pub(crate) async fn flush(session: &Session, output: Output, args: &FlushArgs) -
             .code(Code::EmptySelection)
             .hint("see `palisade pm2 list` for what runs"));
     }
-    if !args.dry_run {
+    if !args.of.dry_run {
         for path in &wanted {
             let opened = OpenOptions::new().write(true).truncate(true).custom_flags(NO_FOLLOW).open(path);
             opened.map_err(|error| {
@@ -147,9 +147,9 @@ pub(crate) async fn flush(session: &Session, output: Output, args: &FlushArgs) -
         guard::record(session, Act::Flush, Phase::Done, &home, details)?;
     }
     output.document(&json!({
-        "result": "flushed", "dry_run": args.dry_run, "files": wanted, "shared": shared,
+        "result": "flushed", "dry_run": args.of.dry_run, "files": wanted, "shared": shared,
     }))?;
-    let word = if args.dry_run { "would empty" } else { "emptied" };
+    let word = if args.of.dry_run { "would empty" } else { "emptied" };
     for path in &wanted {
         output.data(format_args!("{} {}", styled(GOOD, word), path.display()))?;
     }

@@ -24,6 +24,7 @@ mod manners;
 mod modules;
 mod notify;
 mod other_user;
+mod owner;
 mod packaging;
 mod pages;
 mod reaper;

@@ -348,10 +348,19 @@ fn palisades_own_requests_of_other_users_are_carried_out_and_recorded_by_the_gua
     let said = host.palisade_as(OF_CRAWLER, &crawler(&["stop", "stock-alert"])).ends(Exit::Refused);
     assert!(said.stdout.contains("PAL-101") && said.stdout.contains("journal record"), "{}", said.stdout);
     host.palisade_as(OF_CRAWLER, &crawler(&["restart", "--update-env"])).ends(Exit::Usage);
+    let palisade = host.program.with_file_name("palisade").display().to_string();
+    let deploy = [&crawler(&[&palisade, "deploy"])[..], &["--", "true"]].concat();
+    let said = host.as_user(OF_CRAWLER, &deploy).ends(Exit::Refused);
+    assert!(said.stderr.contains("takes the lease"), "{}", said.stderr);
+    host.env().palisade(&deploy[1..]).ends(Exit::Refused);
+    let said = host.palisade_as(OF_CRAWLER, &["restore"]).ends(Exit::Refused);
+    assert!(said.stderr.contains("root alone may order it"), "{}", said.stderr);
     assert_eq!(host.running(), before);
+    a_plan_is_drawn_without_values_and_carried_out_as_shown(&host);
 
     let said = host.palisade_as(OF_CRAWLER, &crawler(&["restart", "flyer-crawler-api"])).ends(Exit::Done);
     assert!(said.stdout.contains("by its guard") && said.stdout.contains("verified"), "{}", said.stdout);
+    assert!(said.stderr.contains("snapshot ") && said.stderr.contains("8 processes"), "{}", said.stderr);
     let deleted = host.env().palisade(&crawler(&["pm2", "delete", "--json"])).ends(Exit::Done).json();
     assert!(deleted["outcome"].as_u64().is_some(), "{deleted}");
     let left = host.running();
@@ -364,4 +373,28 @@ fn palisades_own_requests_of_other_users_are_carried_out_and_recorded_by_the_gua
         let entry = (entry.0.to_owned(), u64::from(entry.1));
         assert!(recorded.contains(&entry), "{entry:?} is not in {recorded:?}");
     }
+    let said = host.env().palisade(&["pm2", "restore"]).ends(Exit::Done);
+    assert!(said.stdout.contains("by its guard") && said.stdout.contains("3 targets"), "{}", said.stdout);
+    assert_eq!(host.running().len(), 8);
+}
+
+fn a_plan_is_drawn_without_values_and_carried_out_as_shown(host: &Host) {
+    let folder = Scratch::new();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let file = folder.join("plan.json").display().to_string();
+    let draw = [&crawler(&["plan", "restart", "flyer-crawler-worker"])[..], &["--out", &file]].concat();
+    let said = host.palisade_as(OF_CRAWLER, &draw).ends(Exit::Done);
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let shown = format!("{}{}{}", said.stdout, said.stderr, fs::read_to_string(&file).unwrap());
+    for text in ["environment_names", "NODE_ENV", "CANARY"] {
+        assert!(!shown.contains(text), "{text} is in {shown}");
+    }
+    // Only for whom the app is open, and only once: then it is another process.
+    host.palisade_as(OF_STOCK, &["apply", &file]).ends(Exit::Refused);
+    let said = host.palisade_as(OF_CRAWLER, &["apply", &file]).ends(Exit::Done);
+    assert!(said.stdout.contains("by its guard: 1 targets"), "{}", said.stdout);
+    let said = host.palisade_as(OF_CRAWLER, &["apply", &file]).ends(Exit::PlanStale);
+    assert!(said.stdout.contains("PAL-112"), "{}", said.stdout);
+    let list = host.pm2_as(OF_CRAWLER, &["jlist", "--silent"]);
+    assert!(!list.stdout.contains("CANARY"), "the list shows no more than the plan");
 }

@@ -175,6 +175,7 @@ pub(crate) fn intent(tree: &str, seconds_ago: u64, operation: Operation, targets
             scope: plan.scope.clone(),
             daemon: plan.daemon.clone(),
             term: Term { scope: plan.scope.clone(), number: 1 },
+            executor: None,
             authority: Authority::Judged,
             snapshot: plan.snapshot.clone(),
             bundle: None,

@@ -155,7 +155,7 @@ impl Bed {
 
     /// Names and pids of what runs, asked past the firewall.
     pub(crate) fn running(&self) -> Vec<(String, u64)> {
-        let list: Vec<Value> = serde_json::from_str(&self.directly(&["jlist", "--silent"]).text).unwrap();
+        let list = palisade_testkit::pm2::list_at(&self.private("rpc.sock"));
         let entry = |entry: &Value| {
             Some((entry["name"].as_str()?.to_owned(), entry["pid"].as_u64().filter(|pid| *pid > 0)?))
         };

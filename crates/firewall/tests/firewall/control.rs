@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 use palisade_core::{AppName, EnvironmentName, Scope};
+use palisade_host::order;
 use palisade_host::registration::{self, Announcement, announce, list};
 use palisade_testkit::{PATIENCE, Scratch};
 use serde_json::{Value, json};
@@ -104,11 +105,15 @@ fn nothing_but_itself_and_its_parents_of_its_own_user_can_be_registered() {
         let answer = said(&bed, &line);
         assert!(answer.contains("PAL-433") && answer.contains(told), "{line}: {answer}");
     }
-    assert_eq!(
-        said(&bed, &"x".repeat(registration::MAX_LINE_BYTES + 2048)),
-        "",
-        "what has no end is hung up on"
-    );
+    let endless = "x".repeat(order::MAX_LINE_BYTES + 16 * 1024);
+    let long = format!("{}\n", "x".repeat(registration::MAX_LINE_BYTES + 1));
+    for line in [endless, long] {
+        assert_eq!(
+            said(&bed, &line),
+            "",
+            "what has no end, and what is no order and too long, is hung up on"
+        );
+    }
     // Another user's process: its shell is its own, and the parent of that is root's.
     let ask = "const line = pid => JSON.stringify({ format: 1, scope: { app: \"blog\", environment: \"production\" }, \
                pid: pid, program: \"a test\" }) + \"\\n\"; const [pid] = process.argv.slice(1); \

@@ -24,7 +24,7 @@ fn state(bed: &Bed) -> StateDirectory {
     StateDirectory::at(bed.folder.join("state/palisade"))
 }
 
-fn require(bed: &Bed, number: u32) {
+pub(crate) fn require(bed: &Bed, number: u32) {
     let mut ratchet = Ratchet::default();
     let subject = Subject {
         repository: "acme/flyer-crawler".to_owned(),
@@ -38,7 +38,7 @@ fn require(bed: &Bed, number: u32) {
 }
 
 /// The job's variables with its own run and epoch.
-fn job<'a>(run: &'a str, epoch: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn job<'a>(run: &'a str, epoch: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let own = [("GITHUB_RUN_ID", run), ("GITHUB_RUN_ATTEMPT", "1")];
     JOB.into_iter().chain(own).chain(epoch.map(|epoch| ("PALISADE_EPOCH", epoch))).collect()
 }

@@ -21,16 +21,16 @@ fn one(pids: &[u32]) -> Option<u32> {
     }
 }
 
-fn judge(bed: &Bed) -> u32 {
+pub(crate) fn judge(bed: &Bed) -> u32 {
     eventually("one judge", || one(&bed.judges()))
 }
 
-fn holder(bed: &Bed) -> u32 {
+pub(crate) fn holder(bed: &Bed) -> u32 {
     eventually("one holder", || one(&bed.holders()))
 }
 
 /// Waits for a judge that is not `old`, and that judges.
-fn next_judge(bed: &Bed, old: u32) -> u32 {
+pub(crate) fn next_judge(bed: &Bed, old: u32) -> u32 {
     let new = eventually("another judge", || one(&bed.judges()).filter(|pid| *pid != old));
     eventually("it judges", || {
         let answer = ask(bed, &call("resetMetaProcessId", &json!([0])));

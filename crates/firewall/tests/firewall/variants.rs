@@ -1,11 +1,12 @@
 //! The stale script in each shape that it can take, against a daemon in enforce: foreign apps keep pid and uptime.
 
-use palisade_core::Record;
-use palisade_core::record::Ruling;
+use palisade_core::record::{Called, Ruling};
+use palisade_core::{Code, Record};
 use palisade_testkit::installed;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, ask, call};
+use crate::epochs::{job, require};
 
 /// Name, pid and start of what runs.
 fn running(bed: &Bed) -> Vec<(String, u64, u64)> {
@@ -42,6 +43,11 @@ const NOTHING: [&str; 16] = [
     "pm2 update",
 ];
 
+/// Whether PM2 says by itself that this failed, whatever it prints.
+fn of_the_daemon(script: &str) -> bool {
+    ["pm2 kill", "pm2 update"].contains(&script)
+}
+
 /// Programs that show no such line: each of their calls is judged, and one's own may be gone at the first refusal.
 const OWN_AT_MOST: [&str; 4] = [
     "for name in flyer-crawler-api flyer-crawler-worker flyer-crawler-api-test stock-alert projectium-site; do \
@@ -50,6 +56,35 @@ const OWN_AT_MOST: [&str; 4] = [
     "node -e 'const pm2 = require(\"PM2_MODULE\"); pm2.connect(() => pm2.delete(\"all\", () => process.exit(0)))'",
     "pm2 resurrect",
 ];
+
+/// What PM2's command line hides, the guard writes to the caller's terminal: docs/firewall.md has what each release says by
+/// itself.
+fn says_why_at_a_terminal(bed: &Bed) {
+    let own = bed.app_folder("flyer-crawler-api");
+    for (command, code) in [("kill", "PAL-403"), ("update", "PAL-403"), ("delete stock-alert", "PAL-101")] {
+        let ran = bed.script_in(&own, &format!("script -qec \"node $PM2 {command}\" /dev/null"));
+        let told = ran.text.contains(code) && ran.text.contains("journal record");
+        assert!(ran.exit == Some(1) && told, "{command}: {}", ran.text);
+    }
+}
+
+/// A workflow of an older epoch changes nothing, of its own app neither; the current one does.
+fn refuses_an_older_epoch(bed: &Bed) {
+    require(bed, 7);
+    let (own, before, told) = (bed.app_folder("flyer-crawler-api"), running(bed), bed.refused().len());
+    for (run, epoch, word, code) in
+        [("60", Some("6"), "restart", Code::StaleWorkflow), ("61", None, "delete", Code::NoEpoch)]
+    {
+        let ran = bed.pm2_with(&own, &[word, "flyer-crawler-api"], &job(run, epoch));
+        assert_eq!(ran.exit, Some(1), "{}", ran.text);
+        let refused = bed.refused();
+        let named = |called: &Called| called.findings.iter().any(|finding| finding.code == code);
+        assert!(refused[told..].iter().any(|(_, called)| named(called)), "{code}: {refused:?}");
+    }
+    assert_eq!(running(bed), before);
+    let ran = bed.pm2_with(&own, &["restart", "flyer-crawler-worker"], &job("62", Some("7")));
+    assert_eq!(ran.exit, Some(0), "{}", ran.text);
+}
 
 fn holds_on(version: &str) {
     let bed = Bed::of(version, "enforce");
@@ -74,6 +109,7 @@ fn holds_on(version: &str) {
                 "{version} {script}: {}",
                 ran.text
             );
+            assert!(!of_the_daemon(script) || ran.exit == Some(1), "{version} {script} {:?}", ran.exit);
             let refused = &bed.refused()[told..];
             assert!(!refused.is_empty(), "{version} {script}: no refusal is on record\n{}", ran.text);
             let own = std::process::id();
@@ -84,6 +120,8 @@ fn holds_on(version: &str) {
             assert!(is_named, "{version} {script}: no record names its caller");
         }
     }
+    says_why_at_a_terminal(&bed);
+    refuses_an_older_epoch(&bed);
     for script in OWN_AT_MOST {
         for place in places {
             let ran = run(place, script);

@@ -17,6 +17,8 @@ pub struct Stat {
     pub group: u32,
     /// Session id: the number of the session's leader, who may be gone.
     pub session: u32,
+    /// The terminal that it is run from, as the kernel numbers devices; 0 where there is none.
+    pub terminal: u32,
 }
 
 /// Whether a listed process still runs.
@@ -64,6 +66,8 @@ pub(super) fn parse_stat(pid: u32, bytes: &[u8]) -> Option<Stat> {
         parent: field(4)?.parse().ok()?,
         group: field(5)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
+        // The kernel prints it as a signed number.
+        terminal: field(7)?.parse::<i32>().ok()?.cast_unsigned(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! `palisade guard install`.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -216,6 +217,19 @@ fn for_owner(
     Ok(Exit::Done)
 }
 
+/// The words of this command that are the owner's too: units are root's.
+fn of_owner(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let (mut kept, mut is_value) = (Vec::new(), false);
+    for word in words {
+        let text = word.to_string_lossy();
+        let is_units = std::mem::replace(&mut is_value, text == "--unit-folder");
+        if !is_units && !is_value && !text.starts_with("--unit-folder=") {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
 /// Runs this very command as the home's owner.
 pub(super) fn as_owner(session: &Session, found: &Found) -> Result<Exit, Failure> {
     let passwd = Path::new("/etc/passwd");
@@ -228,7 +242,7 @@ pub(super) fn as_owner(session: &Session, found: &Found) -> Result<Exit, Failure
     let user = state::user_name(passwd, found.uid).ok_or_else(|| lacking("name"))?;
     let own = std::env::current_exe()?;
     let mut command = Command::new(own);
-    command.args(std::env::args_os().skip(1)).env_clear().env("HOME", home).env("USER", user);
+    command.args(of_owner(std::env::args_os().skip(1))).env_clear().env("HOME", home).env("USER", user);
     command
         .env("PM2_HOME", &found.places.home)
         .env("PATH", session.environment.text("PATH").unwrap_or_default());
