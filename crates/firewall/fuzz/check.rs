@@ -1,7 +1,7 @@
 // What holds for every sequence of bytes: shared by the fuzz target and by the plain test that replays its corpus.
 
-use palisade_firewall::asked::Asked;
 use palisade_firewall::session::{Session, Step, refusal};
+use palisade_pm2::asked::Asked;
 use palisade_pm2::methods::{Method, TABLE};
 use palisade_pm2::wire::{Arg, Decoder, encode};
 

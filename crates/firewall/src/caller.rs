@@ -9,8 +9,8 @@ use palisade_core::epoch::Job;
 use palisade_host::peer::Peer;
 use palisade_host::{Environment, claims, context, files, process};
 
-use crate::command_line::{CommandLine, MAX_FILE_BYTES};
 use crate::evidence::Link;
+use palisade_pm2::command_line::{CommandLine, MAX_FILE_BYTES};
 
 /// One connection's caller.
 #[derive(Debug, Clone)]

@@ -18,7 +18,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::asked::Kind;
 use crate::daemon::Offered;
 use crate::guard::{bad_call_text, unreachable};
 use crate::holder::ToHolder;
@@ -26,6 +25,7 @@ use crate::message::{Answer, Question};
 use crate::meter::Meter;
 use crate::session::{Asking, Session, Step, refusal};
 use crate::stream::{MOST_OUTGOING, Outgoing, Over, Read, Ready, daemon_ready, draining, read, time, write};
+use palisade_pm2::asked::Kind;
 
 /// Calls of one connection that wait for the daemon; more are not read.
 const IN_FLIGHT: usize = 64;

@@ -23,10 +23,8 @@ use palisade_pipeline::calls::CallLog;
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{epochs, system_log};
 
-use crate::asked::Kind;
 use crate::caller::Caller;
 use crate::control;
-use crate::deed::Deed;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
@@ -34,6 +32,8 @@ use crate::order::{self, OrderError, Work};
 use crate::policy_file::{Look, PolicyFile};
 use crate::telling;
 use crate::view::{Seen, View, ViewError};
+use palisade_pm2::asked::Kind;
+use palisade_pm2::deed::Deed;
 
 /// Trees of which a refusal is remembered besides the journal.
 const MOST_TREES: usize = 4096;

@@ -15,10 +15,10 @@ use palisade_core::{
     Actor, Code, Finding, Ledger, Operation, Plan, Policy, Process, Request, Scope, Selection, Timestamp,
 };
 
-use crate::asked::Kind;
-use crate::command_line::CommandLine;
-use crate::deed::{Act, Aim, Deed};
 use crate::evidence::Standing;
+use palisade_pm2::asked::Kind;
+use palisade_pm2::command_line::CommandLine;
+use palisade_pm2::deed::{Act, Aim, Deed};
 
 /// Everything that a ruling rests on.
 #[derive(Debug)]

@@ -8,14 +8,10 @@
 //! runs a session, and keeps a judge running. The judge ([`judging`]) owns what has to be decided in one place: the
 //! policy, the daemon's list, the memory of who was refused, and the journal.
 
-mod activation;
-pub mod asked;
 mod caller;
-pub mod command_line;
 mod connection;
 mod control;
 mod daemon;
-pub mod deed;
 pub mod evidence;
 pub mod fallback;
 pub mod folders;
@@ -32,7 +28,6 @@ mod pair;
 mod places;
 mod policy_file;
 mod publish;
-pub mod redaction;
 pub mod renewal;
 pub mod serve;
 pub mod session;

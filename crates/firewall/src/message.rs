@@ -8,7 +8,7 @@ use palisade_core::record::{Administered, Gap};
 use palisade_host::peer::Peer;
 use serde::{Deserialize, Serialize};
 
-use crate::asked::Kind;
+use palisade_pm2::asked::Kind;
 
 /// The version of these messages. It grows when an older reader would misread one.
 pub(crate) const PROTOCOL: u32 = 2;

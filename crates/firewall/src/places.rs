@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use crate::activation::ActivationError;
 use crate::listen::{self, ListenError, Place};
 use crate::message::Handed;
 use crate::options::Options;
 use crate::pair::{PairError, taken};
 use crate::renewal::Sockets;
 use crate::serve::Error;
+use palisade_host::activation::ActivationError;
 
 /// What the holder listens on.
 pub(crate) struct Places {

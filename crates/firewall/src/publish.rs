@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::connection::is_another_users;
-use crate::redaction::redacted;
+use palisade_pm2::redaction::redacted;
 
 /// Passes the daemon's bus on until either side ends. A client's bytes are read and dropped: subscribers have
 /// nothing to say.

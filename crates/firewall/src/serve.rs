@@ -21,7 +21,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::activation::{self, ActivationError, notify, notify_reload};
 use crate::connection::{self, Shared};
 use crate::control;
 use crate::daemon::{self, Offered, Watch};
@@ -34,6 +33,7 @@ use crate::places::Places;
 use crate::publish::publish;
 use crate::renewal::Sockets;
 use crate::upbringing::Nursery;
+use palisade_host::activation::{self, ActivationError, notify, notify_reload};
 
 /// How long to wait before silent clients are told again that others wait.
 const PRESS_AGAIN: Duration = Duration::from_secs(1);

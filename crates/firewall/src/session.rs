@@ -11,8 +11,8 @@ use palisade_pm2::methods::Method;
 use palisade_pm2::wire::{Arg, DecodeError, Decoder, EncodeError, FRAME_CAP, encode};
 use serde_json::json;
 
-use crate::asked::{Asked, BadCall};
-use crate::redaction::redacted;
+use palisade_pm2::asked::{Asked, BadCall};
+use palisade_pm2::redaction::redacted;
 
 /// Largest request, in bytes. A start carries one environment, which Linux keeps below this in practice.
 pub const REQUEST_CAP: usize = 1024 * 1024;

@@ -5,19 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use palisade_core::Scope;
 use palisade_host::lease::{Acquired, Applicant, acquire};
-use palisade_host::{Environment, Locations, files, process};
+use palisade_host::{Environment, Locations, files};
 use palisade_pm2::client::{Answer, Client};
 use palisade_pm2::locate::Location;
 use palisade_pm2::methods::Call;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use palisade_pm2::orphans;
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -115,7 +113,7 @@ pub(crate) async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
     let names: BTreeSet<String> = dump.iter().map(|app| app.name.clone()).collect();
     let patience = dump.iter().map(|app| app.kill_timeout.unwrap_or(KILL_TIMEOUT_MS)).max();
     let patience = Duration::from_millis(patience.unwrap_or(KILL_TIMEOUT_MS)).min(MOST_KILL_TIMEOUT);
-    let ended = tokio::task::spawn_blocking(move || end_orphans(&home, &names, patience)).await;
+    let ended = tokio::task::spawn_blocking(move || orphans::end(&home, &names, patience)).await;
     details.extend(ended.unwrap_or_default());
     if dump.is_empty() {
         details.push("dump.pm2 holds no app, so none was started".to_owned());
@@ -205,80 +203,5 @@ async fn listed(nursery: &Nursery) -> Vec<Listed> {
     match client.call(&Call::list(), ANSWER_WITHIN).await {
         Answer::Done(reply) => reply.read().unwrap_or_default(),
         Answer::Refused(_) | Answer::NoReply(_) | Answer::NotSent(_) => Vec::new(),
-    }
-}
-
-/// Ends the apps that a dead daemon of this home left behind and that its dump names, as a supervisor would: their
-/// signal first, the certain one after their time. Says what it did, and what it left.
-fn end_orphans(home: &Path, names: &BTreeSet<String>, patience: Duration) -> Vec<String> {
-    let (ours, others): (Vec<Orphan>, Vec<Orphan>) =
-        orphans(home).into_iter().partition(|orphan| names.contains(&orphan.name));
-    let mut details: Vec<String> = others
-        .iter()
-        .map(|orphan| {
-            format!(
-                "{} (pid {}) runs on without its daemon; dump.pm2 does not name it",
-                orphan.name, orphan.pid
-            )
-        })
-        .collect();
-    for orphan in &ours {
-        // It may have ended by itself.
-        pidfd_send_signal(&orphan.pidfd, orphan.signal).unwrap_or_default();
-    }
-    for orphan in &ours {
-        let within = Timespec::try_from(patience).ok();
-        let polled = poll(&mut [PollFd::new(&orphan.pidfd, PollFlags::IN)], within.as_ref());
-        let how = if polled == Ok(1) {
-            "ended"
-        } else {
-            pidfd_send_signal(&orphan.pidfd, Signal::KILL).unwrap_or_default();
-            "killed"
-        };
-        details.push(format!("{} (pid {}) of the dead daemon was {how}", orphan.name, orphan.pid));
-    }
-    details
-}
-
-struct Orphan {
-    name: String,
-    pid: u32,
-    pidfd: OwnedFd,
-    signal: Signal,
-}
-
-/// Apps of this home whose daemon is gone. Their own children carry their variables too, and are theirs to end.
-fn orphans(home: &Path) -> Vec<Orphan> {
-    let uid = rustix::process::geteuid().as_raw();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let carrying: Vec<(u32, u32, Environment)> = pids
-        .filter(|pid| process::credentials(*pid).is_ok_and(|credentials| credentials.uid == uid))
-        .filter_map(|pid| {
-            let variables = process::environment(pid);
-            let of_home = variables.absolute_path("PM2_HOME").as_deref() == Some(home);
-            (of_home && variables.get("pm_id").is_some()).then_some(())?;
-            Some((pid, process::stat(pid).ok()?.parent, variables))
-        })
-        .collect();
-    let is_child = |parent: u32| carrying.iter().any(|(pid, _, _)| *pid == parent);
-    let tops = carrying.iter().filter(|(_, parent, _)| !is_child(*parent));
-    tops.filter_map(|(pid, _, variables)| {
-        let name = variables.text("name")?;
-        let pidfd = pidfd_open(Pid::from_raw(i32::try_from(*pid).ok()?)?, PidfdFlags::empty()).ok()?;
-        // The number may have been given away between the look and the descriptor.
-        (process::environment(*pid) == *variables).then_some(())?;
-        Some(Orphan { name, pid: *pid, pidfd, signal: signal_of(variables) })
-    })
-    .collect()
-}
-
-fn signal_of(variables: &Environment) -> Signal {
-    match variables.text("PM2_KILL_SIGNAL").as_deref() {
-        Some("SIGTERM") => Signal::TERM,
-        Some("SIGQUIT") => Signal::QUIT,
-        Some("SIGHUP") => Signal::HUP,
-        Some("SIGKILL") => Signal::KILL,
-        Some(_) | None => Signal::INT,
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Everything is synchronous and Linux only.
 
+pub mod activation;
 pub mod bypass;
 pub mod checkout;
 pub mod claims;

@@ -4,17 +4,24 @@
 //! may be asked, [`client`] asks it, [`locate`] says where it is,
 //! [`acquainted`] which one was met before, [`list`] reads its list without keeping a value,
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
-//! [`resource`] carries out what the pipeline has judged.
+//! [`resource`] carries out what the pipeline has judged. For who stands in front of a daemon: [`asked`] checks a client's
+//! request and writes it anew, [`deed`] says what it does to which processes, [`command_line`] what a `pm2` will send,
+//! [`redaction`] leaves values out of what the daemon says, and [`orphans`] finds the apps of a dead one.
 
 pub mod acquainted;
+pub mod asked;
 pub mod bundle;
 pub mod client;
+pub mod command_line;
+pub mod deed;
 pub mod dump;
 pub mod guarded;
 pub mod list;
 pub mod locate;
 pub mod methods;
+pub mod orphans;
 pub mod overview;
+pub mod redaction;
 pub mod resource;
 pub mod restore;
 pub mod wire;

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 
 use palisade_core::policy::Mode;
 use palisade_core::{Code, Finding};
-use palisade_firewall::asked::Asked;
-use palisade_firewall::command_line::CommandLine;
 use palisade_firewall::evidence::Standing;
 use palisade_firewall::fallback::Unjudged;
 use palisade_firewall::session::{Session, Step};
+use palisade_pm2::asked::Asked;
+use palisade_pm2::command_line::CommandLine;
 use serde_json::json;
 
 use crate::bed::{call, frame};

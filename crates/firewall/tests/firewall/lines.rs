@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use palisade_core::Process;
-use palisade_firewall::command_line::{CommandLine, Expanded};
-use palisade_firewall::deed::{Aim, Deed};
+use palisade_pm2::command_line::{CommandLine, Expanded};
+use palisade_pm2::deed::{Aim, Deed};
 
 use crate::table::process;
 

@@ -1,7 +1,7 @@
 //! What a request comes to, and that what was judged is what is written.
 
-use palisade_firewall::asked::{Asked, BadCall, Kind};
-use palisade_firewall::deed::{Aim, Deed};
+use palisade_pm2::asked::{Asked, BadCall, Kind};
+use palisade_pm2::deed::{Aim, Deed};
 use palisade_pm2::methods::{Method, TABLE};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -9,10 +9,10 @@ use palisade_core::process::{DaemonIdentity, ExecMode, Pin, Status};
 use palisade_core::record::Ruling;
 use palisade_core::request::OperationId;
 use palisade_core::{Code, Finding, Ledger, Pattern, Policy, Process, Timestamp};
-use palisade_firewall::asked::Kind;
-use palisade_firewall::command_line::CommandLine;
 use palisade_firewall::evidence::Standing;
 use palisade_firewall::judge::{Case, Judgement};
+use palisade_pm2::asked::Kind;
+use palisade_pm2::command_line::CommandLine;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, ask};

@@ -6,8 +6,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use palisade_host::Environment;
-use palisade_host::clock;
+use crate::Environment;
+use crate::clock;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 /// The number of the first descriptor that is handed over.
@@ -43,7 +43,7 @@ pub enum ActivationError {
 ///
 /// Their numbers are all that is known of them, so this process asks the kernel for its own descriptors: copies that
 /// are closed on exec. The ones of those numbers stay as they are, until the process ends.
-pub(crate) fn given(environment: &Environment) -> Result<Vec<(String, OwnedFd)>, ActivationError> {
+pub fn given(environment: &Environment) -> Result<Vec<(String, OwnedFd)>, ActivationError> {
     let number = |name| environment.text(name).and_then(|text| text.parse::<i32>().ok());
     let is_ours = number("LISTEN_PID") == Some(getpid().as_raw_nonzero().get());
     let count = number("LISTEN_FDS").filter(|count| is_ours && (1..=MOST).contains(count));
@@ -66,13 +66,13 @@ pub(crate) fn given(environment: &Environment) -> Result<Vec<(String, OwnedFd)>,
 }
 
 /// Tells the supervisor, if there is one that listens, how this process is.
-pub(crate) fn notify(environment: &Environment, state: &str) {
+pub fn notify(environment: &Environment, state: &str) {
     // Who started us without a supervisor has nobody to be told.
     tell(environment, state).unwrap_or_default();
 }
 
 /// Tells it that this process runs anew, which it may take a moment to do.
-pub(crate) fn notify_reload(environment: &Environment) {
+pub fn notify_reload(environment: &Environment) {
     notify(environment, &format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic_us()));
 }
 
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_supervisor_is_told_by_path_and_by_abstract_name() {
-        let folder = palisade_testkit::Scratch::new();
-        let path = folder.join("notify");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
         let heard = UnixDatagram::bind(&path).unwrap();
         let told = |value: &str| {
             let environment: Environment = [("NOTIFY_SOCKET", value)].into_iter().collect();

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::methods::Method;
 use palisade_core::Operation;
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
-use palisade_pm2::methods::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use crate::methods::{Method, ShapeError};
 use palisade_core::ablation::{self, Check};
-use palisade_pm2::methods::{Method, ShapeError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
