@@ -2,8 +2,8 @@
 //!
 //! The policy belongs to the resource: one host file says who owns what, and how far one operation may reach.
 //! A project file, which comes along with a checkout, may only *narrow* it: an old checkout must not bring its
-//! own lax policy. Everything here is a function of text and paths; only the module behind [`load`] and
-//! [`load_project`] reads files, and nothing reads an environment variable.
+//! own lax policy. Everything here is a function of text and paths; only what is behind [`load`],
+//! [`load_project`] and [`policy_file`] reads files, and nothing reads an environment variable.
 //!
 //! * [`parse_host`] reads a host file and reports every problem at once, each with line, column and caret.
 //! * [`narrow`] lays a project file over it.
@@ -28,6 +28,7 @@ mod notify;
 mod origin;
 mod ownership;
 mod place;
+pub mod policy_file;
 mod problem;
 mod schema;
 mod section;

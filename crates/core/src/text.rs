@@ -39,6 +39,18 @@ pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
+/// An error and what caused it, as one text.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 /// C0 and C1 controls, and the characters that reorder or hide what stands around them.
 fn is_unsafe(c: char) -> bool {
     c.is_control()

@@ -6,12 +6,9 @@
 
 use std::time::Duration;
 
-use palisade_core::text::Shown;
-use palisade_core::{Code, Policy};
 use palisade_host::order::{self, Order};
 use palisade_host::peer::Peer;
-use palisade_host::registration::{self, Announcement, MAX_LINE_BYTES, Registration, Reply};
-use palisade_host::{clock, process};
+use palisade_host::registration::{MAX_LINE_BYTES, Reply};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -28,41 +25,6 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Steps of an order that wait for a client that reads slowly.
 const STEPS: usize = 64;
-
-/// Why a request is not carried out.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ControlError {
-    /// It is no request of a version that is known here.
-    #[error("the request is not understood; palisade and palisade-firewall should be of one version")]
-    NotUnderstood,
-    /// The policy has no such app and environment.
-    #[error("the policy has no {}; an [[app]] of the host's policy has to name it", .0)]
-    UnknownScope(palisade_core::Scope),
-    /// The process that asks has ended.
-    #[error("the process that asks has ended")]
-    Gone,
-    /// Somebody else's process.
-    #[error(
-        "pid {pid} is neither the caller nor a parent of it that runs as uid {uid}; register that one itself"
-    )]
-    NotYours {
-        /// What it wants to register.
-        pid: u32,
-        /// As whom it asks.
-        uid: u32,
-    },
-    /// The file cannot be written.
-    #[error("the registration cannot be written: {0}")]
-    Unwritten(#[from] registration::Error),
-}
-
-impl ControlError {
-    /// The text for the caller.
-    pub(crate) fn told(&self) -> String {
-        let text = self.to_string();
-        format!("Palisade registered nothing: {} {}", Code::NotRegistered, Shown(&text))
-    }
-}
 
 /// Serves one client: a line, its answer, and the end.
 pub(crate) async fn serve(
@@ -143,44 +105,4 @@ async fn line_of(client: &mut UnixStream, meter: &mut Meter) -> Option<String> {
             return None;
         }
     }
-}
-
-/// Checks a request and does what it says.
-///
-/// # Errors
-/// See [`ControlError`]; then nothing was written.
-pub(crate) fn carry_out(
-    line: &str,
-    client: &Peer,
-    policy: &Policy,
-    registrations: &std::path::Path,
-) -> Result<(), ControlError> {
-    let asked: Announcement = serde_json::from_str(line).map_err(|_| ControlError::NotUnderstood)?;
-    if asked.format != registration::FORMAT {
-        return Err(ControlError::NotUnderstood);
-    }
-    if !policy.apps.iter().any(|app| app.scope == asked.scope) {
-        return Err(ControlError::UnknownScope(asked.scope));
-    }
-    let caller = client.process.filter(|caller| process::is_alive(*caller)).ok_or(ControlError::Gone)?;
-    let pid = asked.pid.unwrap_or(caller.pid);
-    let process = if pid == caller.pid {
-        caller
-    } else {
-        let parents = process::ancestors(caller.pid);
-        let its = parents.iter().find(|parent| parent.process.pid == pid && parent.uid == client.uid);
-        its.map(|parent| parent.process).ok_or(ControlError::NotYours { pid, uid: client.uid })?
-    };
-    let registration = Registration {
-        process,
-        scope: asked.scope,
-        uid: client.uid,
-        run: asked.run,
-        program: asked.program,
-        since: clock::now(),
-        is_shared: false,
-    };
-    // What is left of processes that have ended goes now and then.
-    drop(registration::prune(registrations));
-    Ok(registration::register(registrations, &registration)?)
 }

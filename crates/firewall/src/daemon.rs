@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::holder::ToHolder;
 use crate::serve::Error;
-use crate::upbringing::{Nursery, raise};
+use palisade_pm2::upbringing::{Nursery, raise};
 
 /// What the daemon offers; `None` while it is away, or is none that this version knows.
 pub(crate) type Offered = Option<Arc<[Method]>>;

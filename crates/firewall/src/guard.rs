@@ -24,14 +24,13 @@ use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{epochs, system_log};
 
 use crate::caller::Caller;
-use crate::control;
 use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
 use crate::order::{self, OrderError, Work};
-use crate::policy_file::{Look, PolicyFile};
 use crate::telling;
 use crate::view::{Seen, View, ViewError};
+use palisade_config::policy_file::{Look, PolicyFile};
 use palisade_pm2::asked::Kind;
 use palisade_pm2::deed::Deed;
 
@@ -135,7 +134,7 @@ impl Guard {
 
     /// Does what a line over the control socket asks for.
     pub(crate) fn control(&self, client: &Peer, line: &str) -> Answer {
-        match control::carry_out(line, client, &self.policy, &self.state.registrations()) {
+        match registration::accept(line, client, &self.policy, &self.state.registrations()) {
             Ok(()) => Answer::Pass,
             Err(error) => Answer::Refuse(error.told()),
         }

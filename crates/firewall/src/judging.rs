@@ -33,11 +33,11 @@ use crate::message::{Answer, FromJudge, Question, ToJudge};
 use crate::options::Options;
 use crate::order::{self, OrderError};
 use crate::pair::{Pair, PairError, taken};
-use crate::policy_file::PolicyFile;
 use crate::renewal::Sockets;
-use crate::serve::{Error, homes};
+use crate::serve::Error;
 use crate::telling;
 use crate::view::View;
+use palisade_config::policy_file::PolicyFile;
 
 /// Questions that wait for the guard. The holder has at most one of each connection under way.
 const QUEUE: usize = 1024;
@@ -290,7 +290,7 @@ fn open(options: &Options) -> Result<Guard, Error> {
     let log = CallLog::open(state.clone(), host.reference().clone(), window)?;
     let socket = options.private_rpc.clone();
     let location = Location { home: options.home.clone(), socket, origin: Origin::Explicit };
-    let view = View::new(location, homes(&environment));
+    let view = View::new(location, locations.homes(&environment));
     let teller = teller(&state, options);
     Ok(Guard::new((file, host), state, view, log, teller))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use palisade_core::policy::PolicyRef;
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::text::Shown;
+use palisade_core::text::{Shown, with_causes};
 use palisade_core::{Actor, Code, Operation, Plan, Policy, Progress, Request, Scope, Selection};
 use palisade_host::order::{FORMAT, Order, Reply};
 use palisade_host::state::StateDirectory;
@@ -195,11 +195,6 @@ fn hide_values(value: &mut Value) {
 }
 
 fn failed(error: &Error) -> Reply {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
+    let message = with_causes(error);
     Reply::Failed { exit: error.exit().number(), code: error.code(), message, fix: error.fix() }
 }

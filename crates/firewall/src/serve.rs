@@ -1,17 +1,17 @@
 //! The holder's process: makes sure of the daemon, listens, keeps a judge running, and ends in order.
 
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use palisade_core::Exit;
+use palisade_core::text::with_causes;
 use palisade_host::environment::Environment;
-use palisade_host::state::{Locations, NoHome};
+use palisade_host::state::NoHome;
 use palisade_host::{files, peer};
 use palisade_pm2::guarded::{self, Guarded};
 use palisade_pm2::locate::{Location, Origin, TwoDaemonsError};
@@ -32,8 +32,8 @@ use crate::pair::PairError;
 use crate::places::Places;
 use crate::publish::publish;
 use crate::renewal::Sockets;
-use crate::upbringing::Nursery;
 use palisade_host::activation::{self, ActivationError, notify, notify_reload};
+use palisade_pm2::upbringing::Nursery;
 
 /// How long to wait before silent clients are told again that others wait.
 const PRESS_AGAIN: Duration = Duration::from_secs(1);
@@ -111,13 +111,7 @@ impl Error {
     /// The error with its causes, as one text.
     #[must_use]
     pub fn told(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        text
+        with_causes(self)
     }
 }
 
@@ -379,13 +373,4 @@ async fn drained(tasks: &mut JoinSet<()>, holders: &mut JoinSet<()>) {
     tasks.shutdown().await;
     drop(timeout(2 * DRAIN, async { while holders.join_next().await.is_some() {} }).await);
     holders.shutdown().await;
-}
-
-/// Home folders of the host's users: somebody's home is no app's folder.
-pub(crate) fn homes(environment: &Environment) -> Vec<PathBuf> {
-    let passwd = files::read_bounded(&Locations::default().passwd, 1 << 20).unwrap_or_default();
-    let passwd = String::from_utf8_lossy(&passwd);
-    let listed = passwd.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
-    let homes: BTreeSet<PathBuf> = listed.chain(environment.absolute_path("HOME")).collect();
-    homes.into_iter().collect()
 }

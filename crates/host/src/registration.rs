@@ -4,6 +4,8 @@
 //! runs on this boot; what is left of others is ignored, and removed by [`prune`]. A registration picks one of the
 //! apps that the caller's user may touch; it adds none.
 
+mod accept;
+
 use std::io::{self, BufRead as _, BufReader, Read as _, Take, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use palisade_core::{Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{clock, files, process};
+
+pub use accept::{NotAccepted, accept};
 
 /// Version of the file's form, and of what is said over a control socket.
 pub const FORMAT: u32 = 1;

@@ -4,11 +4,15 @@
 //! system's folder; else both are the user's own. There is no variable that points at another policy, for a caller
 //! must not bring its own.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
 use crate::files;
+
+/// Largest user database that is read.
+const MAX_PASSWD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where the system's policy and state are. The default is what a release uses; tests point elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,16 @@ impl Locations {
             Ok(_) => true,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
+    }
+
+    /// Home folders of the host's users, and the caller's own: somebody's home is no app's folder.
+    #[must_use]
+    pub fn homes(&self, environment: &Environment) -> Vec<PathBuf> {
+        let passwd = files::read_bounded(&self.passwd, MAX_PASSWD_BYTES).unwrap_or_default();
+        let passwd = String::from_utf8_lossy(&passwd);
+        let listed = passwd.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
+        let homes: BTreeSet<PathBuf> = listed.chain(environment.absolute_path("HOME")).collect();
+        homes.into_iter().collect()
     }
 
     /// Path of the policy in force: the system's, else `$XDG_CONFIG_HOME/palisade/palisade.toml`, else
@@ -183,7 +197,7 @@ pub fn home_of(passwd: &Path, uid: u32) -> Option<PathBuf> {
 
 /// The fields of the first line of user `uid`: `NAME:PASSWORD:UID:GID:GECOS:HOME:SHELL`.
 fn entry(passwd: &Path, uid: u32) -> Option<Vec<String>> {
-    let bytes = files::read_bounded(passwd, 4 * 1024 * 1024).ok()?;
+    let bytes = files::read_bounded(passwd, MAX_PASSWD_BYTES).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let mut entries = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let found = entries.find(|fields| fields.get(2).and_then(|field| field.parse().ok()) == Some(uid))?;

@@ -1,5 +1,6 @@
 //! The process that delivers: one at a time, until nothing waits any more.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use palisade_core::notice::Receivers;
@@ -24,15 +25,15 @@ pub struct Delivered {
 
 /// Delivers until nothing waits. Ends at once, as a success, where another process delivers already.
 ///
-/// `hand` gives one letter to one receiver, and says in a sentence without secrets what went wrong. `report` hears of
+/// `hand` gives one letter to one receiver; what went wrong shows as a sentence without secrets. `report` hears of
 /// the first try of a letter that failed, and of the last one.
 ///
 /// # Errors
 /// The folder cannot be used.
-pub fn run(
+pub fn run<E: Display>(
     outbox: &Outbox,
     receivers: &Receivers,
-    mut hand: impl FnMut(Receiver, &Letter) -> Result<(), String>,
+    mut hand: impl FnMut(Receiver, &Letter) -> Result<(), E>,
     mut report: impl FnMut(NoticeUndelivered),
 ) -> Result<Delivered, Error> {
     let mut done = Delivered::default();
@@ -50,10 +51,10 @@ pub fn run(
 }
 
 /// Delivers what is due, and says how long to wait for the next; `None` if nothing is left.
-fn round(
+fn round<E: Display>(
     outbox: &Outbox,
     receivers: &Receivers,
-    hand: &mut impl FnMut(Receiver, &Letter) -> Result<(), String>,
+    hand: &mut impl FnMut(Receiver, &Letter) -> Result<(), E>,
     report: &mut impl FnMut(NoticeUndelivered),
     done: &mut Delivered,
 ) -> Result<Option<Duration>, Error> {
@@ -71,11 +72,11 @@ fn round(
     Ok(pause)
 }
 
-fn deliver(
+fn deliver<E: Display>(
     outbox: &Outbox,
     receivers: &Receivers,
     (key, letter): (&str, &Letter),
-    hand: &mut impl FnMut(Receiver, &Letter) -> Result<(), String>,
+    hand: &mut impl FnMut(Receiver, &Letter) -> Result<(), E>,
     report: &mut impl FnMut(NoticeUndelivered),
     done: &mut Delivered,
 ) -> Result<(), Error> {
@@ -84,7 +85,7 @@ fn deliver(
     for receiver in named(receivers).filter(|receiver| !letter.delivered_to.contains(receiver)) {
         match hand(receiver, letter) {
             Ok(()) => drop(reached.insert(receiver)),
-            Err(reason) => failures.push((receiver, reason)),
+            Err(error) => failures.push((receiver, error.to_string())),
         }
     }
     let now = clock::now();

@@ -6,7 +6,8 @@
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
 //! [`resource`] carries out what the pipeline has judged. For who stands in front of a daemon: [`asked`] checks a client's
 //! request and writes it anew, [`deed`] says what it does to which processes, [`command_line`] what a `pm2` will send,
-//! [`redaction`] leaves values out of what the daemon says, and [`orphans`] finds the apps of a dead one.
+//! [`redaction`] leaves values out of what the daemon says, [`upbringing`] starts a daemon where
+//! nobody else does, and [`orphans`] ends what a dead one left behind.
 
 pub mod acquainted;
 pub mod asked;
@@ -24,6 +25,7 @@ pub mod overview;
 pub mod redaction;
 pub mod resource;
 pub mod restore;
+pub mod upbringing;
 pub mod wire;
 
 pub use client::Client;

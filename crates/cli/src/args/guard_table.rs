@@ -307,23 +307,31 @@ pub(crate) struct ReportTable {
     pub(crate) since: Duration,
 }
 
-fn budget(text: &str) -> Result<Budget, String> {
-    let form = || "write it as N/TIME, such as 3/10m".to_owned();
-    let (jobs, window) = text.split_once('/').ok_or_else(form)?;
-    let window = humantime::parse_duration(window).map_err(|error| error.to_string())?;
-    Ok(Budget { jobs: jobs.parse().map_err(|_| form())?, window })
+/// Why a word is not what it should be.
+#[derive(Debug, thiserror::Error)]
+enum WordError {
+    #[error("write it as N/TIME, such as 3/10m")]
+    Budget,
+    #[error(transparent)]
+    Time(#[from] humantime::DurationError),
+    #[error("keep at least a day: what happened last is what somebody asks for")]
+    TooShort,
+    #[error("write it as COLUMN=REGEX, such as cancelled_by=^user:")]
+    Mark,
 }
 
-fn days(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time < Duration::from_secs(86_400) {
-        return Err("keep at least a day: what happened last is what somebody asks for".to_owned());
-    }
-    Ok(time)
+fn budget(text: &str) -> Result<Budget, WordError> {
+    let (jobs, window) = text.split_once('/').ok_or(WordError::Budget)?;
+    let window = humantime::parse_duration(window)?;
+    Ok(Budget { jobs: jobs.parse().map_err(|_| WordError::Budget)?, window })
 }
 
-fn mark(text: &str) -> Result<(String, String), String> {
-    let (column, pattern) =
-        text.split_once('=').ok_or("write it as COLUMN=REGEX, such as cancelled_by=^user:")?;
+fn days(text: &str) -> Result<Duration, WordError> {
+    let time = humantime::parse_duration(text)?;
+    if time < Duration::from_secs(86_400) { Err(WordError::TooShort) } else { Ok(time) }
+}
+
+fn mark(text: &str) -> Result<(String, String), WordError> {
+    let (column, pattern) = text.split_once('=').ok_or(WordError::Mark)?;
     Ok((column.to_owned(), pattern.to_owned()))
 }

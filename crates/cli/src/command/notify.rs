@@ -52,11 +52,11 @@ fn test(session: &Session, output: Output) -> Result<Exit, Failure> {
     let line = "a test: if you can read this, notices of refusals arrive";
     let notice = Notice::new(Kind::Test, Code::NoticeTest, "palisade", line).by(actor.tree.as_str());
     let letter = Letter::new(random::operation_id()?.as_str().to_owned(), notice, clock::now());
-    let results: Vec<(Receiver, Result<(), String>)> =
+    let results: Vec<(Receiver, Result<(), NotHanded>)> =
         deliver::named(receivers).map(|receiver| (receiver, hand(receivers, receiver, &letter))).collect();
     let rows: Vec<_> = results
         .iter()
-        .map(|(receiver, result)| json!({ "receiver": receiver, "ok": result.is_ok(), "error": result.as_ref().err() }))
+        .map(|(receiver, result)| json!({ "receiver": receiver, "ok": result.is_ok(), "error": result.as_ref().err().map(ToString::to_string) }))
         .collect();
     let all = results.iter().all(|(_, result)| result.is_ok());
     output.document(
@@ -68,7 +68,13 @@ fn test(session: &Session, output: Output) -> Result<Exit, Failure> {
             Ok(()) => {
                 output.data(format_args!("{} {name} took notice {}", styled(GOOD, "told:"), letter.id))?
             }
-            Err(error) => output.data(format_args!("{} {name}: {}", styled(BAD, "failed:"), Shown(error)))?,
+            Err(error) => {
+                output.data(format_args!(
+                    "{} {name}: {}",
+                    styled(BAD, "failed:"),
+                    Shown(&error.to_string())
+                ))?;
+            }
         }
     }
     Ok(if all { Exit::Done } else { Exit::Failure })
@@ -122,17 +128,23 @@ fn deliver(session: &Session, output: Output) -> Result<Exit, Failure> {
     Ok(if done.given_up == 0 { Exit::Done } else { Exit::Failure })
 }
 
-/// Hands one letter to one receiver; what went wrong is one sentence without secrets.
-fn hand(receivers: &Receivers, receiver: Receiver, letter: &Letter) -> Result<(), String> {
+/// Why a receiver did not take a letter. Shows no secret.
+#[derive(Debug, thiserror::Error)]
+enum NotHanded {
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    #[error("{}{}", .0.message, .0.causes.iter().map(|cause| format!(": {cause}")).collect::<String>())]
+    Webhook(Box<Failure>),
+}
+
+/// Hands one letter to one receiver.
+fn hand(receivers: &Receivers, receiver: Receiver, letter: &Letter) -> Result<(), NotHanded> {
     let body = letter.body(&context::host_name()).to_string().into_bytes();
     match receiver {
-        Receiver::Command => {
-            command::run(&receivers.command, letter, &body).map_err(|error| error.to_string())
+        Receiver::Command => Ok(command::run(&receivers.command, letter, &body)?),
+        Receiver::Webhook => {
+            post(receivers, letter, &body).map_err(|failure| NotHanded::Webhook(Box::new(failure)))
         }
-        Receiver::Webhook => post(receivers, letter, &body).map_err(|failure| {
-            let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-            format!("{}{causes}", failure.message)
-        }),
     }
 }
 

@@ -86,7 +86,7 @@ fn only_one_delivers_and_what_comes_meanwhile_is_taken_along() {
                     outbox.put(notice, clock::now()).unwrap();
                     let hand = |_: Receiver, letter: &Letter| {
                         seen.fetch_add(letter.count, Ordering::SeqCst);
-                        Ok(())
+                        Ok::<(), String>(())
                     };
                     let window = Duration::ZERO;
                     run(&outbox, &Receivers { window, ..receivers }, hand, |lost| panic!("{lost:?}"))

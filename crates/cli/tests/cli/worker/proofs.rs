@@ -14,7 +14,7 @@ use super::yard::{Running, TERMS, Yard, run};
 const STEPS: &str = r#"
 n=0
 [ -z "${PALISADE_RESUME_FILE:-}" ] || read -r n <"$PALISADE_RESUME_FILE"
-state=$(mktemp)
+state="$OUT.$$"
 while [ "$n" -lt "${STEPS:-6}" ]; do
   n=$((n + 1))
   echo "$PALISADE_JOB_ID $PALISADE_TOKEN $$ $(cut -d ' ' -f 1 /proc/uptime)" >>"$OUT"

@@ -4,11 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use palisade_config::HostPolicy;
+use crate::HostPolicy;
 
 /// The host's policy file, as it was last read.
 #[derive(Debug)]
-pub(crate) struct PolicyFile {
+pub struct PolicyFile {
     path: PathBuf,
     seen: Option<Stamp>,
 }
@@ -18,32 +18,35 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 /// What came of a look at the file.
 #[derive(Debug)]
-pub(crate) enum Look {
+pub enum Look {
     /// It is the one that was read last.
     Same,
     /// It is another one.
     Changed(Box<HostPolicy>),
     /// It is another one, and cannot be used.
-    Unusable(palisade_config::Error),
+    Unusable(crate::Error),
 }
 
 impl PolicyFile {
     /// Reads the file for the first time.
-    pub(crate) fn open(path: PathBuf) -> Result<(Self, HostPolicy), palisade_config::Error> {
+    ///
+    /// # Errors
+    /// It cannot be read, or is no policy.
+    pub fn open(path: PathBuf) -> Result<(Self, HostPolicy), crate::Error> {
         // Before the content: a change in between is seen at the next look.
         let seen = stamp(path.metadata());
-        let host = palisade_config::load(&path)?;
+        let host = crate::load(&path)?;
         Ok((Self { path, seen }, host))
     }
 
     /// Looks whether it changed, and reads it if so.
-    pub(crate) fn look(&mut self) -> Look {
+    pub fn look(&mut self) -> Look {
         let now = stamp(self.path.metadata());
         if now == self.seen {
             return Look::Same;
         }
         self.seen = now;
-        match palisade_config::load(&self.path) {
+        match crate::load(&self.path) {
             Ok(host) => Look::Changed(Box::new(host)),
             Err(error) => Look::Unusable(error),
         }

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::client::{Answer, Client};
+use crate::locate::Location;
+use crate::methods::Call;
+use crate::orphans;
 use palisade_core::Scope;
 use palisade_host::lease::{Acquired, Applicant, acquire};
 use palisade_host::{Environment, Locations, files};
-use palisade_pm2::client::{Answer, Client};
-use palisade_pm2::locate::Location;
-use palisade_pm2::methods::Call;
-use palisade_pm2::orphans;
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -40,36 +40,55 @@ const PREPARE: &str = "umask 022; exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec 
 
 /// Where the daemon is started, and with what.
 #[derive(Debug, Clone)]
-pub(crate) struct Nursery {
-    pub(crate) location: Location,
-    pub(crate) private_pub: PathBuf,
-    pub(crate) script: PathBuf,
+pub struct Nursery {
+    /// Its home, and its own command socket.
+    pub location: Location,
+    /// Its own bus.
+    pub private_pub: PathBuf,
+    /// PM2's own command.
+    pub script: PathBuf,
 }
 
 /// What was done, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Raised {
-    pub(crate) is_whole: bool,
-    pub(crate) details: Vec<String>,
+pub struct Raised {
+    /// Whether everything that the dump names is back.
+    pub is_whole: bool,
+    /// What was done.
+    pub details: Vec<String>,
 }
 
 /// Why no daemon was started.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotRaised {
+pub enum NotRaised {
+    /// One runs, or two.
     #[error("a daemon of this home runs and does not answer ({0}); end it, and one is started")]
     Runs(String),
+    /// The process table cannot be read.
     #[error("cannot look for daemons of this home: {0}")]
     Unlisted(String),
+    /// `palisade pm2 update`, `kill` or `restore` is at work.
     #[error("no daemon is started while {0} is at work on it")]
     Administered(String),
+    /// PM2's command cannot be run.
     #[error("{} cannot be run", script.display())]
     Command {
+        /// The command.
         script: PathBuf,
+        /// Why not.
         #[source]
         source: io::Error,
     },
+    /// It failed, or did not end in time.
     #[error("{} {what} failed: {how}", script.display())]
-    Failed { script: PathBuf, what: &'static str, how: String },
+    Failed {
+        /// The command.
+        script: PathBuf,
+        /// Its word.
+        what: &'static str,
+        /// How it ended.
+        how: String,
+    },
 }
 
 /// An app of the dump; the rest of it holds values, and is not kept.
@@ -98,7 +117,10 @@ struct Listed {
 }
 
 /// Starts the daemon, ends what an earlier one left behind, and brings the apps of the dump back.
-pub(crate) async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
+///
+/// # Errors
+/// See [`NotRaised`]. No second daemon was started.
+pub async fn raise(nursery: &Nursery) -> Result<Raised, NotRaised> {
     // Held until the apps are back.
     let _lease = lease_of_daemon()?;
     let daemons = nursery.location.daemons().map_err(|error| NotRaised::Unlisted(error.to_string()))?;
