@@ -180,7 +180,7 @@ impl Columns {
     /// The columns of the key: what [`Columns::parts_of`] calls each, its name and its type.
     pub(crate) fn key_kinds(&self) -> Vec<(String, &str, &str)> {
         let columns = self.key.iter().enumerate();
-        columns.map(|(at, column)| (format!("k{at}"), column.name.as_str(), column.kind.as_str())).collect()
+        columns.map(|(at, column)| (format!("k{at}"), column.name.as_str(), column.cast())).collect()
     }
 
     /// The state of the job in that row.
@@ -190,6 +190,36 @@ impl Columns {
         }
         let name = quote::name(&self.status.name);
         format!("(CASE WHEN {row}.{name} IS NULL THEN '{FREE}' ELSE '{CLAIMED}' END)")
+    }
+
+    /// That the job in that row runs, in a form that an index of states serves.
+    pub(crate) fn runs(&self, row: &str, running: &[String]) -> String {
+        let name = format!("{row}.{}", quote::name(&self.status.name));
+        if self.claimed {
+            return match running.iter().any(|state| state == CLAIMED) {
+                true => format!("{name} IS NOT NULL"),
+                false => "false".to_owned(),
+            };
+        }
+        let list = |kind: &str| {
+            let states: Vec<_> = running.iter().map(|state| quote::text(state) + kind).collect();
+            states.join(", ")
+        };
+        let as_text = format!("{} IN ({})", self.state_of(row), list(""));
+        match self.status.kind.as_str() {
+            "text" => as_text,
+            _ if !self.status.labels.is_empty() => {
+                format!("{name} IN ({})", list(&format!("::{}", self.status.cast())))
+            }
+            "character varying" => format!("{name} IN ({})", list("")),
+            // Whatever equality such a type has: the guard compares text.
+            _ => format!("{name} IN ({}) AND {as_text}", list(&format!("::{}", self.status.cast()))),
+        }
+    }
+
+    /// How many characters a reason may have, where its column says so.
+    pub(crate) fn room_for_reason(&self) -> Option<usize> {
+        self.reason.as_ref()?.room
     }
 
     /// The last beat of the job in that row.
@@ -244,11 +274,11 @@ impl Columns {
 
     /// The type of the states, as SQL writes it.
     pub(crate) fn status_kind(&self) -> &str {
-        &self.status.kind
+        self.status.cast()
     }
 
-    pub(crate) fn reason_name(&self) -> Option<&str> {
-        self.reason.as_ref().map(|column| column.name.as_str())
+    pub(crate) fn reason_name_and_kind(&self) -> Option<(&str, &str)> {
+        self.reason.as_ref().map(|column| (column.name.as_str(), column.cast()))
     }
 
     /// The columns of a guard that is there, under their names of now; `None` if one is gone.

@@ -120,7 +120,7 @@ fn guard(row: &Row) -> Installed {
 fn elsewhere(row: &Row) -> Option<Elsewhere> {
     let column = |number: usize, name: usize, kind: String| {
         let number = text(row, number).parse().ok()?;
-        Some(Column { number, name: text(row, name), kind, key: false, labels: Vec::new() })
+        Some(Column { number, name: text(row, name), kind, key: false, labels: Vec::new(), room: None })
     };
     Some(Elsewhere {
         schema: text(row, 23),

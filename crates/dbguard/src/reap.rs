@@ -5,10 +5,13 @@
 //! stands behind it, as behind every client.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use palisade_core::Intended;
-use palisade_postgres::Session;
-use serde::{Deserialize, Serialize};
+use palisade_postgres::{RowError, Session, TypedRow};
+use serde::Serialize;
 
 use crate::columns::Columns;
 use crate::error::Error;
@@ -24,11 +27,57 @@ const TERM_OVER: &str = "PL322";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// Its key.
-    pub key: String,
-    /// What changes with each beat: the heartbeat, or the row's version where there is none yet.
-    pub counter: String,
+    pub key: Arc<str>,
+    /// What changes with each beat.
+    pub beat: Beat,
     /// The parts of a key of several columns, as JSON; `None` where the key is one column.
-    pub parts: Option<String>,
+    pub parts: Option<Box<str>>,
+}
+
+/// What changes with each beat of a job. It is compared for equality only, here and in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Beat {
+    /// The heartbeat, as the eight bytes that the database sends of it. They do not depend on what a session shows dates
+    /// as, which behind a pooler is anybody's setting.
+    At([u8; 8]),
+    /// There is none yet: the version of the row.
+    Row([u8; 4]),
+}
+
+/// Text that is no beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no heartbeat as a reaper keeps it: take 16 or 8 digits in hex")]
+pub struct NoBeat;
+
+impl TryFrom<&[u8]> for Beat {
+    type Error = NoBeat;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, NoBeat> {
+        let at = <[u8; 8]>::try_from(bytes).map(Self::At);
+        at.or_else(|_| <[u8; 4]>::try_from(bytes).map(Self::Row)).map_err(|_| NoBeat)
+    }
+}
+
+/// In hex, as the database compares it.
+impl fmt::Display for Beat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: &[u8] = match self {
+            Self::At(bytes) => bytes,
+            Self::Row(bytes) => bytes,
+        };
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Beat {
+    type Err = NoBeat;
+
+    fn from_str(text: &str) -> Result<Self, NoBeat> {
+        let digits = text.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap_or_default());
+        let bytes: Vec<u8> =
+            digits.map(|two| u8::from_str_radix(two, 16)).collect::<Result<_, _>>().map_err(|_| NoBeat)?;
+        Self::try_from(bytes.as_slice())
+    }
 }
 
 /// A job that shall be given back.
@@ -43,11 +92,11 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// The row that the statement reads it from.
     fn row(&self) -> serde_json::Value {
-        let Running { key, counter, parts } = self.seen;
+        let Running { key, beat, parts } = self.seen;
         let parts = parts.as_deref().and_then(|parts| serde_json::from_str(parts).ok());
-        let mut row = parts.unwrap_or_else(|| serde_json::json!({ "k0": key }));
-        row["key"] = key.as_str().into();
-        row["counter"] = counter.as_str().into();
+        let mut row = parts.unwrap_or_else(|| serde_json::json!({ "k0": **key }));
+        row["key"] = (**key).into();
+        row["beat"] = beat.to_string().into();
         row["reason"] = self.reason.as_str().into();
         row
     }
@@ -95,12 +144,12 @@ pub enum Reaped {
 }
 
 /// A silence that a term leaves to the next one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silence {
     /// The job's key.
-    pub key: String,
-    /// The counter that did not change.
-    pub counter: String,
+    pub key: Arc<str>,
+    /// The beat that did not change.
+    pub beat: Beat,
     /// How much silence was charged, in microseconds.
     pub silent_us: u64,
 }
@@ -135,14 +184,11 @@ pub fn check_state(guard: &Installed, table: &Table, columns: &Columns, to: &str
     Ok(())
 }
 
-/// What changes with each beat, whatever a session shows dates as: behind a pooler that is anybody's setting.
-fn counter(columns: &Columns) -> String {
-    format!("coalesce(extract(epoch FROM {})::text, 'row ' || t.xmin::text)", columns.beat_of("t"))
-}
-
-fn runs(guard: &Installed, columns: &Columns) -> String {
-    let states: Vec<_> = guard.rules.running.iter().map(|state| quote::text(state)).collect();
-    format!("{} IN ({})", columns.state_of("t"), states.join(", "))
+/// What changes with each beat, as bytes: they cost the server little, and the wire too.
+fn beat(columns: &Columns) -> String {
+    let send =
+        if columns.beat_kind().contains("with time zone") { "timestamptz_send" } else { "timestamp_send" };
+    format!("coalesce(pg_catalog.{send}({}), pg_catalog.xidsend(t.xmin))", columns.beat_of("t"))
 }
 
 /// Looks who runs, in one statement.
@@ -155,28 +201,48 @@ pub async fn look(
     table: &Table,
     columns: &Columns,
 ) -> Result<Look, Error> {
-    let us = |moment: &str| format!("(extract(epoch FROM {moment}) * 1000000)::bigint::text");
+    let us = |moment: &str| format!("(extract(epoch FROM {moment}) * 1000000)::bigint");
+    // What is the same for all stands in a row of its own: a volatile clock would be asked for each job.
     let sql = format!(
-        "SELECT {}, {}, (SELECT count(*) FROM palisade.change c WHERE c.guard = {})::text, \
-         r.key, r.counter, r.parts FROM (VALUES (1)) one \
-         LEFT JOIN (SELECT {} AS key, {} AS counter, {} AS parts FROM {} t WHERE {}) r ON true",
+        "SELECT {} AS run, {} AS us, (SELECT count(*) FROM palisade.change c WHERE c.guard = {}) AS policy, \
+           NULL::text AS key, NULL::bytea AS beat, NULL::text AS parts \
+         UNION ALL SELECT NULL, NULL, NULL, {}, {}, {} FROM {} t WHERE {}",
         us("pg_postmaster_start_time()"),
         us("clock_timestamp()"),
         guard.id,
         columns.key_of("t"),
-        counter(columns),
+        beat(columns),
         columns.parts_of("t"),
         table.qualified(),
-        runs(guard, columns),
+        columns.runs("t", &guard.rules.running),
     );
-    let rows = session.rows("look who runs", &sql).await?;
-    let number = |at: usize| rows.first().and_then(|row| text(row, at).parse().ok()).unwrap_or_default();
-    let running = rows.iter().filter(|row| row.get(3).is_some_and(Option::is_some)).map(|row| Running {
-        key: text(row, 3),
-        counter: text(row, 4),
-        parts: row.get(5).cloned().flatten(),
-    });
-    Ok(Look { server_run: number(0), server_us: number(1), policy: number(2), running: running.collect() })
+    let mut look = Look { server_run: 0, server_us: 0, policy: 0, running: Vec::new() };
+    for line in session.read("look who runs", &sql, &[], line).await? {
+        match line {
+            Line::Running(running) => look.running.push(running),
+            Line::Server { run, us, policy } => {
+                (look.server_run, look.server_us, look.policy) = (run, us, policy);
+            }
+        }
+    }
+    Ok(look)
+}
+
+/// A row of a look.
+enum Line {
+    Server { run: u64, us: u64, policy: u64 },
+    Running(Running),
+}
+
+fn line(row: &TypedRow) -> Result<Line, RowError> {
+    let Some(key) = row.try_get::<_, Option<&str>>(3)? else {
+        let number = |at: usize| Ok(u64::try_from(row.try_get::<_, i64>(at)?).unwrap_or_default());
+        return Ok(Line::Server { run: number(0)?, us: number(1)?, policy: number(2)? });
+    };
+    // Two functions of the server give eight bytes or four, and nothing else.
+    let beat = Beat::try_from(row.try_get::<_, &[u8]>(4)?).unwrap_or(Beat::Row([0; 4]));
+    let parts = row.try_get::<_, Option<&str>>(5)?.map(Box::from);
+    Ok(Line::Running(Running { key: Arc::from(key), beat, parts }))
 }
 
 /// Gives jobs back to the state `to`, each if it is as it was seen, and none if the lease is not in force. One
@@ -210,7 +276,7 @@ pub async fn reap(
     let taken: HashSet<String> = answer.iter().skip(1).map(|row| text(row, 1)).collect();
     let reaped = wanted.iter().map(|wanted| match in_force {
         false => Reaped::TermOver,
-        true if taken.contains(&wanted.seen.key) => Reaped::Taken,
+        true if taken.contains(&*wanted.seen.key) => Reaped::Taken,
         true => Reaped::Refuted,
     });
     Ok(reaped.collect())
@@ -233,11 +299,11 @@ fn statement(guard: &Installed, table: &Table, columns: &Columns, proves: bool) 
          fence AS MATERIALIZED (SELECT 1 FROM who, palisade.lease l WHERE l.name = $1 AND l.term = $2::bigint \
            AND l.holder = $3 AND l.expires_at > clock_timestamp() FOR KEY SHARE OF l), \
          wanted AS MATERIALIZED (SELECT w.* FROM fence, \
-           json_to_recordset($4::json) AS w (key text, counter text, reason text, {declared})), \
+           json_to_recordset($4::json) AS w (key text, beat text, reason text, {declared})), \
          picked AS MATERIALIZED (SELECT w.* FROM wanted w, {table} t WHERE {same_w} AND {runs} \
-           AND {counter} = w.counter FOR UPDATE OF t SKIP LOCKED), \
+           AND {beat} = w.beat FOR UPDATE OF t SKIP LOCKED), \
          taken AS (UPDATE {table} t SET {status} = $5::{kind}{reason} FROM picked p \
-           WHERE {same_p} AND {runs} AND {counter} = p.counter RETURNING p.key) \
+           WHERE {same_p} AND {runs} AND {beat} = p.beat RETURNING p.key) \
          SELECT (SELECT count(*) FROM fence)::text, NULL::text UNION ALL SELECT NULL, taken.key FROM taken",
         declared = pick(&|part, _, kind| format!("{part} {kind}"), ", "),
         same_w = pick(&|part, name, _| format!("t.{name} = w.{part}"), " AND "),
@@ -246,11 +312,11 @@ fn statement(guard: &Installed, table: &Table, columns: &Columns, proves: bool) 
         status = quote::name(columns.status_name()),
         kind = columns.status_kind(),
         reason = columns
-            .reason_name()
-            .map(|name| format!(", {} = p.reason", quote::name(name)))
+            .reason_name_and_kind()
+            .map(|(name, kind)| format!(", {} = p.reason::{kind}", quote::name(name)))
             .unwrap_or_default(),
-        runs = runs(guard, columns),
-        counter = counter(columns),
+        runs = columns.runs("t", &guard.rules.running),
+        beat = format_args!("pg_catalog.encode({}, 'hex')", beat(columns)),
     )
 }
 
@@ -279,12 +345,12 @@ pub async fn recall(session: &Session, guard: &Installed, lineage: &str) -> Resu
         WHERE s.guard = $1::integer AND s.run = $2";
     let id = guard.id.to_string();
     let rows = session.ask("recall silences", RECALL, &[Some(&id), Some(lineage)]).await?;
-    let silence = |row: &palisade_postgres::Row| Silence {
-        key: text(row, 0),
-        counter: text(row, 1),
-        silent_us: text(row, 2).parse().unwrap_or_default(),
+    // What an older version kept in another form is no beat of today, and begins anew.
+    let silence = |row: &palisade_postgres::Row| {
+        let beat = text(row, 1).parse().ok()?;
+        Some(Silence { key: text(row, 0).into(), beat, silent_us: text(row, 2).parse().unwrap_or_default() })
     };
-    Ok(rows.iter().map(silence).collect())
+    Ok(rows.iter().filter_map(silence).collect())
 }
 
 /// Leaves `silences` to the next term, and nothing of `forget`.
@@ -296,7 +362,7 @@ pub async fn remember(
     guard: &Installed,
     lineage: &str,
     silences: &[Silence],
-    forget: &[String],
+    forget: &[Arc<str>],
 ) -> Result<(), Error> {
     const PUT: &str = "INSERT INTO palisade.silence AS s (guard, key, counter, silent_us, run) \
         SELECT $1::integer, r.key, r.counter, r.silent_us, $2 \
@@ -307,11 +373,16 @@ pub async fn remember(
         AND s.key IN (SELECT json_array_elements_text($2::json))";
     let id = guard.id.to_string();
     if !silences.is_empty() {
-        let rows = serde_json::to_string(silences).unwrap_or_default();
+        let row = |silence: &Silence| {
+            let Silence { key, beat, silent_us } = silence;
+            serde_json::json!({ "key": **key, "counter": beat.to_string(), "silent_us": silent_us })
+        };
+        let rows = serde_json::Value::Array(silences.iter().map(row).collect()).to_string();
         session.ask("remember silences", PUT, &[Some(&id), Some(lineage), Some(&rows)]).await?;
     }
     if !forget.is_empty() {
-        let keys = serde_json::to_string(forget).unwrap_or_default();
+        let keys: Vec<&str> = forget.iter().map(|key| &**key).collect();
+        let keys = serde_json::to_string(&keys).unwrap_or_default();
         session.ask("forget silences", FORGET, &[Some(&id), Some(&keys)]).await?;
     }
     Ok(())

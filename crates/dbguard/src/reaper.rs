@@ -4,6 +4,7 @@
 //! age, or a longer one. A guard whose rules change is read anew, and so are the columns.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_core::Intended;
@@ -19,7 +20,7 @@ use crate::columns::Columns;
 use crate::error::Error;
 use crate::installed::{Installed, guard_of};
 use crate::proof::AppKey;
-use crate::reap::{self, Fence, Reaped, Running, Silence, Wanted};
+use crate::reap::{self, Beat, Fence, Reaped, Running, Silence, Wanted};
 use crate::rules::Mode;
 use crate::table::Table;
 
@@ -57,7 +58,8 @@ pub struct Jobs {
     anew: bool,
     guarded: Guarded,
     session: Option<Session>,
-    seen: Vec<Running>,
+    /// Of keys of several columns, as the last look saw them.
+    parts: HashMap<Arc<str>, Box<str>>,
 }
 
 /// The table, its guard, and what follows from both.
@@ -153,7 +155,7 @@ impl Jobs {
             anew: false,
             guarded,
             session: Some(session),
-            seen: Vec::new(),
+            parts: HashMap::new(),
         })
     }
 
@@ -203,19 +205,21 @@ impl Jobs {
         answer
     }
 
-    async fn look_with(&mut self, session: &Session) -> Result<Look<String, String>, Error> {
+    async fn look_with(&mut self, session: &Session) -> Result<Look<Arc<str>, Beat>, Error> {
         let Guarded { guard, table, columns, .. } = &self.guarded;
         let asked = Stopwatch::start();
         let look = reap::look(session, guard, table, columns).await?;
         let (took, judge_us) = (asked.elapsed(), clock::boot_us());
         self.guarded.follow(session, &self.settings, look.policy).await?;
-        self.seen = look.running;
-        let subject = |running: &Running| Subject {
-            key: running.key.clone(),
-            counter: running.counter.clone(),
-            reap_after: self.guarded.reap_after,
+        let (reap_after, beat_every) = (self.guarded.reap_after, self.settings.beat_every);
+        let parts = look.running.iter().filter_map(|one| Some((one.key.clone(), one.parts.clone()?)));
+        self.parts = parts.collect();
+        let subject = |running: Running| Subject {
+            key: running.key,
+            counter: running.beat,
+            reap_after,
             fixed: false,
-            beat_every: self.settings.beat_every,
+            beat_every,
             proof: None,
             witnessed: false,
             progress: None,
@@ -226,7 +230,7 @@ impl Jobs {
             judge_us,
             took,
             anew: std::mem::take(&mut self.anew),
-            subjects: self.seen.iter().map(subject).collect(),
+            subjects: look.running.into_iter().map(subject).collect(),
         })
     }
 
@@ -241,7 +245,7 @@ impl Jobs {
         let to = self.settings.to.as_deref();
         let to =
             to.ok_or_else(|| table.unfit("to which state a job is given back was not said".to_owned()))?;
-        let at_s = clock::now().unix_ms() / 1000;
+        let (at_s, room) = (clock::now().unix_ms() / 1000, columns.room_for_reason());
         let fence = Fence {
             lease: under.name.as_str(),
             term: under.term.number(),
@@ -250,7 +254,7 @@ impl Jobs {
             intended,
         };
         let wanted: Vec<_> =
-            wanted.iter().map(|job| Wanted { seen: &job.seen, reason: job.reason.to_string() }).collect();
+            wanted.iter().map(|job| Wanted { seen: &job.seen, reason: job.reason.within(room) }).collect();
         let reaped = reap::reap(session, guard, table, columns, fence, to, &wanted).await?;
         let answer = |reaped: &Reaped| match reaped {
             Reaped::Taken => Answer::Taken,
@@ -269,8 +273,8 @@ pub struct Doomed {
 }
 
 impl Docket for Jobs {
-    type Key = String;
-    type Counter = String;
+    type Key = Arc<str>;
+    type Counter = Beat;
     type Wanted = Doomed;
     type Error = Error;
 
@@ -292,13 +296,13 @@ impl Docket for Jobs {
         self.anew = false;
         let remembered = silences.into_iter().map(|silence| Remembered {
             key: silence.key,
-            counter: silence.counter,
+            counter: silence.beat,
             silent: Duration::from_micros(silence.silent_us),
         });
         Ok(remembered.collect())
     }
 
-    async fn look(&mut self) -> Result<Look<String, String>, Error> {
+    async fn look(&mut self) -> Result<Look<Arc<str>, Beat>, Error> {
         let session = self.session().await?;
         let look = self.look_with(&session).await;
         self.keep(session, look)
@@ -306,12 +310,12 @@ impl Docket for Jobs {
 
     async fn remember(
         &mut self,
-        silences: &[Remembered<String, String>],
-        forget: &[String],
+        silences: &[Remembered<Arc<str>, Beat>],
+        forget: &[Arc<str>],
     ) -> Result<(), Error> {
-        let silence = |row: &Remembered<String, String>| Silence {
+        let silence = |row: &Remembered<Arc<str>, Beat>| Silence {
             key: row.key.clone(),
-            counter: row.counter.clone(),
+            beat: row.counter,
             silent_us: u64::try_from(row.silent.as_micros()).unwrap_or(u64::MAX),
         };
         let silences: Vec<_> = silences.iter().map(silence).collect();
@@ -322,24 +326,24 @@ impl Docket for Jobs {
 
     async fn wanted(
         &mut self,
-        condemned: &[Condemned<String, String>],
+        condemned: &[Condemned<Arc<str>, Beat>],
         under: &Held,
     ) -> Result<Vec<Doomed>, Error> {
         let policy = self.guarded.policy.unwrap_or_default();
         let reaper = Reaper { by: self.settings.by.clone(), term: under.term.number(), policy };
-        let seen: HashMap<_, _> = self.seen.iter().map(|running| (running.key.as_str(), running)).collect();
-        let doomed = |one: &Condemned<String, String>| {
-            let seen = (*seen.get(one.key.as_str())?).clone();
-            Some(Doomed { seen, reason: Reason { ground: one.ground, reaper: reaper.clone() } })
+        let doomed = |one: &Condemned<Arc<str>, Beat>| {
+            let parts = self.parts.get(&one.key).cloned();
+            let seen = Running { key: one.key.clone(), beat: one.counter, parts };
+            Doomed { seen, reason: Reason { ground: one.ground, reaper: reaper.clone() } }
         };
-        Ok(condemned.iter().filter_map(doomed).collect())
+        Ok(condemned.iter().map(doomed).collect())
     }
 
     fn takings(&self, wanted: &[&Doomed]) -> Vec<Taking> {
         let table = self.guarded.table.shown();
         let taking = |doomed: &&Doomed| Taking {
             of: Of::Table(table.clone()),
-            jobs: vec![Job::Key(doomed.seen.key.clone())],
+            jobs: vec![Job::Key(doomed.seen.key.as_ref().to_owned())],
             reason: doomed.reason.to_string(),
             ground: Some(doomed.reason.ground),
         };

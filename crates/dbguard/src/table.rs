@@ -19,6 +19,19 @@ pub struct Column {
     pub key: bool,
     /// The labels of an enum.
     pub labels: Vec<String>,
+    /// So many characters are all that it holds, where it says so, by itself or by its domain.
+    #[serde(skip)]
+    pub(crate) room: Option<usize>,
+}
+
+impl Column {
+    /// Its type for a cast that changes no value: without a length `character` means one character.
+    pub(crate) fn cast(&self) -> &str {
+        match self.kind.as_str() {
+            "character" => "bpchar",
+            kind => kind,
+        }
+    }
 }
 
 /// A table that may be guarded.
@@ -68,8 +81,10 @@ const COLUMNS: &str = "SELECT a.attnum::text, a.attname::text, format_type(a.att
     EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
         AND a.attnum = ANY (i.indkey))::text, \
     (SELECT string_agg(e.enumlabel, E'\\x1f' ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e \
-        WHERE e.enumtypid = a.atttypid) \
-    FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped \
+        WHERE e.enumtypid = a.atttypid), \
+    CASE WHEN y.oid IN (1042, 1043) AND a.atttypmod > 4 THEN a.atttypmod - 4 \
+        WHEN y.typbasetype IN (1042, 1043) AND y.typtypmod > 4 THEN y.typtypmod - 4 END::text \
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped \
     ORDER BY a.attnum";
 
 const PARTITIONS: &str = "SELECT t.relid::regclass::oid::text, format('%I.%I', n.nspname, c.relname), \
@@ -186,6 +201,7 @@ fn column(row: &Row) -> Column {
         name: text(row, 1),
         kind: text(row, 2),
         key: text(row, 3) == "true",
+        room: text(row, 5).parse().ok(),
         labels: labels.split('\u{1f}').filter(|label| !label.is_empty()).map(str::to_owned).collect(),
     }
 }

@@ -131,7 +131,9 @@ fn statement(
     to: Option<&str>,
 ) -> String {
     let state = to.map_or("h.was".to_owned(), quote::text);
-    let reason = columns.reason_name().map(|name| format!(", {} = h.reason_was", quote::name(name)));
+    let reason = columns
+        .reason_name_and_kind()
+        .map(|(name, kind)| format!(", {} = h.reason_was::{kind}", quote::name(name)));
     format!(
         "BEGIN; SET LOCAL lock_timeout = '2s'; \
          WITH given AS (UPDATE {name} t SET {status} = ({state})::{kind}{reason} FROM palisade.history h \

@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-pub use tokio_postgres::Row as TypedRow;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::NoTls;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage, Statement};
+pub use tokio_postgres::{Error as RowError, Row as TypedRow};
 
 use crate::error::{Error, said};
 use crate::listener::WAITING_MOST;
@@ -164,6 +164,21 @@ impl Session {
     /// [`Error::Statement`], which says that `what` failed.
     pub async fn typed(&self, what: &str, sql: &str, values: &[Value<'_>]) -> Result<Vec<TypedRow>, Error> {
         self.client.query_typed(sql, values).await.map_err(|error| Error::statement(what, error))
+    }
+
+    /// As [`Self::typed`], with each row as `read` gives it.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], which says that `what` failed, or that a row is not what `read` takes it for.
+    pub async fn read<T>(
+        &self,
+        what: &str,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&TypedRow) -> Result<T, RowError>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = self.typed(what, sql, values).await?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| Error::statement(what, error))
     }
 
     /// As [`Self::typed`], for a statement that is run again and again, outside of a transaction of several statements.

@@ -10,6 +10,7 @@ mod beats;
 mod budget;
 mod cases;
 mod costs;
+mod dockets;
 mod fence;
 mod fixture;
 mod foreign;

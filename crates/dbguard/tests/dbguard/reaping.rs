@@ -3,7 +3,7 @@
 use palisade_core::Intended;
 use palisade_dbguard::columns::Columns;
 use palisade_dbguard::proof::AppKey;
-use palisade_dbguard::reap::{self, Fence, Look, Reaped, Running, Wanted};
+use palisade_dbguard::reap::{self, Beat, Fence, Look, Reaped, Running, Wanted};
 use palisade_dbguard::script::Named;
 use palisade_dbguard::{Error, Installed, Rules, Table, identity, installed};
 use palisade_postgres::{Session, Target};
@@ -94,7 +94,7 @@ fn race(rounds: usize) -> (usize, usize) {
             assert_eq!(look.running.len(), JOBS);
             for (at, seen) in look.running.iter().enumerate() {
                 let reap = hand.reap_one(fence(7), seen);
-                let key = [Some(seen.key.as_str())];
+                let key = [Some(&*seen.key)];
                 let complete = worker.ask("complete", COMPLETE, &key);
                 // Both are on their way at once; who is asked first alternates.
                 let (taken, done) = if at % 2 == 0 {
@@ -124,7 +124,7 @@ fn a_beat_another_term_another_holder_and_an_expired_lease_refute() {
         let seen = &look.running[0];
         assert_eq!(hand.reap_one(fence(6), seen).await, Reaped::TermOver);
         assert_eq!(hand.reap_one(Fence { holder: "b", ..fence(7) }, seen).await, Reaped::TermOver);
-        let older = Running { counter: "1577836800.000000".to_owned(), ..seen.clone() };
+        let older = Running { beat: Beat::At([0; 8]), ..seen.clone() };
         assert_eq!(hand.reap_one(fence(7), &older).await, Reaped::Refuted);
         jobs.admin("UPDATE palisade.lease SET expires_at = now()");
         assert_eq!(hand.reap_one(fence(7), seen).await, Reaped::TermOver);
@@ -175,7 +175,8 @@ fn a_reap_finds_its_rows_by_the_index_also_under_a_key_of_two_columns() {
         let hand = Hand::of(&jobs, "public.runs").await;
         let look = hand.look().await;
         assert_eq!(look.running.len(), 20);
-        assert_eq!((look.running[0].key.as_str(), look.running[0].counter.len() > 10), ("(1,10000)", true));
+        assert_eq!(&*look.running[0].key, "(1,10000)");
+        assert!(matches!(look.running[0].beat, Beat::At(_)));
         let scans = || jobs.admin("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'runs'");
         hand.session.run("flush", "SELECT pg_stat_force_next_flush(); SELECT 1").await.unwrap();
         let before = scans();
