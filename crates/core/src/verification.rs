@@ -9,7 +9,7 @@ use crate::actor::ProcessRef;
 use crate::code::Code;
 use crate::outcome::{TargetOutcome, TargetResult};
 use crate::plan::Plan;
-use crate::process::{EntryId, Process, Status};
+use crate::process::{EntryId, Pin, Process, Status};
 use crate::request::Operation;
 use crate::snapshot::Snapshot;
 use crate::text::Shown;
@@ -23,8 +23,6 @@ pub struct After {
     pub survivors: Vec<ProcessRef>,
     /// Operating-system processes of spared entries that no longer run.
     pub vanished: Vec<ProcessRef>,
-    /// Entries that another recorded operation set out to touch meanwhile: their absence is that operation's.
-    pub touched_by_others: BTreeSet<EntryId>,
     /// Where restored processes differ from their bundle, or are missing; empty for other operations.
     pub restored: Vec<Drift>,
 }
@@ -85,9 +83,16 @@ impl Verification {
         self.drift.is_empty()
     }
 
-    /// Compares what followed with what `plan` predicted from `before`.
+    /// Compares what followed with what `plan` predicted from `before`. Entries that another recorded operation set out
+    /// to touch meanwhile are `touched_by_others`: their absence is that operation's.
     #[must_use]
-    pub fn of(plan: &Plan, results: &[TargetOutcome], before: &Snapshot, after: &After) -> Self {
+    pub fn of(
+        plan: &Plan,
+        results: &[TargetOutcome],
+        before: &Snapshot,
+        after: &After,
+        touched_by_others: &BTreeSet<EntryId>,
+    ) -> Self {
         let mut found = Self::default();
         if !plan.daemon.is_same_daemon(&after.snapshot.daemon) {
             found.drift.push(Drift {
@@ -106,7 +111,10 @@ impl Verification {
         }
         if !ablation::is_off(Check::VerifySpared) {
             for spared in &plan.spared {
-                found.check_spared(&spared.pin, &spared.status, after);
+                match touched_by_others.contains(&spared.pin.entry()) {
+                    true => found.note_touched(&spared.pin),
+                    false => found.check_spared(&spared.pin, &spared.status, after),
+                }
             }
         }
         found
@@ -149,11 +157,11 @@ impl Verification {
         }
     }
 
-    fn check_spared(&mut self, pin: &crate::process::Pin, status: &Status, after: &After) {
-        if after.touched_by_others.contains(&pin.entry()) {
-            self.notes.push(format!("{} was touched by another recorded operation", Shown(&pin.name)));
-            return;
-        }
+    fn note_touched(&mut self, pin: &Pin) {
+        self.notes.push(format!("{} was touched by another recorded operation", Shown(&pin.name)));
+    }
+
+    fn check_spared(&mut self, pin: &Pin, status: &Status, after: &After) {
         let vanished = pin.process.is_some_and(|process| after.vanished.contains(&process));
         let problem = match after.snapshot.entry(pin) {
             None => Some("it was to be spared, and is no longer listed".to_owned()),

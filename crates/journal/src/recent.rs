@@ -1,5 +1,6 @@
 //! Reading backward from the end: what happened in the last minutes, without reading what came before.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ pub fn recent(dir: &Path) -> Result<Recent, Error> {
     while let Step::Record { at, payload } = scan.step()? {
         unsigned.push(Entry::new(at, payload.to_vec()));
     }
-    Ok(Recent { dir: dir.to_owned(), identity, listing, unsigned, at, failed: false })
+    Ok(Recent { dir: dir.to_owned(), identity, listing, unsigned, at, open: None, failed: false })
 }
 
 /// See [`recent`].
@@ -35,6 +36,8 @@ pub struct Recent {
     listing: Listing,
     unsigned: Vec<Entry>,
     at: Cursor,
+    /// The segment that is being read, by its number.
+    open: Option<(u64, File)>,
     failed: bool,
 }
 
@@ -43,7 +46,14 @@ impl Recent {
         if self.at.position.offset <= self.identity.header_length() as u64 {
             self.at.position = self.end_of_previous()?;
         }
-        let entry = entry_before(&self.dir, &self.identity, self.at)?;
+        let segment = self.at.position.segment;
+        let path = segment::path(&self.dir, segment);
+        let file = match self.open.take() {
+            Some((open, file)) if open == segment => file,
+            Some(_) | None => files::open(&path)?,
+        };
+        let (_, file) = self.open.insert((segment, file));
+        let entry = entry_in(file, &path, &self.identity, self.at)?;
         self.at = entry.at();
         Ok(entry)
     }
@@ -75,17 +85,20 @@ impl Iterator for Recent {
 /// The record that ends right before `at`, which is not at a segment's begin.
 pub(crate) fn entry_before(dir: &Path, identity: &Identity, at: Cursor) -> Result<Entry, Error> {
     let path = segment::path(dir, at.position.segment);
-    let file = files::open(&path)?;
+    entry_in(&files::open(&path)?, &path, identity, at)
+}
+
+fn entry_in(file: &File, path: &Path, identity: &Identity, at: Cursor) -> Result<Entry, Error> {
     let end = at.position.offset;
     let room = end.saturating_sub(identity.header_length() as u64);
     let mut tail = [0; AFTER];
     let tail_at = end.checked_sub(AFTER as u64).ok_or_else(|| damage(at, Kind::Frame(Flaw::Incomplete)))?;
-    file.read_exact_at(&mut tail, tail_at).map_err(Error::unreadable("read", &path))?;
+    file.read_exact_at(&mut tail, tail_at).map_err(Error::unreadable("read", path))?;
     let length = frame::length_from_tail(tail).filter(|length| *length as u64 <= room);
     let length = length.ok_or_else(|| damage(at, Kind::Frame(Flaw::Length)))?;
     let mut bytes = vec![0; length];
     let offset = end - length as u64;
-    file.read_exact_at(&mut bytes, offset).map_err(Error::unreadable("read", &path))?;
+    file.read_exact_at(&mut bytes, offset).map_err(Error::unreadable("read", path))?;
     let found = frame::decode(&bytes).map_err(|flaw| damage(at, Kind::Frame(flaw)))?;
     if found.sequence.checked_add(1) != Some(at.sequence) || found.length() != length {
         return Err(damage(at, Kind::Removed { found: found.sequence }));

@@ -1,9 +1,7 @@
 //! What a resource has to offer to be guarded.
 
-use std::collections::BTreeSet;
-
 use palisade_core::outcome::TargetOutcome;
-use palisade_core::process::{DaemonIdentity, EntryId};
+use palisade_core::process::DaemonIdentity;
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
 use palisade_core::{Armed, Code, Exit, Plan, Timestamp};
@@ -33,12 +31,7 @@ pub trait Resource {
     fn execute(&mut self, armed: &Armed) -> impl Future<Output = Vec<TargetOutcome>> + Send;
 
     /// The state after the act, in the resource and in the process table.
-    fn after(
-        &mut self,
-        plan: &Plan,
-        at: Timestamp,
-        touched_by_others: BTreeSet<EntryId>,
-    ) -> impl Future<Output = Result<After, Fault>> + Send;
+    fn after(&mut self, plan: &Plan, at: Timestamp) -> impl Future<Output = Result<After, Fault>> + Send;
 }
 
 /// Values that are about to be kept. [`crate::snapshots::keep`] writes them beside their snapshot.

@@ -340,9 +340,14 @@ async fn verify<R: Resource>(
     before: &Snapshot,
 ) -> Option<Verification> {
     let since = before.taken_at;
-    let others = Memory::read(&context.state.journal(), since, UNDER_WAY)
-        .map(|memory| memory.touched_by_others(&request.id, since))
-        .unwrap_or_default();
-    let after = resource.after(armed.plan(), clock::now(), others).await.ok()?;
-    Some(Verification::of(armed.plan(), targets, before, &after))
+    // Asked first, as for the snapshot: the journal is read while it answers.
+    let after = resource.after(armed.plan(), clock::now());
+    let others = async {
+        tokio::task::yield_now().await;
+        Memory::read(&context.state.journal(), since, UNDER_WAY)
+            .map(|memory| memory.touched_by_others(&request.id, since))
+            .unwrap_or_default()
+    };
+    let (after, others) = tokio::join!(biased; after, others);
+    Some(Verification::of(armed.plan(), targets, before, &after.ok()?, &others))
 }

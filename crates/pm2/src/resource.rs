@@ -8,12 +8,12 @@ mod execute;
 mod fault;
 mod restored;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_core::actor::ProcessRef;
 use palisade_core::outcome::TargetOutcome;
-use palisade_core::process::{DaemonIdentity, EntryId, Pin};
+use palisade_core::process::{DaemonIdentity, Pin};
 use palisade_core::redact::Salt;
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
@@ -292,12 +292,7 @@ impl Resource for Pm2 {
         execute::execute(self, armed.plan()).await
     }
 
-    async fn after(
-        &mut self,
-        plan: &Plan,
-        at: Timestamp,
-        touched_by_others: BTreeSet<EntryId>,
-    ) -> Result<After, Fault> {
+    async fn after(&mut self, plan: &Plan, at: Timestamp) -> Result<After, Fault> {
         let Seen { daemon, listing, .. } = self.look_anew(None).await?;
         let id = SnapshotId::new(at, plan.id.as_str());
         let ended = plan.targets.iter().filter(|_| plan.operation.takes_down());
@@ -305,7 +300,7 @@ impl Resource for Pm2 {
         let vanished = processes(plan.spared.iter()).filter(|process| !process::is_alive(*process)).collect();
         let restored = self.restored_drift(&listing);
         let snapshot = snapshot(id, at, daemon, listing);
-        Ok(After { snapshot, survivors, vanished, touched_by_others, restored })
+        Ok(After { snapshot, survivors, vanished, restored })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use palisade_core::policy::Owner;
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::{Exit, Policy, Snapshot};
+use palisade_core::{Exit, Policy, Scope, Snapshot};
 use palisade_host::{clock, random};
 use palisade_pipeline::Resource as _;
 use palisade_pm2::acquainted::Acquainted;
@@ -12,7 +12,6 @@ use palisade_pm2::bundle::Bundles;
 use palisade_pm2::locate::Origin;
 use palisade_pm2::overview::Overview;
 use palisade_pm2::{Location, Pm2};
-use serde_json::json;
 
 use crate::args::Pm2Home;
 use crate::failure::Failure;
@@ -44,24 +43,30 @@ pub(crate) async fn look(session: &Session, daemon: &Pm2Home) -> Result<(Pm2, Sn
     Ok((pm2, snapshot))
 }
 
+/// A process and whose it is, for scripts. A list may be long, hence no tree of values.
+#[derive(serde::Serialize)]
+struct Row<'a> {
+    owner: Option<Scope>,
+    process: &'a Overview,
+}
+
 pub(crate) async fn list(session: &Session, output: Output, daemon: &Pm2Home) -> Result<Exit, Failure> {
     let pm2 = self::daemon(session, daemon)?;
-    // The policy is read while the daemon thinks.
-    let (rows, policy) = tokio::join!(pm2.list(), async { session.policy_if_any() });
+    // The policy is read while the daemon thinks: first of all, it has to be asked.
+    let policy = async {
+        tokio::task::yield_now().await;
+        session.policy_if_any()
+    };
+    let (rows, policy) = tokio::join!(biased; pm2.list(), policy);
     let (policy, rows) = (policy?, rows?);
     let owner =
         |row: &Overview| policy.as_ref().map(|policy: &Policy| policy.owner_in(&row.name, &row.namespace));
     if output.json {
-        let document: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let owner = match owner(row) {
-                    Some(Owner::Scope(scope)) => Some(scope),
-                    Some(Owner::Unclaimed) | None => None,
-                };
-                json!({ "owner": owner, "process": row })
-            })
-            .collect();
+        let owned = |row: &Overview| match owner(row) {
+            Some(Owner::Scope(scope)) => Some(scope),
+            Some(Owner::Unclaimed) | None => None,
+        };
+        let document: Vec<_> = rows.iter().map(|row| Row { owner: owned(row), process: row }).collect();
         output.document(&document)?;
         return Ok(Exit::Done);
     }

@@ -50,7 +50,7 @@ pub(crate) async fn operate(
         tokio::task::yield_now().await;
         Ok::<_, Failure>((session.policy()?, request(session, operation, args, update_env)?))
     };
-    let ((), looked_at) = tokio::join!(pm2.reach_ahead(), looked_at);
+    let ((), looked_at) = tokio::join!(biased; pm2.reach_ahead(), looked_at);
     let (host, request) = looked_at?;
     let conditions = Conditions { wait: args.severe.wait, dry_run: args.of.dry_run, expected: None };
     finish(session, output, &host, &mut pm2, request, conditions).await

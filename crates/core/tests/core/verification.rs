@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use palisade_core::outcome::{Outcome, TargetOutcome, TargetResult};
-use palisade_core::process::Status;
+use palisade_core::process::{Process, Status};
 use palisade_core::verification::{After, DriftKind, Verification};
 use palisade_core::{Operation, Plan, Selection, Snapshot};
 
@@ -18,18 +18,24 @@ fn results(plan: &Plan, result: &TargetResult) -> Vec<TargetOutcome> {
 
 /// Verifies `operation` on flyer-crawler/production after `change` was made to the list.
 fn verified(operation: Operation, change: impl FnOnce(&mut After)) -> Verification {
+    verified_beside(operation, None, change)
+}
+
+/// As [`verified`], while another recorded operation touched the process of that name.
+fn verified_beside(
+    operation: Operation,
+    touched: Option<&str>,
+    change: impl FnOnce(&mut After),
+) -> Verification {
     let before = snapshot(&EIGHT);
     let asked = request(operation, scope("flyer-crawler", "production"), Selection::Scope);
     let plan = Plan::draw(&asked, &before, &policy());
-    let mut after = After {
-        snapshot: before.clone(),
-        survivors: Vec::new(),
-        vanished: Vec::new(),
-        touched_by_others: BTreeSet::new(),
-        restored: Vec::new(),
-    };
+    let mut after =
+        After { snapshot: before.clone(), survivors: Vec::new(), vanished: Vec::new(), restored: Vec::new() };
     change(&mut after);
-    Verification::of(&plan, &results(&plan, &TargetResult::Done), &before, &after)
+    let is_touched = |process: &&Process| Some(process.pin.name.as_str()) == touched;
+    let others = before.processes.iter().filter(is_touched).map(|process| process.pin.entry()).collect();
+    Verification::of(&plan, &results(&plan, &TargetResult::Done), &before, &after, &others)
 }
 
 fn kinds(verification: &Verification) -> Vec<(DriftKind, &str)> {
@@ -63,10 +69,8 @@ fn canonical_verify_spared_a_foreign_process_that_vanished_is_drift() {
 
 #[test]
 fn what_another_recorded_operation_took_is_a_note() {
-    let found = verified(Operation::Delete, |after| {
+    let found = verified_beside(Operation::Delete, Some("stock-alert"), |after| {
         delete_targets(after);
-        let alert = after.snapshot.processes.iter().find(|process| process.pin.name == "stock-alert");
-        after.touched_by_others.insert(alert.unwrap().pin.entry());
         without(&mut after.snapshot, "stock-alert");
     });
     assert!(found.is_clean(), "{found:?}");
@@ -112,14 +116,9 @@ fn a_spared_instance_of_a_cluster_is_not_mistaken_for_its_sibling() {
     let mut now = before.clone();
     now.processes.remove(2);
     now.processes.remove(0);
-    let after = After {
-        snapshot: now,
-        survivors: Vec::new(),
-        vanished: Vec::new(),
-        touched_by_others: BTreeSet::new(),
-        restored: Vec::new(),
-    };
-    let found = Verification::of(&plan, &results(&plan, &TargetResult::Done), &before, &after);
+    let after = After { snapshot: now, survivors: Vec::new(), vanished: Vec::new(), restored: Vec::new() };
+    let found =
+        Verification::of(&plan, &results(&plan, &TargetResult::Done), &before, &after, &BTreeSet::new());
     assert_eq!(found.drift.iter().map(|drift| drift.pm_id).collect::<Vec<_>>(), [2]);
 }
 

@@ -1,10 +1,8 @@
 //! A daemon in memory: enough of one to be operated and to go wrong.
 
-use std::collections::BTreeSet;
-
 use palisade_core::actor::ProcessRef;
 use palisade_core::outcome::{TargetOutcome, TargetResult};
-use palisade_core::process::{DaemonIdentity, EntryId, ExecMode, Pin, Process, Status};
+use palisade_core::process::{DaemonIdentity, ExecMode, Pin, Process, Status};
 use palisade_core::snapshot::{Snapshot, SnapshotId};
 use palisade_core::verification::After;
 use palisade_core::{Armed, Operation, Plan, Timestamp};
@@ -132,21 +130,10 @@ impl Resource for Daemon {
         outcomes
     }
 
-    async fn after(
-        &mut self,
-        _plan: &Plan,
-        at: Timestamp,
-        touched_by_others: BTreeSet<EntryId>,
-    ) -> Result<After, Fault> {
+    async fn after(&mut self, _plan: &Plan, at: Timestamp) -> Result<After, Fault> {
         self.calls.push("after");
         self.reached()?;
         let snapshot = self.list(SnapshotId::new(at, "after"), at);
-        Ok(After {
-            snapshot,
-            survivors: Vec::new(),
-            vanished: Vec::new(),
-            touched_by_others,
-            restored: Vec::new(),
-        })
+        Ok(After { snapshot, survivors: Vec::new(), vanished: Vec::new(), restored: Vec::new() })
     }
 }

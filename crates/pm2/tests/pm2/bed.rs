@@ -118,7 +118,7 @@ impl Bed {
 
     /// What is seen after `plan`.
     pub(crate) async fn after(&self, plan: &Plan) -> After {
-        self.resource().after(plan, moment(), BTreeSet::new()).await.expect("the daemon runs")
+        self.resource().after(plan, moment()).await.expect("the daemon runs")
     }
 
     /// The comparison that the pipeline makes after `armed` came to `outcomes`.
@@ -128,7 +128,7 @@ impl Bed {
         outcomes: &[TargetOutcome],
         before: &Snapshot,
     ) -> Verification {
-        Verification::of(armed.plan(), outcomes, before, &self.after(armed.plan()).await)
+        Verification::of(armed.plan(), outcomes, before, &self.after(armed.plan()).await, &BTreeSet::new())
     }
 }
 

@@ -59,7 +59,7 @@ fn round_trip(version: &str) {
         assert!(all_done(&outcomes), "{outcomes:?}");
         let after = bed.snapshot().await;
         assert_eq!(counted(&after), counted(&before));
-        let seen = resource.after(armed.plan(), after.taken_at, BTreeSet::new()).await;
+        let seen = resource.after(armed.plan(), after.taken_at).await;
         assert_eq!(seen.expect("the daemon runs").restored, [], "each setting is as in the bundle");
         let verification = bed.verify(&armed, &outcomes, &lost).await;
         assert!(verification.is_clean(), "{verification:?}");
@@ -104,7 +104,7 @@ fn an_app_of_another_user_comes_back_as_that_user() {
             let lost = bed.snapshot().await;
             let (mut resource, armed, outcomes) = bed.restore(&before).await;
             assert!(all_done(&outcomes), "{version}: {outcomes:?}");
-            let seen = resource.after(armed.plan(), lost.taken_at, BTreeSet::new()).await;
+            let seen = resource.after(armed.plan(), lost.taken_at).await;
             assert_eq!(seen.expect("the daemon runs").restored, [], "{version}");
             assert!(bed.verify(&armed, &outcomes, &lost).await.is_clean(), "{version}");
         });
