@@ -163,6 +163,8 @@ codes! {
     RotationBarred = 355, "a step of a rotation is barred as things are";
     /// Somebody has a right that voids a guard.
     GuardVoidable = 356, "somebody has a right that voids a guard";
+    /// The guards of a database were made by a build of another format.
+    GuardOfAnotherFormat = 357, "the guards were made by a build of another format";
 
     /// A firewall could not tell which app a caller belongs to.
     UnidentifiedCaller = 401, "the caller could not be told to belong to an app";

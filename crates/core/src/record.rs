@@ -227,6 +227,18 @@ pub enum Act {
     Stamp,
     /// A role is bound to an environment, or to none.
     Bind,
+    /// A guard is put behind a table, or its rules are changed.
+    TableInstall,
+    /// It is taken away.
+    TableRemove,
+    /// Its mode is changed.
+    TableMode,
+    /// The guards of a database are brought to the form of this build.
+    TableUpgrade,
+    /// The login trigger of a database is made, changed or taken away.
+    LoginTrigger,
+    /// A database of its own is made beside another one.
+    Fork,
 }
 
 impl Act {
@@ -252,6 +264,12 @@ impl Act {
             Self::RequireIdentity => "change of who needs an identity",
             Self::Stamp => "stamp",
             Self::Bind => "binding of a role",
+            Self::TableInstall => "install of the guard of a table",
+            Self::TableRemove => "removal of the guard of a table",
+            Self::TableMode => "change of the mode of the guard of a table",
+            Self::TableUpgrade => "upgrade of the guards of a database",
+            Self::LoginTrigger => "change of the login trigger",
+            Self::Fork => "fork of a database",
         }
     }
 }

@@ -45,6 +45,14 @@ pub enum Error {
         #[source]
         source: palisade_postgres::Error,
     },
+    /// The guards were made by a build of another format.
+    #[error("the guards of this database are of format {found}, and this build's of format {own}")]
+    Format {
+        /// What is there.
+        found: u32,
+        /// What this build makes.
+        own: u32,
+    },
     /// A database cannot be forked so.
     #[error("the database cannot be forked so: {problem}")]
     Fork {
@@ -113,6 +121,7 @@ impl Error {
             Self::Keyless { .. } => Some(Code::ProofRefused),
             Self::Nameless { .. } => Some(Code::IdentityRequired),
             Self::Fork { .. } => Some(Code::ForkBarred),
+            Self::Format { .. } => Some(Code::GuardOfAnotherFormat),
             Self::Unfit { .. } => Some(Code::TableUnfit),
             Self::Unguarded { .. } => Some(Code::GuardMissing),
             Self::Forbidden { .. } => Some(Code::RoleUnfit),
@@ -134,6 +143,7 @@ impl Error {
             | Self::Busy { .. }
             | Self::Keyless { .. }
             | Self::Fork { .. }
+            | Self::Format { .. }
             | Self::Log { .. } => Exit::Failure,
             Self::Barred { .. } => Exit::Refused,
             Self::Database(error) => error.exit(),
@@ -146,6 +156,10 @@ impl Error {
         match self {
             Self::Rules { .. } => "",
             Self::Fork { .. } => "choose another name or environment; the original was not touched",
+            Self::Format { found, own } if found < own => {
+                "bring them up to this build: palisade guard upgrade table"
+            }
+            Self::Format { .. } => "use the build that installed them, or a later one",
             Self::Keyless { .. } => "give it one: palisade db key create --app APP --environment ENVIRONMENT",
             Self::Nameless { .. } => {
                 "make a key: palisade db key create --app APP --key FILE, and name it with --key-file FILE"

@@ -32,6 +32,7 @@ pub mod stamp;
 pub mod story;
 pub mod table;
 pub mod undo;
+pub mod upgrade;
 mod verify;
 mod weak;
 mod work;

@@ -14,10 +14,15 @@ pub(crate) const SCHEMA: &str = concat!(
     include_str!("sql/stamp.sql"),
     include_str!("sql/identity.sql"),
     include_str!("sql/foreign.sql"),
+    include_str!("sql/watch.sql"),
     include_str!("sql/partitions.sql"),
     include_str!("sql/grants.sql"),
 );
+/// Who may call what of it.
+pub(crate) const GRANTS: &str = include_str!("sql/grants.sql");
 const ROWS: &str = include_str!("sql/rows.sql");
+/// What a table's function does with what it read; it stands there twice.
+const ACT: &str = include_str!("sql/act.sql");
 const TRUNCATE: &str = include_str!("sql/truncate.sql");
 
 /// The role that owns the guard where a superuser installs it, so that no code of the app runs as superuser.
@@ -39,7 +44,7 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     sql.push_str(&become_owner(table, columns));
     sql.push_str(&rules_row(table, columns, rules));
     sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
-    sql.push_str(&readable(table));
+    sql.push_str(&readable(&table.owner, table.owned));
     sql.push_str(if table.superuser { "RESET ROLE;\n\n" } else { "\n" });
     sql.push_str(&triggers(table));
     if table.superuser && table.is_partitioned() {
@@ -145,14 +150,42 @@ fn rules_row(table: &Table, columns: &Columns, rules: &Rules) -> String {
     )
 }
 
-/// The app may read what is kept about it, but for the verifier: a dump by its own role would fail otherwise.
-fn readable(table: &Table) -> String {
-    let owner = quote::name(&table.owner);
+/// The app may read what is kept about it, but for the verifier: a dump by its own role would fail otherwise. Whoever
+/// owns the guards too keeps that.
+pub(crate) fn readable(owner: &str, owned: bool) -> String {
+    let owner = quote::name(owner);
     format!(
         "GRANT USAGE ON SCHEMA palisade TO {owner};\nGRANT SELECT ON ALL TABLES IN SCHEMA palisade TO {owner};\n\
          GRANT SELECT ON ALL SEQUENCES IN SCHEMA palisade TO {owner};\n{}",
-        if table.owned { String::new() } else { format!("REVOKE ALL ON palisade.secret FROM {owner};\n") }
+        if owned { String::new() } else { format!("REVOKE ALL ON palisade.secret FROM {owner};\n") }
     )
+}
+
+/// The statements of a script that make functions, each to its end.
+pub(crate) fn routines(sql: &str) -> Vec<&str> {
+    let starts = sql.match_indices("CREATE ").map(|(at, _)| &sql[at..]);
+    let made = starts.filter(|rest| {
+        let rest = &rest["CREATE ".len()..];
+        rest.strip_prefix("OR REPLACE ").unwrap_or(rest).starts_with("FUNCTION palisade.")
+    });
+    made.filter_map(|rest| {
+        let body = rest.find(QUOTE)? + QUOTE.len();
+        let end = body + rest[body..].find(QUOTE)? + QUOTE.len();
+        Some(&rest[..end + rest[end..].find(';')? + 1])
+    })
+    .collect()
+}
+
+/// Every text that a guard is made from.
+#[cfg(test)]
+pub(crate) fn everything() -> String {
+    [SCHEMA, ROWS, ACT, TRUNCATE].concat()
+}
+
+/// The statement that says what the schema is, and of which format.
+pub(crate) fn comment() -> &'static str {
+    let from = SCHEMA.find("COMMENT ON SCHEMA").expect("the schema says what it is");
+    SCHEMA[from..].split(';').next().expect("a split has a first part")
 }
 
 fn interval(duration: Duration) -> String {
@@ -164,8 +197,11 @@ fn interval(duration: Duration) -> String {
 pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) -> String {
     // A beat without time zone is read as UTC, which is what libraries write.
     let zone = if columns.beat_kind().contains("without") { "\nSET timezone = 'UTC'" } else { "" };
+    let done = quote::texts(&rules.done);
+    let act = fill(ACT, &[("{id}", id.to_string()), ("{done}", done.clone())]);
     let rows = [
         ("{id}", id.to_string()),
+        ("{act}", act),
         ("{zone}", zone.to_owned()),
         ("{running}", quote::texts(&rules.running)),
         ("{old_key}", columns.key_of("OLD")),
@@ -173,7 +209,7 @@ pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) 
         ("{reason_was}", optional("OLD", &columns.reason)),
         ("{reason}", optional("NEW", &columns.reason)),
         ("{mark}", optional("NEW", &columns.mark)),
-        ("{done}", quote::texts(&rules.done)),
+        ("{done}", done),
         ("{table}", table.to_owned()),
         ("{same}", columns.same_key()),
         ("{was}", columns.state_of("OLD")),
@@ -182,7 +218,7 @@ pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) 
         ("{became_beat}", columns.beat_of("NEW")),
         ("{beats}", columns.beats()),
         // A beat that is elsewhere is not written here, and another worker's may be older.
-        ("{still}", columns.elsewhere().map_or("", |_| "\n      became_beat := beat;").to_owned()),
+        ("{still}", columns.elsewhere().map_or("", |_| "\n  became_beat := beat;").to_owned()),
         ("{mine}", columns.mine()),
         ("{moved_status}", columns.state_of("t")),
         ("{moved_beat}", columns.beat_of("t")),

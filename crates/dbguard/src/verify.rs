@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::installed::Installed;
 use crate::script::{self, Columns};
 use crate::table::{Table, text};
+use crate::upgrade::{self, Standing};
 use crate::weak;
 
 /// Something that weakens a guard.
@@ -28,7 +29,16 @@ const TRIGGERS: &str = "SELECT t.tgname::text, format('%I.%I', n.nspname, c.reln
     WHERE t.tgname IN ('palisade_rows', 'palisade_truncate') AND p.pronamespace = 'palisade'::regnamespace";
 
 const FUNCTIONS: &str = "SELECT p.proname::text, p.prosrc, p.prosecdef::text \
-    FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'palisade'::regnamespace";
+    FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'palisade'::regnamespace \
+    AND obj_description(p.oid, 'pg_proc') IS DISTINCT FROM $1";
+
+/// Whether the row that judgements look at first is kept, and says what is.
+const WATCH: &str = "SELECT ((SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgname = 'sum_up' AND t.tgenabled <> 'D' \
+    AND t.tgfoid = to_regprocedure('palisade.sum_up()')) = 4 AND coalesce(w.watched, true) = ( \
+    EXISTS (SELECT FROM palisade.app a WHERE a.minimum_epoch IS NOT NULL) OR EXISTS (SELECT FROM palisade.binding) \
+    OR EXISTS (SELECT FROM palisade.quarantine q WHERE q.lifted_at IS NULL)) \
+    AND w.home IS NOT DISTINCT FROM (SELECT s.environment FROM palisade.stamp s))::text \
+    FROM (SELECT) one LEFT JOIN palisade.watch w ON true";
 
 /// Trigger and relation, to how it fires and which function it runs.
 type Triggers = BTreeMap<(String, String), (String, String)>;
@@ -44,23 +54,28 @@ pub async fn verify(session: &Session, guards: &[Installed]) -> Result<Vec<Damag
     let triggers = session.ask("read the triggers", TRIGGERS, &[]).await?;
     let triggers: Triggers =
         triggers.iter().map(|row| ((text(row, 0), text(row, 1)), (text(row, 2), text(row, 3)))).collect();
-    let functions = session.ask("read the functions", FUNCTIONS, &[]).await?;
+    let functions = session.ask("read the functions", FUNCTIONS, &[Some(upgrade::OUTGOING)]).await?;
     let functions: BTreeMap<_, _> = functions.iter().map(|row| (text(row, 0), text(row, 1))).collect();
-    let mut found: Vec<Damage> = changed(&bodies(script::SCHEMA), &functions)
-        .map(|problem| Damage {
+    let format = upgrade::standing(session).await?;
+    // What another build made is not compared with what this one would make.
+    let comparable = matches!(format, Standing::Current | Standing::Unfinished);
+    let mut found: Vec<Damage> = formed(format).into_iter().collect();
+    if comparable {
+        let own = bodies(script::SCHEMA);
+        let changed = changed(&own, &functions);
+        let others = if format == Standing::Current { weak::functions(session).await? } else { Vec::new() };
+        let watch = session.ask("look what judgements look at first", WATCH, &[]).await?;
+        let kept = watch.first().is_some_and(|row| text(row, 0) == "true");
+        let unkept = (!kept).then(|| "palisade.watch does not say what is, or is not kept".to_owned());
+        found.extend(changed.chain(others).chain(unkept).map(|problem| Damage {
             table: "(every table)".to_owned(),
             problem,
             fix: "see who changed it, then remove the guards and install them again".to_owned(),
-        })
-        .collect();
-    found.extend(weak::functions(session).await?.into_iter().map(|problem| Damage {
-        table: "(every table)".to_owned(),
-        problem,
-        fix: "see who changed it, then remove the guards and install them again".to_owned(),
-    }));
+        }));
+    }
     for guard in guards {
         let problems = match Table::find(session, &guard.table).await {
-            Ok(table) => problems(guard, &table, &triggers, &functions),
+            Ok(table) => problems(guard, &table, &triggers, comparable.then_some(&functions)),
             Err(Error::Unfit { .. }) => vec!["the table is gone, or became something else".to_owned()],
             Err(error) => return Err(error),
         };
@@ -73,17 +88,38 @@ pub async fn verify(session: &Session, guards: &[Installed]) -> Result<Vec<Damag
     Ok(found)
 }
 
+/// A schema that is not what this build installs, and not because somebody changed it.
+fn formed(format: Standing) -> Option<Damage> {
+    let (problem, fix) = match format {
+        Standing::Absent | Standing::Current => return None,
+        Standing::Unfinished => (
+            "the upgrade is not finished: functions of before are still there".to_owned(),
+            "palisade guard upgrade table, once the transactions that it names are over",
+        ),
+        Standing::Older(found) => (
+            format!("the guards are older than this build: format {found}, and not {}", upgrade::FORMAT),
+            "palisade guard upgrade table",
+        ),
+        Standing::Newer(found) => (
+            format!("the guards are newer than this build: format {found}, and not {}", upgrade::FORMAT),
+            "look with the build that installed them, or a later one",
+        ),
+    };
+    Some(Damage { table: "(every table)".to_owned(), problem, fix: fix.to_owned() })
+}
+
 fn problems(
     guard: &Installed,
     table: &Table,
     triggers: &Triggers,
-    functions: &BTreeMap<String, String>,
+    functions: Option<&BTreeMap<String, String>>,
 ) -> Vec<String> {
     let mut found: Vec<String> =
         expected(table).filter_map(|(trigger, relation)| fires(guard, trigger, relation, triggers)).collect();
-    match Columns::numbered(table, guard) {
-        None => found.push("a column that it reads is gone".to_owned()),
-        Some(columns) => {
+    match (Columns::numbered(table, guard), functions) {
+        (None, _) => found.push("a column that it reads is gone".to_owned()),
+        (Some(_), None) => {}
+        (Some(columns), Some(functions)) => {
             let own = bodies(&script::functions(guard.id, &table.qualified(), &columns, &guard.rules));
             found.extend(
                 changed(&own, functions)
@@ -127,23 +163,11 @@ fn expected(table: &Table) -> impl Iterator<Item = (&'static str, String)> {
 
 /// The functions that a script makes, by name, with their bodies.
 fn bodies(sql: &str) -> BTreeMap<String, String> {
-    const NAME: &str = "FUNCTION palisade.";
-    const QUOTE: &str = "$palisade$";
-    let mut found = BTreeMap::new();
-    let mut rest = sql;
-    while let Some(at) = rest.find(NAME) {
-        let made = rest[..at].ends_with("CREATE ") || rest[..at].ends_with("REPLACE ");
-        rest = &rest[at + NAME.len()..];
-        if !made {
-            continue;
-        }
-        let Some((name, _)) = rest.split_once('(') else { break };
-        let mut parts = rest.splitn(3, QUOTE);
-        let (Some(_), Some(body), Some(after)) = (parts.next(), parts.next(), parts.next()) else { break };
-        found.insert(name.to_owned(), body.to_owned());
-        rest = after;
-    }
-    found
+    let body = |routine: &str| {
+        let (_, named) = routine.split_once("FUNCTION palisade.")?;
+        Some((named.split_once('(')?.0.to_owned(), routine.split(script::QUOTE).nth(1)?.to_owned()))
+    };
+    script::routines(sql).into_iter().filter_map(body).collect()
 }
 
 #[cfg(test)]

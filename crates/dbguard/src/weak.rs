@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::installed::Installed;
 use crate::partitions;
+use crate::script;
 use crate::table::text;
 
 /// A right that voids a rule.
@@ -51,9 +52,12 @@ const REPLICATION: &str = "SELECT coalesce(r.rolname, 'every role') || ' (a sett
 const MAY_REPLICATE: &str = "SELECT r.rolname || ' (may set it)' FROM pg_catalog.pg_roles r \
     WHERE r.rolcanlogin AND NOT r.rolsuper AND has_parameter_privilege(r.oid, 'session_replication_role', 'SET') ORDER BY 1";
 
-/// Functions of the guard that run with other rights or another search path than they were made with.
-const FUNCTIONS: &str = "SELECT p.proname::text, (p.proconfig IS NULL OR NOT EXISTS (SELECT FROM unnest(p.proconfig) c \
-        WHERE c = 'search_path=pg_catalog, pg_temp'))::text, (p.proowner <> n.nspowner)::text, \
+/// Functions of the guard that run with other rights or another search path than they were made with. Those of `$1` have
+/// none of their own: they are called for each row, by functions that have one.
+const FUNCTIONS: &str = "SELECT p.proname::text, (EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%' \
+        AND (c <> 'search_path=pg_catalog, pg_temp' OR p.proname = ANY (string_to_array($1, ',')))) \
+        OR NOT p.proname = ANY (string_to_array($1, ',')) AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c \
+        WHERE c LIKE 'search_path=%'))::text, (p.proowner <> n.nspowner)::text, \
     (p.proname ~ '^(rows|truncate)_[0-9]+$' AND NOT p.prosecdef)::text, \
     (count(*) OVER (PARTITION BY p.proname) > 1)::text \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'palisade' ORDER BY 1";
@@ -127,7 +131,13 @@ pub async fn weaknesses(session: &Session, guards: &[Installed]) -> Result<Vec<W
 
 /// What is wrong with the guards' functions besides their bodies, as problems.
 pub(crate) async fn functions(session: &Session) -> Result<Vec<String>, Error> {
-    let rows = session.ask("look at the functions", FUNCTIONS, &[]).await?;
+    let inner = script::routines(script::SCHEMA).into_iter().filter_map(|routine| {
+        let (head, _) = routine.split_once(script::QUOTE)?;
+        let (name, _) = head.split_once("FUNCTION palisade.")?.1.split_once('(')?;
+        (!head.contains("SET search_path")).then_some(name)
+    });
+    let inner = inner.collect::<Vec<_>>().join(",");
+    let rows = session.ask("look at the functions", FUNCTIONS, &[Some(&inner)]).await?;
     let wrong = [
         (1, "has another search_path than it was made with"),
         (2, "belongs to another role than the schema"),

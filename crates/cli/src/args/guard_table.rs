@@ -38,6 +38,9 @@ pub(crate) enum GuardCommand {
     /// Empty what guards recorded long ago.
     #[command(subcommand)]
     Prune(PruneCommand),
+    /// Bring guards that an earlier build installed up to this one.
+    #[command(subcommand)]
+    Upgrade(UpgradeCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +126,27 @@ pub(crate) struct VerifyTable {
     /// First guard the TRUNCATE of partitions that were made after the guard, as their owner. Nothing else is changed.
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub(crate) enum UpgradeCommand {
+    /// Every guarded table of a database.
+    Table(UpgradeTable),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rules, history, stamp, keys and leases stay. No table of an app is locked or written: its workers go on meanwhile.
+
+Example:
+  palisade guard upgrade table --dry-run")]
+pub(crate) struct UpgradeTable {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Print the whole SQL, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

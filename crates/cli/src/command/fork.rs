@@ -1,5 +1,6 @@
 //! `palisade db fork` and `palisade db beacon`.
 
+use palisade_core::record::{Act, Phase};
 use palisade_core::text::Shown;
 use palisade_core::{Code, Exit, canonical};
 use palisade_dbguard::fork::{Fork, make, may_enter_original, unmake};
@@ -31,17 +32,22 @@ pub(crate) async fn fork(output: Output, args: &ForkArgs) -> Result<Exit, Failur
     let password = canonical::hex(&random::bytes::<24>()?);
     let role = args.role.clone().unwrap_or_else(|| args.name.clone());
     let wanted = Fork { database: &args.name, role: &role, password: &password, salt: random::bytes()? };
-    make(&session, wanted).await?;
     let original = target(output, args.database.database.as_deref())?;
     let url = original.url_of(&role, &password, &args.name);
-    let finished = finish(args, &original.with_database(&args.name), &url, &environment).await;
-    let new = match finished {
-        Ok(new) => new,
-        Err(failure) => {
-            unmake(&session, wanted).await?;
-            return Err(failure);
-        }
+    let wants = vec![format!("database {} of {environment}, role {role}", args.name)];
+    let begun = Host::open()?.begin(Act::Fork, &identity.place(), wants)?;
+    let made = match make(&session, wanted).await {
+        Err(error) => Err(Failure::from(error)),
+        Ok(()) => match finish(args, &original.with_database(&args.name), &url, &environment).await {
+            Err(failure) => unmake(&session, wanted).await.map_err(Failure::from).and(Err(failure)),
+            made => made,
+        },
     };
+    match &made {
+        Ok(new) => begun.end(Phase::Done, vec![format!("made {}", new.id)]),
+        Err(failure) => begun.end(Phase::Failed, vec![failure.message.clone()]),
+    }
+    let new = made?;
     tell(output, args, &session, (&identity, &new), (&role, &url)).await
 }
 

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::refused::{Channel, Refused, refused};
 use palisade_dbguard::script::{self, Columns};
-use palisade_dbguard::{Installed, Mode, Patience, Report, Table, inspect, installed, report, run};
+use palisade_dbguard::upgrade::expect_current;
+use palisade_dbguard::{Installed, Mode, Patience, Report, Rules, Table, inspect, installed, report, run};
+use palisade_postgres::Identity;
 use serde_json::json;
 
 use crate::args::database::DatabaseArgs;
@@ -16,6 +19,7 @@ use crate::command::guard_rules::chosen;
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, STRONG, styled};
 use crate::render::table;
+use crate::session::Session as Host;
 
 pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit, Failure> {
     let (session, identity) = match args.inspect || args.dry_run {
@@ -25,6 +29,7 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
     let found = Table::find(&session, &args.table).await?;
     let chosen = if args.inspect { None } else { chosen(&session, args, &found).await? };
     let Some((named, rules)) = chosen else { return propose(output, &found) };
+    expect_current(&session).await?;
     rules.check()?;
     let columns = Columns::of(&found, &named, &rules)?;
     rules.check_patterns(&session).await?;
@@ -35,7 +40,10 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
         output.data(sql.trim_end())?;
         return Ok(Exit::Done);
     }
-    let attempts = run(&session, &found.shown(), "install the guard", &sql, patience).await?;
+    let place = place(&found, &identity);
+    let begun = Host::open()?.begin(Act::TableInstall, &place, ruled(&rules))?;
+    let ran = run(&session, &found.shown(), "install the guard", &sql, patience).await;
+    let attempts = begun.settle(ran, attempted)?;
     output.document(&json!({
         "result": "installed", "database": identity.id, "table": found.shown(), "mode": rules.mode,
         "attempts": attempts, "owner": found.owner,
@@ -59,6 +67,31 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
             .talk(format!("next: palisade guard report table {name}, then guard mode table {name} enforce"));
     }
     Ok(Exit::Done)
+}
+
+/// A table as the journal names it.
+fn place(table: &Table, identity: &Identity) -> String {
+    format!("{} of {}", table.shown(), identity.place())
+}
+
+/// What the journal keeps of rules: what a later reader compares, and no pattern that holds a name.
+fn ruled(rules: &Rules) -> Vec<String> {
+    let time = |duration: Duration| humantime::format_duration(duration).to_string();
+    vec![
+        format!("mode {}", rules.mode),
+        format!(
+            "running {}; done {}; own {}",
+            rules.running.join(","),
+            rules.done.join(","),
+            rules.own.join(",")
+        ),
+        format!("quiet after {}, min age {}", time(rules.quiet_after), time(rules.min_age)),
+        format!("budget {}/{}", rules.budget.jobs, time(rules.budget.window)),
+    ]
+}
+
+fn attempted(attempts: &u32) -> Vec<String> {
+    vec![format!("at attempt {attempts}")]
 }
 
 /// What the catalogue suggests, as the command that would follow.
@@ -115,7 +148,7 @@ fn advise(output: Output, warnings: &[String]) -> Result<Exit, Failure> {
 }
 
 pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, Failure> {
-    let (session, _) = reach_to_write(output, &args.database).await?;
+    let (session, identity) = reach_to_write(output, &args.database).await?;
     let guards = installed(&session).await?;
     let found = Table::find(&session, &args.table).await?;
     if !found.guarded {
@@ -128,7 +161,10 @@ pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, F
         output.data(sql.trim_end())?;
         return Ok(Exit::Done);
     }
-    let attempts = run(&session, &found.shown(), "remove the guard", &sql, patience).await?;
+    let kept = if args.keep_history { "its history is kept" } else { "with its history" };
+    let begun = Host::open()?.begin(Act::TableRemove, &place(&found, &identity), vec![kept.to_owned()])?;
+    let ran = run(&session, &found.shown(), "remove the guard", &sql, patience).await;
+    let attempts = begun.settle(ran, attempted)?;
     if found.superuser && guards.len() == 1 && !args.keep_history && !found.stamped {
         // Other databases of this server may still need the role; then the server keeps it.
         drop(session.run("drop the guards' role", script::DROP_OWNER).await);
@@ -139,13 +175,15 @@ pub(crate) async fn remove(output: Output, args: &RemoveTable) -> Result<Exit, F
 }
 
 pub(crate) async fn mode(output: Output, args: &ModeTable) -> Result<Exit, Failure> {
-    let (session, _) = reach_to_write(output, &args.database).await?;
+    let (session, identity) = reach_to_write(output, &args.database).await?;
     let found = Table::find(&session, &args.table).await?;
     if !found.guarded {
         return Err(palisade_dbguard::Error::Unguarded { table: args.table.clone() }.into());
     }
-    let mode = args.mode.into();
-    palisade_dbguard::mode(&session, found.id, mode).await?;
+    let mode: Mode = args.mode.into();
+    let begun = Host::open()?.begin(Act::TableMode, &place(&found, &identity), vec![format!("to {mode}")])?;
+    let changed = palisade_dbguard::mode(&session, found.id, mode).await;
+    begun.settle(changed, |()| vec![format!("in mode {mode}")])?;
     output.document(&json!({ "result": "changed", "table": found.shown(), "mode": mode }))?;
     output.data(format!(
         "{} the guard of {} is in mode {mode}",

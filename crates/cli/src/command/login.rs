@@ -1,6 +1,7 @@
 //! `palisade guard install login` and `remove login`: who logs in to a database, also without its log.
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_dbguard::Mode;
 use palisade_dbguard::login::{self, Unwelcome};
@@ -10,6 +11,7 @@ use crate::args::guard_table::{InstallLogin, LoginArgs};
 use crate::command::db::reach_to_write;
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
+use crate::session::Session as Host;
 
 pub(crate) async fn install(output: Output, args: &InstallLogin) -> Result<Exit, Failure> {
     let mode = Mode::from(args.mode);
@@ -26,7 +28,8 @@ pub(crate) async fn install(output: Output, args: &InstallLogin) -> Result<Exit,
     if args.login.dry_run {
         return show(output, &sql);
     }
-    login::run(&session, &sql).await?;
+    let begun = Host::open()?.begin(Act::LoginTrigger, &identity.place(), vec![format!("mode {mode}")])?;
+    begun.settle(login::run(&session, &sql).await, |()| vec!["installed".to_owned()])?;
     output.document(&json!({
         "result": "installed", "database": identity.id, "mode": mode.to_string(), "unwelcome": unwelcome,
     }))?;
@@ -44,7 +47,8 @@ pub(crate) async fn remove(output: Output, args: &LoginArgs) -> Result<Exit, Fai
     if args.dry_run {
         return show(output, login::remove_sql());
     }
-    login::run(&session, login::remove_sql()).await?;
+    let begun = Host::open()?.begin(Act::LoginTrigger, &identity.place(), vec!["remove".to_owned()])?;
+    begun.settle(login::run(&session, login::remove_sql()).await, |()| vec!["removed".to_owned()])?;
     output.document(&json!({ "result": "removed", "database": identity.id }))?;
     output.data(format!("{} logins to this database are not kept any more", styled(GOOD, "ok:")))?;
     Ok(Exit::Done)

@@ -38,6 +38,7 @@ pub(crate) mod schedule;
 pub(crate) mod stamp;
 pub(crate) mod store;
 pub(crate) mod undo;
+pub(crate) mod upgrade;
 pub(crate) mod verify;
 pub(crate) mod verify_table;
 pub(crate) mod worker;

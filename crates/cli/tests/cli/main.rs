@@ -29,6 +29,7 @@ mod packaging;
 mod pages;
 mod reaper;
 mod reboot;
+mod recorded;
 mod rotate;
 mod said;
 mod secrets;

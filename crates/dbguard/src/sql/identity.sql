@@ -141,7 +141,7 @@ END $palisade$;
 CREATE FUNCTION palisade.satisfies(me palisade.identity) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
-  RETURN me.known AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
+  RETURN coalesce(me.known, false) AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
 END $palisade$;
 
 CREATE FUNCTION palisade.barred(code integer, me palisade.identity) RETURNS text

@@ -15,6 +15,7 @@ DECLARE
   ran boolean;
   runs boolean;
   readable boolean := true;
+  done boolean;
 BEGIN
   -- Columns are read here and nowhere else, so that whatever was altered since is caught here.
   BEGIN
@@ -53,6 +54,12 @@ BEGIN
       INTO became, became_beat, became_key, reason, mark, content FROM {table} t WHERE {same};
       runs := became = ANY ({running});
     END IF;
+    -- Enough to give the job back, where it is not done. Settings that change how a row is written are changed only where
+    -- they have to be.
+    IF ran AND TG_OP = 'UPDATE' AND runs IS NOT TRUE AND became <> ALL ({done}) THEN
+      content := CASE WHEN current_setting('TimeZone') IN ('UTC', 'Etc/UTC') AND current_setting('IntervalStyle') = 'postgres'
+        AND current_setting('bytea_output') = 'hex' THEN md5(to_jsonb(NEW)::text) ELSE palisade.content(NEW) END;
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     IF TG_OP <> 'INSERT' THEN
       SELECT r.status, r.beat, r.key, r.reason, r.readable INTO was, beat, key, reason_was, readable
@@ -64,24 +71,21 @@ BEGIN
       FROM palisade.read({id}, to_jsonb(NEW)) r;
       runs := became = ANY ({running});
     END IF;
-  END;
+    IF ran AND TG_OP = 'UPDATE' AND runs IS NOT TRUE THEN
+      content := palisade.content(NEW);
+    END IF;
+  END;{still}
+  -- Once this transaction has written, it holds what a lock of somebody else could keep from it: what can be caught is caught
+  -- the first time, and a large update makes one subtransaction and not one for each row. Who forges the mark only does
+  -- without that itself.
+  IF current_setting('palisade.written', true) = pg_current_xact_id()::text THEN
+    done := {act};
+    RETURN NULL;
+  END IF;
   BEGIN
-    IF ran AND runs THEN
-      IF TG_OP = 'DELETE' THEN
-        PERFORM palisade.moved({id}, key, was);
-      END IF;{still}
-      IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
-        OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
-        PERFORM palisade.stay({id}, key, became_key, was, beat, became_beat);
-      END IF;
-    ELSIF ran THEN
-      -- Enough to give the job back, where it is not done.
-      IF TG_OP = 'UPDATE' AND became <> ALL ({done}) THEN
-        content := palisade.content(NEW);
-      END IF;
-      PERFORM palisade.leave({id}, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content, mine);
-    ELSIF runs THEN
-      PERFORM palisade.enter({id}, became_key, was, became, became_beat);
+    done := {act};
+    IF done THEN
+      PERFORM set_config('palisade.written', pg_current_xact_id()::text, true);
     END IF;
   EXCEPTION WHEN OTHERS THEN
     -- A refusal is meant, and a conflict of transactions is the app's to repeat. Anything else is the guard's own trouble,

@@ -1,5 +1,5 @@
 CREATE SCHEMA palisade;
-COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 1. Take them away with: palisade guard remove table';
+COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 2. Take them away with: palisade guard remove table';
 REVOKE ALL ON SCHEMA palisade FROM PUBLIC;
 
 -- One row per guarded table: its columns by number, so that a rename is followed, and its rules.
@@ -141,20 +141,36 @@ BEGIN
   RETURN false;
 END $palisade$;
 
--- The statement without its values; where that is in doubt, nothing.
+-- The place of a moment in the ring, as the table's own default has it, without the arithmetic of numeric.
+CREATE FUNCTION palisade.place_of(moment timestamptz) RETURNS smallint
+LANGUAGE sql IMMUTABLE AS $palisade$
+  SELECT (date_part('day', moment - '1970-01-01 00:00:00+00'::timestamptz)::integer % 32)::smallint;
+$palisade$;
+
+-- The statement without its values; where that is in doubt, nothing. A regular expression runs only where it has something
+-- to find: a large update asks once for each row.
 CREATE FUNCTION palisade.shape() RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 DECLARE
   text text := current_query();
 BEGIN
-  IF octet_length(text) > 1024 OR text ~ '[$\\]|--|/\*' OR text ~* '\mpassword\M' THEN
+  IF octet_length(text) > 1024 OR text <> translate(text, '$\', '') OR strpos(text, '--') > 0 OR strpos(text, '/*') > 0
+    OR strpos(lower(text), 'password') > 0 AND text ~* '\mpassword\M' THEN
     RETURN NULL;
   END IF;
-  text := regexp_replace(text, '''(?:[^'']|'''')*''', '?', 'g');
-  IF text ~ '''' THEN
-    RETURN NULL;
+  IF strpos(text, '''') > 0 THEN
+    text := regexp_replace(text, '''(?:[^'']|'''')*''', '?', 'g');
+    IF strpos(text, '''') > 0 THEN
+      RETURN NULL;
+    END IF;
   END IF;
-  RETURN rtrim(regexp_replace(regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g'), '\s+', ' ', 'g'), '; ');
+  IF text <> translate(text, '0123456789', '') THEN
+    text := regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g');
+  END IF;
+  IF text ~ '\s\s|[^\S ]' THEN
+    text := regexp_replace(text, '\s+', ' ', 'g');
+  END IF;
+  RETURN rtrim(text, '; ');
 END $palisade$;
 
 -- What a row holds, in few letters and whatever the session's settings are: who undoes an exit compares it.
@@ -221,12 +237,13 @@ BEGIN
     HINT = format('This statement changed nothing. What it means and how to go on: palisade explain PAL-%s', code);
 END $palisade$;
 
--- A job leaves its running state.
+-- A job leaves its running state. Like all that is called for each row and by nothing but the functions of a table, it has
+-- the search path of those; setting it again costs as much as a look at a table.
 CREATE FUNCTION palisade.leave(
   rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean,
-  reason_was text, content text, mine boolean
-) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+  reason_was text, content text, mine boolean, finished boolean
+) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   moment timestamptz := clock_timestamp();
@@ -236,18 +253,31 @@ DECLARE
   code integer;
   said text;
   me palisade.identity;
+  -- Whether anything may be known about who acts, or held against it.
+  somebody boolean := coalesce(current_setting('palisade.identity', true), '') <> '';
+  shape text;
 BEGIN
-  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
-  IF NOT FOUND THEN
-    RETURN;
+  IF somebody OR (SELECT w.watched FROM palisade.watch w) IS DISTINCT FROM false THEN
+    somebody := true;
+    me := palisade.me();
   END IF;
-  me := palisade.me();
-  -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
   DELETE FROM palisade.job j WHERE j.guard = rule AND j.key = leave.key
   RETURNING greatest(j.entered_at, j.high) INTO sign;
-  sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
-  age := moment - sign;
-  IF me.quarantine IS NOT NULL THEN
+  IF finished AND (NOT somebody OR me.quarantine IS NULL) THEN
+    ground := 'done';
+    age := moment - greatest(sign, CASE WHEN beat <= moment THEN beat END);
+  ELSE
+    SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+    IF NOT FOUND THEN
+      RETURN false;
+    END IF;
+    -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
+    sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
+    age := moment - sign;
+  END IF;
+  IF ground = 'done' THEN
+    NULL;
+  ELSIF me.quarantine IS NOT NULL THEN
     code := 324;
   ELSIF became = ANY (g.done) THEN
     ground := 'done';
@@ -278,8 +308,21 @@ BEGIN
     code := 302;
   END IF;
   IF code IS NULL THEN
-    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL, reason_was, content, me);
-    RETURN;
+    IF ground <> 'done' THEN
+      shape := palisade.shape();
+    END IF;
+    IF somebody THEN
+      INSERT INTO palisade.history (day, guard, event, key, was, became, reason, beat, age, ground, reason_was, content,
+        statement, identity, lease, term, epoch)
+      VALUES (palisade.place_of(moment), rule, 'exit', key, was, became, left(reason, 1000), beat, age, ground, reason_was, content,
+        shape, me.app || '/' || me.environment, me.lease, me.term, me.epoch);
+    ELSE
+      INSERT INTO palisade.history (day, guard, event, key, was, became, reason, beat, age, ground, reason_was, content,
+        statement)
+      VALUES (palisade.place_of(moment), rule, 'exit', key, was, became, left(reason, 1000), beat, age, ground, reason_was, content,
+        shape);
+    END IF;
+    RETURN true;
   END IF;
   said := format('%s -> %s refused: ', was, became) || CASE code
     WHEN 301 THEN format('its last heartbeat is %s old, and the rule is %s',
@@ -288,11 +331,12 @@ BEGIN
     WHEN 307 THEN 'the guard cannot read a column that it needs'
     ELSE palisade.barred(code, me) END;
   PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content, me);
+  RETURN true;
 END $palisade$;
 
 -- A claim counts as a beat, unless the same transaction moves the job: that is no sign of life.
 CREATE FUNCTION palisade.claim(rule integer, key text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 #variable_conflict use_column
 BEGIN
   INSERT INTO palisade.job AS j (guard, key, entered_at, claimed_by)
@@ -303,37 +347,54 @@ BEGIN
 END $palisade$;
 
 -- A job enters a running state.
-CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+CREATE FUNCTION palisade.come(rule integer, key text, was text, became text, beat timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   me palisade.identity;
+  moment timestamptz := clock_timestamp();
+  somebody boolean := coalesce(current_setting('palisade.identity', true), '') <> '';
+  watched boolean;
+  home text;
   alien text;
   code integer;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   IF NOT FOUND THEN
-    RETURN;
+    RETURN false;
   END IF;
-  me := palisade.me();
-  alien := palisade.foreign_by(me);
+  SELECT w.watched, w.home INTO watched, home FROM palisade.watch w;
+  -- A name that tells of an environment has a mark in it; most have none.
+  IF somebody OR watched IS DISTINCT FROM false OR home IS NOT NULL
+    AND current_setting('application_name') <> translate(current_setting('application_name'), '-_./', '') THEN
+    somebody := true;
+    me := palisade.me();
+    alien := palisade.foreign_by(me);
+    code := CASE WHEN me.quarantine IS NOT NULL THEN 324 WHEN me.epoch < me.minimum THEN 323 END;
+  END IF;
   code := CASE
-    WHEN me.quarantine IS NOT NULL THEN 324
-    WHEN me.epoch < me.minimum THEN 323
-    WHEN g.identity_required AND NOT palisade.satisfies(me) THEN 321
+    WHEN code IS NOT NULL THEN code
+    WHEN g.identity_required AND (NOT somebody OR NOT palisade.satisfies(me)) THEN 321
     WHEN alien IS NOT NULL THEN 335
-    WHEN beat > clock_timestamp() + g.clock_skew THEN 305 END;
-  IF code IS NULL THEN
-    PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL, me => me);
-  ELSE
+    WHEN beat > moment + g.clock_skew THEN 305 END;
+  IF code IS NOT NULL THEN
     PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, code,
       CASE code WHEN 305 THEN format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew)
       ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became)
         || CASE code WHEN 335 THEN alien ELSE palisade.barred(code, me) END END, me => me);
+  ELSIF somebody THEN
+    INSERT INTO palisade.history (day, guard, event, key, was, became, beat, identity, lease, term, epoch)
+    VALUES (palisade.place_of(moment), rule, 'entry', key, was, became, beat, me.app || '/' || me.environment, me.lease, me.term,
+      me.epoch);
+  ELSE
+    INSERT INTO palisade.history (day, guard, event, key, was, became, beat)
+    VALUES (palisade.place_of(moment), rule, 'entry', key, was, became, beat);
   END IF;
-  IF key IS NOT NULL THEN
+  -- Beside a beat that comes with it a claim tells nothing more.
+  IF key IS NOT NULL AND (beat BETWEEN moment - interval '1 second' AND moment + g.clock_skew) IS NOT TRUE THEN
     PERFORM palisade.claim(rule, key);
   END IF;
+  RETURN true;
 END $palisade$;
 
 -- The highest beat counts, also after it was set back by a little.
@@ -389,6 +450,23 @@ BEGIN
     entered_at = CASE WHEN j.claimed_by = excluded.moved_by THEN j.before ELSE j.entered_at END;
   PERFORM palisade.record(g, 'moved', moved.key, moved.state, moved.state, NULL, NULL, NULL, NULL, NULL)
   FROM palisade.guard g WHERE g.id = moved.rule;
+END $palisade$;
+
+-- A job stays in a running state.
+CREATE FUNCTION palisade.keep(
+  rule integer, put_back boolean, readable boolean, key text, became_key text, state text, beat timestamptz,
+  became_beat timestamptz
+) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
+BEGIN
+  IF put_back THEN
+    PERFORM palisade.moved(rule, key, state);
+  END IF;
+  IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat OR became_beat IS NULL AND beat IS NOT NULL
+    OR became_beat > clock_timestamp()) THEN
+    PERFORM palisade.stay(rule, key, became_key, state, beat, became_beat);
+  END IF;
+  RETURN false;
 END $palisade$;
 
 -- A table would be emptied: nothing else says that its running jobs may go. Rows that a policy hides are an error here, and

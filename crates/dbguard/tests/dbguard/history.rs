@@ -12,7 +12,7 @@ use palisade_testkit::postgres;
 use crate::fixture::{Jobs, REAPER, wait};
 
 /// What can be undone, as `key: state`, and then the keys that were given back.
-fn undone(jobs: &Jobs, wanted: &Wanted) -> (Vec<Now>, usize) {
+pub(crate) fn undone(jobs: &Jobs, wanted: &Wanted) -> (Vec<Now>, usize) {
     wait(async {
         let session = jobs.connect("postgres").await;
         let guards = installed(&session).await.unwrap();

@@ -30,5 +30,6 @@ mod shapes;
 mod snippets;
 mod stamps;
 mod threats;
+mod upgraded;
 mod verified;
 mod weakened;

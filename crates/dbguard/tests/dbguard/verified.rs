@@ -14,7 +14,12 @@ pub(crate) fn damages(jobs: &Jobs) -> Vec<String> {
 }
 
 /// Each way to weaken a guard, and a word of what is said about it.
-const WEAKENED: [(&str, &str); 10] = [
+const WEAKENED: [(&str, &str); 12] = [
+    ("ALTER TABLE palisade.quarantine DISABLE TRIGGER sum_up", "palisade.watch"),
+    (
+        "INSERT INTO palisade.quarantine (app) VALUES ('a'); UPDATE palisade.watch SET watched = false",
+        "palisade.watch",
+    ),
     (
         "ALTER TABLE backfill_jobs DISABLE TRIGGER palisade_rows",
         "palisade_rows on public.backfill_jobs is disabled",

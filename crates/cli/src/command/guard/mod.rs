@@ -24,10 +24,10 @@ use crate::args::Pm2Home;
 use crate::args::guard::IsolationWord;
 use crate::args::guard_table::{
     GuardCommand, InstallCommand, ListCommand, ModeCommand, PruneCommand, RemoveCommand, ReportCommand,
-    VerifyCommand,
+    UpgradeCommand, VerifyCommand,
 };
 use crate::args::identity::RequireCommand;
-use crate::command::{guard_table, identity, login, prune, verify_table};
+use crate::command::{guard_table, identity, login, prune, upgrade, verify_table};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -59,6 +59,7 @@ pub(crate) async fn guard(output: Output, command: &GuardCommand) -> Result<Exit
         GuardCommand::Report(ReportCommand::Pm2(args)) => report::report(&session()?, output, args).await,
         GuardCommand::Report(ReportCommand::Table(args)) => guard_table::show_report(output, args).await,
         GuardCommand::Prune(PruneCommand::Table(args)) => prune::history(output, args).await,
+        GuardCommand::Upgrade(UpgradeCommand::Table(args)) => upgrade::guards(output, args).await,
         GuardCommand::Verify(VerifyCommand::Table(args)) => verify_table::check(output, args).await,
     }
 }
