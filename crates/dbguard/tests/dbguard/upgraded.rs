@@ -26,7 +26,7 @@ const KEPT: &str = "SELECT 'guard', md5(string_agg(g::text, ';')) FROM palisade.
 
 /// Every function of the guards, by all that counts about it.
 const FUNCTIONS: &str = "SELECT p.oid::regprocedure, p.prosrc, p.proconfig, p.prosecdef, p.provolatile, \
-    (SELECT array_agg(a::text ORDER BY 1) FROM unnest(coalesce(p.proacl, acldefault('f', p.proowner))) a), \
+    (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(p.proacl, acldefault('f', p.proowner))) a), \
     pg_get_userbyid(p.proowner), pg_get_function_arguments(p.oid), pg_get_function_result(p.oid) \
     FROM pg_proc p WHERE p.pronamespace = 'palisade'::regnamespace ORDER BY p.oid::regprocedure::text";
 
