@@ -31,7 +31,7 @@ pub(crate) enum Unwritten {
 }
 
 /// At most so many ends go into one transaction.
-pub(crate) const TOGETHER: usize = 256;
+pub(crate) const TOGETHER: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
