@@ -66,8 +66,7 @@ impl Peer for River {
     }
 
     async fn left(&self) -> Result<bool, Fault> {
-        const LEFT: &str =
-            "SELECT EXISTS (SELECT 1 FROM river_job WHERE state IN ('available', 'running'))";
+        const LEFT: &str = "SELECT EXISTS (SELECT 1 FROM river_job WHERE state IN ('available', 'running'))";
         Ok(sqlx::query_scalar(LEFT).fetch_one(&self.pool).await?)
     }
 }

@@ -65,11 +65,7 @@ struct Rounds {
 }
 
 /// Every contender once in each round, in alternating order.
-fn rounds(
-    plan: &Plan,
-    server: &Postgres,
-    (task, jobs, callers): (&str, usize, usize),
-) -> Outcome<Rounds> {
+fn rounds(plan: &Plan, server: &Postgres, (task, jobs, callers): (&str, usize, usize)) -> Outcome<Rounds> {
     let contenders = peers::all()?;
     let mut all: Vec<Option<Vec<Measured>>> = contenders.iter().map(|_| Some(Vec::new())).collect();
     let (watch, mut left_out) = (Stopwatch::start(), Vec::new());
