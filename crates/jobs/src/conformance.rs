@@ -75,7 +75,6 @@ macro_rules! conformance_cases {
             many_are_reaped_at_once
             a_proven_death_hands_over_at_once
             a_reap_on_the_last_attempt_holds
-            a_reaper_sees_who_holds_what
             a_sweep_sees_beats_and_sums
             silences_are_kept_for_the_next_term
             a_schedule_makes_one_job_for_each_tick_that_somebody_sees

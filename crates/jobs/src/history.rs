@@ -12,6 +12,7 @@ use crate::event::{Event, EventKind};
 use crate::id::{JobId, Token};
 use crate::job::Job;
 use crate::state::State;
+use crate::store::Doubled;
 
 /// A promise of the job engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -22,7 +23,7 @@ pub enum Promise {
     S2,
     /// After the end of an attempt nothing of it is accepted.
     S3,
-    /// No job is lost or done twice, and its checkpoints never go back.
+    /// No job is lost or done twice, its checkpoints never go back, and one key makes one job.
     S4,
 }
 
@@ -107,6 +108,18 @@ impl Auditor {
         self.reaps.retain(|(_, of, ..)| *of != job.id);
         self.jobs -= 1;
         self.look(job, events, placed);
+    }
+
+    /// Takes in a job that bears the key of another one.
+    pub fn doubled(&mut self, doubled: &Doubled) {
+        let Doubled { job, queue, key, for_ever, bearer } = doubled;
+        let kind = if *for_ever { "idempotency" } else { "unique" };
+        let bearer = bearer.map_or_else(
+            || "which the store does not know any more".to_owned(),
+            |bearer| format!("which is the key of job {bearer}"),
+        );
+        let said = format!("made with the {kind} key {key:?} of queue {queue}, {bearer}");
+        self.broken.push(Broken { promise: Promise::S4, job: *job, event: None, said });
     }
 
     /// The result. Reaps of all jobs are compared here.
@@ -399,6 +412,17 @@ mod tests {
         let mut auditor = Auditor::default();
         auditor.look(&job(State::Ready, None), &[], 0);
         assert_eq!(auditor.end_of_all().broken.len(), 1);
+    }
+
+    #[test]
+    fn a_key_of_two_jobs_is_found() {
+        let mut auditor = Auditor::default();
+        let queue = QueueName::new("backfill").unwrap();
+        let bearer = Some(JobId(3));
+        auditor.doubled(&Doubled { job: JobId(7), queue, key: "day 9".to_owned(), for_ever: true, bearer });
+        let broken = auditor.end_of_all().broken;
+        assert_eq!((broken[0].promise, broken[0].job), (Promise::S4, JobId(7)));
+        assert!(broken[0].said.contains("key \"day 9\"") && broken[0].said.contains("job 3"), "{broken:?}");
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub trait JobStore: Send + Sync {
     /// Jobs that the store has in no place, or in several at once, with their number: none, unless it was damaged.
     fn misplaced(&self) -> impl Future<Output = Result<Vec<(JobId, u64)>, Error>> + Send;
 
+    /// Jobs that bear a key which another job has, or which the store does not know as theirs: none, unless it was
+    /// damaged.
+    fn doubled(&self) -> impl Future<Output = Result<Vec<Doubled>, Error>> + Send;
+
     /// Sets a schedule, or replaces the one of that name.
     fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -116,9 +120,6 @@ pub trait JobStore: Send + Sync {
 
     /// Forgets jobs that ended longer ago than their queue's retention, at most `most` in one go.
     fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send;
-
-    /// Who holds what: the store's clock and every worker that holds a claim, with all its claims.
-    fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send;
 
     /// The narrow look of a reaper's sweep: the store's clock, and the last beat of every worker that did not say
     /// goodbye. Costs as little with a million running jobs as with ten.
@@ -176,6 +177,21 @@ pub struct Pruned {
     pub more: bool,
 }
 
+/// A job that bears a key and should not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubled {
+    /// The job.
+    pub job: JobId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// The key as the job has it.
+    pub key: String,
+    /// Whether the key is one for ever; else it is one for as long as its job lives.
+    pub for_ever: bool,
+    /// The job that the store has for this key, if any.
+    pub bearer: Option<JobId>,
+}
+
 /// The name of the lease whose holder may reap.
 pub const REAPER: &str = "reaper";
 
@@ -226,30 +242,6 @@ pub struct Filter {
     pub after: Option<JobId>,
     /// At most so many.
     pub most: u32,
-}
-
-/// What a reaper sees in one look.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sight {
-    /// The store's clock.
-    pub now: Timestamp,
-    /// Which history of the store this is: it changes when the store is restored or another server takes over.
-    pub timeline: String,
-    /// Every worker that holds a claim.
-    pub workers: Vec<Seen>,
-}
-
-/// A worker as the store has it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// Who.
-    pub worker: Worker,
-    /// Its last beat.
-    pub beat: u64,
-    /// Whether it said goodbye.
-    pub gone: bool,
-    /// What it holds.
-    pub claims: Vec<(JobId, Token, crate::claim::Terms)>,
 }
 
 /// What one sweep sees.

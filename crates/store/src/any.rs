@@ -8,7 +8,8 @@ use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::store::{
-    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
+    Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -168,6 +169,10 @@ impl JobStore for Store {
         on!(self, store => store.misplaced())
     }
 
+    async fn doubled(&self) -> Result<Vec<Doubled>, Error> {
+        on!(self, store => store.doubled())
+    }
+
     async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
         on!(self, store => store.set_schedule(schedule))
     }
@@ -182,10 +187,6 @@ impl JobStore for Store {
 
     async fn prune(&self, most: u32) -> Result<Pruned, Error> {
         on!(self, store => store.prune(most))
-    }
-
-    async fn observe(&self) -> Result<Sight, Error> {
-        on!(self, store => store.observe())
     }
 
     async fn beats(&self) -> Result<Beats, Error> {

@@ -36,7 +36,8 @@ use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::store::{
-    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
+    Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -171,6 +172,10 @@ impl JobStore for Postgres {
         read::misplaced(&self.pool).await
     }
 
+    async fn doubled(&self) -> Result<Vec<Doubled>, Error> {
+        read::doubled(&self.pool).await
+    }
+
     async fn set_schedule(&self, schedule: &Schedule) -> Result<(), Error> {
         schedule::set(&self.pool, schedule).await
     }
@@ -185,10 +190,6 @@ impl JobStore for Postgres {
 
     async fn prune(&self, most: u32) -> Result<Pruned, Error> {
         tend::prune(&self.pool, most).await
-    }
-
-    async fn observe(&self) -> Result<Sight, Error> {
-        reap::observe(&self.pool).await
     }
 
     async fn beats(&self) -> Result<Beats, Error> {

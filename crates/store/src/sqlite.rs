@@ -28,7 +28,8 @@ use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::store::{
-    Beats, Deed, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped, Sight, Silent,
+    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
+    Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -158,6 +159,10 @@ impl JobStore for Sqlite {
         Ok(Vec::new())
     }
 
+    fn doubled(&self) -> impl Future<Output = Result<Vec<Doubled>, Error>> + Send {
+        self.engine.read(read::doubled)
+    }
+
     fn set_schedule(&self, schedule: &Schedule) -> impl Future<Output = Result<(), Error>> + Send {
         let schedule = schedule.clone();
         self.engine.write(move |store| schedule::set(store, schedule))
@@ -174,10 +179,6 @@ impl JobStore for Sqlite {
 
     fn prune(&self, most: u32) -> impl Future<Output = Result<Pruned, Error>> + Send {
         self.engine.write(move |store| tend::prune(store, most))
-    }
-
-    fn observe(&self) -> impl Future<Output = Result<Sight, Error>> + Send {
-        self.engine.read(reap::observe)
     }
 
     fn beats(&self) -> impl Future<Output = Result<Beats, Error>> + Send {

@@ -121,6 +121,6 @@ pub(crate) enum VerifyCommand {
     #[command(after_help = "\
 Ends with exit 6 where a promise was broken: S1 no job is taken before its threshold, a proven death excepted; S2 each
 reap is written under the term in force; S3 after the end of an attempt nothing of it is accepted; S4 no job is lost or
-done twice, and its checkpoints never go back. A guarded table has S1 and S2.")]
+done twice, its checkpoints never go back, and one key makes one job. A guarded table has S1 and S2.")]
     History(ReaperStatusArgs),
 }

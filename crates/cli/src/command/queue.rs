@@ -101,17 +101,32 @@ pub(crate) async fn check_request(
     asked: Option<Duration>,
 ) -> Result<(), Failure> {
     let Some(asked) = asked else { return Ok(()) };
-    let rules = current(store, queue).await?;
+    say_request(output, &current(store, queue).await?, asked)
+}
+
+/// As [`check_request`], of a reaper, which serves every queue of the store.
+pub(crate) async fn check_floor(
+    store: &Store,
+    output: Output,
+    asked: Option<Duration>,
+) -> Result<(), Failure> {
+    let Some(asked) = asked else { return Ok(()) };
+    store.queues().await?.iter().try_for_each(|rules| say_request(output, rules, asked))
+}
+
+fn say_request(output: Output, rules: &Queue, asked: Duration) -> Result<(), Failure> {
     match rules.request(asked) {
         Ok(Request::Longer) => {}
         Ok(Request::Ignored) => output.talk(format!(
-            "a threshold of {} was asked for; the rule of queue {queue} is {}, and a client may only lengthen it",
+            "a threshold of {} was asked for; the rule of queue {} is {}, and a client may only lengthen it",
             humantime::format_duration(asked),
+            rules.name,
             span(rules.terms.reap_after_ms)
         )),
         Err(unsound) => {
             let hint = "unset PALISADE_REAP_AFTER, or ask for three beats at least";
-            return Err(Failure::usage(unsound.to_string()).code(Code::ThresholdShort).hint(hint));
+            let said = format!("queue {}: {unsound}", rules.name);
+            return Err(Failure::usage(said).code(Code::ThresholdShort).hint(hint));
         }
     }
     Ok(())

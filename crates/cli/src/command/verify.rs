@@ -59,6 +59,7 @@ async fn of_engine(output: Output, args: &ReaperStatusArgs) -> Result<Exit, Fail
 async fn audit(store: &Store) -> Result<Audit, Failure> {
     let misplaced = twice_misplaced(store).await?;
     let mut auditor = Auditor::default();
+    store.doubled().await?.iter().for_each(|doubled| auditor.doubled(doubled));
     let mut after = None;
     loop {
         let page = store.jobs(&Filter { after, most: PAGE, ..Filter::default() }).await?;

@@ -250,6 +250,14 @@ fn a_threshold_that_is_asked_for_lengthens_only() {
     };
     let refused = worker("59s").ends(Exit::Usage).stderr;
     assert!(refused.contains("PAL-551"), "{refused}");
+    let others = [
+        &["job", "enqueue", "--queue", "work", "--reap-after", "59s"][..],
+        &["reaper", "run", "--dry-run", "--reap-after", "59s"],
+    ];
+    for words in others {
+        let refused = env.palisade(words).ends(Exit::Usage).stderr;
+        assert!(refused.contains("PAL-551") && refused.contains("queue work"), "{words:?}: {refused}");
+    }
     let ignored = worker("10m").ends(Exit::Done).stderr;
     assert!(ignored.contains("a client may only lengthen it"), "{ignored}");
     assert!(!worker("2h").ends(Exit::Done).stderr.contains("lengthen"));

@@ -170,23 +170,6 @@ pub async fn a_reap_on_the_last_attempt_holds<S: Stage>(stage: &S) {
     assert_eq!(play.state(id).await, State::Held);
 }
 
-/// And who said goodbye.
-pub async fn a_reaper_sees_who_holds_what<S: Stage>(stage: &S) {
-    let play = Play::new(stage, "seen");
-    play.rules(|_| {}).await;
-    play.jobs(2).await;
-    let (busy, idle) = (play.worker("busy").await, play.worker("idle").await);
-    let claims = play.claim(&busy, 2).await;
-    play.beat(&busy, 9).await;
-    let sight = ok(play.store().observe().await);
-    let of = |who: &Incarnation| sight.workers.iter().find(|seen| seen.worker.incarnation == *who);
-    let seen = of(&busy).expect("it holds claims");
-    assert_eq!((seen.beat, seen.gone, seen.worker.name.as_str()), (9, false, "busy"));
-    let held: Vec<_> = claims.iter().map(|claim| (claim.job, claim.token, claim.terms)).collect();
-    assert_eq!(seen.claims, held);
-    assert!(of(&idle).is_none() && !sight.timeline.is_empty());
-}
-
 /// Whoever registered and did not say goodbye, whether it holds anything or not; and what that is, summed up.
 pub async fn a_sweep_sees_beats_and_sums<S: Stage>(stage: &S) {
     let play = Play::new(stage, "swept");

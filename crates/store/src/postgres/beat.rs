@@ -44,6 +44,9 @@ const BEAT: &str = "WITH was AS (
 )
 SELECT 'beat' AS what, 0::bigint AS job, 0::bigint AS token, suspect FROM beaten, was
 UNION ALL
+SELECT 'spent', t.job, t.token, false FROM palisade_jobs.reap r, unnest(r.jobs, r.tokens) t (job, token)
+WHERE r.incarnation = $1
+UNION ALL
 SELECT 'spent', job, token, false FROM palisade_jobs.taken WHERE incarnation = $1
 UNION ALL
 SELECT 'cancel', job, token, false FROM palisade_jobs.job_run WHERE incarnation = $1 AND cancel";

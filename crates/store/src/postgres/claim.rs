@@ -41,9 +41,9 @@ const CLAIM: &str = "WITH rules AS (
         LATERAL (SELECT greatest(r.reap_after_ms, least(coalesce(greatest(j.asked_reap_after_ms, $4), 0), 2592000000)) AS reap) t
 ), run AS (
     INSERT INTO palisade_jobs.job_run (job, queue, priority, attempts, token, incarnation, worker, keyed, limited,
-        beat_every_ms, reap_after_ms, self_fence_ms, claimed_ms, claim_event)
+        beat_every_ms, reap_after_ms, self_fence_ms, claimed_ms, claim_event, max_attempts, progress_deadline_ms)
     SELECT g.job, $1, g.priority, g.attempts, g.token, $3, r.who, g.keyed, r.concurrency IS NOT NULL, r.beat_every_ms,
-        g.reap, g.fence, r.now, g.event
+        g.reap, g.fence, r.now, g.event, g.max_attempts, r.progress_deadline_ms
     FROM given g CROSS JOIN rules r
 )
 SELECT r.concurrency IS NOT NULL AS limited, r.stranger, g.job, g.token, g.attempts, r.beat_every_ms,

@@ -21,10 +21,16 @@ pub(super) async fn refuse(pool: &Pool, spent: &[(JobId, Token)], what: &str) ->
 }
 
 pub(super) async fn events(pool: &Pool, id: JobId) -> Result<Vec<Event>, Error> {
-    // The last claim and the end of a job that succeeded stand in its last row only, and a claim in force in the row that
-    // runs.
+    // The last claim and the end of a job that succeeded stand in its last row only, a claim in force in the row that runs,
+    // and a reap with the claim that it ended in the row of all that it took.
     const EVENTS: &str = "SELECT number, at_ms, token, kind, by, worker FROM palisade_jobs.event \
             LEFT JOIN palisade_jobs.worker USING (incarnation) WHERE job = $1 \
+        UNION ALL SELECT said.* FROM palisade_jobs.reap r LEFT JOIN palisade_jobs.worker w USING (incarnation), \
+            array_position(r.jobs, $1) p, LATERAL (VALUES \
+                (r.number, r.at_ms, r.tokens[p], r.kind, r.by, NULL), \
+                (r.claim_events[p], r.claimed_ms[p], r.tokens[p], palisade_jobs.claim_said( \
+                    r.attempts[p], w.worker::json ->> 'name', r.reap_after_ms[p]), NULL, w.worker)) said (number) \
+            WHERE r.span @> $1 AND p IS NOT NULL AND said.number IS NOT NULL \
         UNION ALL SELECT event, ended_ms, token, '{\"kind\":\"completed\"}', NULL, NULL \
             FROM palisade_jobs.job_end WHERE job = $1 AND state = 'succeeded' \
         UNION ALL SELECT claim_event, claimed_ms, token, \

@@ -27,6 +27,11 @@ const REST: &str = "DELETE FROM palisade_jobs.event_rest WHERE ctid = ANY (ARRAY
     SELECT ctid FROM palisade_jobs.event_rest
     WHERE at_ms < palisade_jobs.now_ms() - (SELECT max(retention_ms) FROM palisade_jobs.queue) LIMIT $1))";
 
+/// Reaps before the longest retention.
+const REAPS: &str = "DELETE FROM palisade_jobs.reap WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM palisade_jobs.reap
+    WHERE at_ms < palisade_jobs.now_ms() - (SELECT max(retention_ms) FROM palisade_jobs.queue) LIMIT $1))";
+
 /// Makes the partitions of the next days and drops those of old ones. What is busy or not allowed waits for the next
 /// call: events then lie in the default partition, and nothing is lost.
 pub(super) async fn tend(pool: &Pool, most: u32) -> Result<(), Error> {
@@ -48,7 +53,8 @@ pub(super) async fn tend(pool: &Pool, most: u32) -> Result<(), Error> {
         }
     }
     let most = i64::from(most);
-    pool.write("forget old events", REST, &[number(&most)]).await.map(drop)
+    pool.write("forget old events", REST, &[number(&most)]).await?;
+    pool.write("forget old reaps", REAPS, &[number(&most)]).await.map(drop)
 }
 
 /// Changes tables without making anybody wait for long. `false` where that was not possible now, or not for this role.

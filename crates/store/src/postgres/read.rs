@@ -6,7 +6,7 @@ use palisade_postgres::TypedRow;
 use palisade_jobs::claim::Checkpoint;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::queue::QueueChange;
-use palisade_jobs::store::Filter;
+use palisade_jobs::store::{Doubled, Filter};
 use palisade_jobs::{Error, Job, Queue, State};
 
 use super::pool::Pool;
@@ -17,7 +17,8 @@ pub(super) const JOBS: &str = "SELECT j.id, j.queue, j.payload, j.priority, j.en
     CASE WHEN r.job IS NOT NULL THEN 'running' ELSE coalesce(w.state, e.state, 'ready') END AS state,
     coalesce(w.run_ms, j.run_ms) AS run_ms, coalesce(r.attempts, w.attempts, e.attempts, a.attempts, 0::int2) AS attempts,
     r.token, r.worker, coalesce(r.cancel, false) AS cancel, coalesce(r.progress, e.progress) AS progress,
-    coalesce(r.reason, w.reason, e.reason) AS reason, r.trouble,
+    coalesce(r.reason, w.reason, e.reason, (SELECT reason FROM palisade_jobs.reap WHERE number = w.reap)) AS reason,
+    r.trouble,
     c.sequence, c.key, c.sha256, c.bytes
 FROM palisade_jobs.job j
 LEFT JOIN palisade_jobs.job_run r ON r.job = j.id
@@ -153,4 +154,27 @@ pub(super) async fn misplaced(pool: &Pool) -> Result<Vec<(JobId, u64)>, Error> {
         ON p.job = j.id GROUP BY j.id HAVING count(p.job) <> 1 ORDER BY j.id LIMIT 1000";
     let rows = pool.read("look for jobs out of place", PLACES, &[]).await?;
     rows.iter().map(|row| Ok((JobId(field(row, "id")?), unsigned(field(row, "places")?)))).collect()
+}
+
+/// A key that was given for ever has one job, and one for a lifetime has one job that lives.
+pub(super) async fn doubled(pool: &Pool) -> Result<Vec<Doubled>, Error> {
+    const DOUBLED: &str = "SELECT j.id, j.queue, j.idempotency_key AS key, true AS for_ever, k.job AS bearer
+        FROM palisade_jobs.job j LEFT JOIN palisade_jobs.idempotency k ON k.queue = j.queue AND k.key = j.idempotency_key
+        WHERE j.idempotency_key IS NOT NULL AND k.job IS DISTINCT FROM j.id
+        UNION ALL SELECT j.id, j.queue, j.unique_key, false, k.job
+        FROM palisade_jobs.job j LEFT JOIN palisade_jobs.live_key k ON k.queue = j.queue AND k.key = j.unique_key
+        WHERE j.unique_key IS NOT NULL AND k.job IS DISTINCT FROM j.id
+            AND NOT EXISTS (SELECT 1 FROM palisade_jobs.job_end e WHERE e.job = j.id)
+        ORDER BY 1 LIMIT 1000";
+    let rows = pool.read("look for keys of several jobs", DOUBLED, &[]).await?;
+    let doubled = |row: &TypedRow| {
+        Ok(Doubled {
+            job: JobId(field(row, "id")?),
+            queue: word(field(row, "queue")?)?,
+            key: field(row, "key")?,
+            for_ever: field(row, "for_ever")?,
+            bearer: field::<Option<i64>>(row, "bearer")?.map(JobId),
+        })
+    };
+    rows.iter().map(doubled).collect()
 }

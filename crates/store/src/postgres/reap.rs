@@ -1,42 +1,14 @@
-//! What a reaper sees, and what it takes.
+//! What a reaper takes.
 
 use std::collections::BTreeMap;
 
 use palisade_jobs::id::{JobId, Token};
-use palisade_jobs::store::{Fence, REAPER, Reap, Reaped, Seen, Sight};
+use palisade_jobs::store::{Fence, REAPER, Reap, Reaped};
 use palisade_jobs::{Error, EventKind, State};
-use palisade_postgres::{Type, TypedRow};
+use palisade_postgres::Type;
 
-use super::look::timeline;
 use super::pool::{Line, Pool, Stop, transact};
-use super::rows::{field, json, moment, ms, number, numbers, parsed, terms, text, texts, unsigned, word};
-
-pub(super) async fn observe(pool: &Pool) -> Result<Sight, Error> {
-    const SIGHT: &str = "SELECT palisade_jobs.now_ms() AS now, w.worker, b.beat, b.gone, r.job, r.token, \
-            r.beat_every_ms, r.reap_after_ms, r.self_fence_ms \
-        FROM (SELECT 1) one LEFT JOIN palisade_jobs.job_run r ON true \
-        LEFT JOIN palisade_jobs.worker w USING (incarnation) LEFT JOIN palisade_jobs.worker_beat b USING (incarnation) \
-        ORDER BY r.incarnation, r.job";
-    let rows = pool.read("see who holds what", SIGHT, &[]).await?;
-    let mut now = moment(0);
-    let mut workers: Vec<Seen> = Vec::new();
-    for row in &rows {
-        now = moment(field(row, "now")?);
-        let Some(worker) = field::<Option<&str>>(row, "worker")? else { continue };
-        let worker: palisade_jobs::Worker = parsed(worker)?;
-        let claim = (JobId(field(row, "job")?), Token(field(row, "token")?), terms(row)?);
-        match workers.last_mut().filter(|seen| seen.worker.incarnation == worker.incarnation) {
-            Some(seen) => seen.claims.push(claim),
-            None => workers.push(Seen {
-                worker,
-                beat: unsigned(field(row, "beat")?),
-                gone: field(row, "gone")?,
-                claims: vec![claim],
-            }),
-        }
-    }
-    Ok(Sight { now, timeline: timeline(pool).await?, workers })
-}
+use super::rows::{field, json, ms, number, numbers, text, texts, word};
 
 pub(super) async fn reap(pool: &Pool, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
     let parts = Parts::of(reaps);
@@ -122,58 +94,67 @@ async fn all(
         texts(&parts.by),
     ];
     let rows = line.ask("reap", TAKE, &values).await?;
-    let one = |row: &TypedRow| {
-        let claim = (JobId(field(row, "job")?), Token(field(row, "token")?));
-        Ok((claim, word::<State>(field(row, "state")?)?))
-    };
-    rows.iter().map(|row| one(row).map_err(Stop::Rule)).collect::<Result<_, _>>().map(Some)
+    let mut taken = BTreeMap::new();
+    for row in &rows {
+        let state: State = word(field(row, "state")?)?;
+        let (jobs, tokens): (Vec<i64>, Vec<i64>) = (field(row, "jobs")?, field(row, "tokens")?);
+        taken.extend(jobs.into_iter().zip(tokens).map(|(job, token)| ((JobId(job), Token(token)), state)));
+    }
+    Ok(Some(taken))
 }
 
 /// One statement for all of them. A beat that comes now waits until this is over; one that came before refutes.
 ///
-/// `state` is [`palisade_jobs::rules::silenced`] once more, in SQL: the suite holds both to the same cases.
+/// `state` is [`palisade_jobs::rules::silenced`] once more, in SQL: the suite holds both to the same cases. What is
+/// the same for many jobs is written once, and `gone` has narrow rows (docs/adr/0031-a-reap-is-one-row.md).
 ///
 /// `$1` job, `$2` token, `$3` of which part; for each part `$4` incarnation, `$5` beat, `$6` proven, `$7` reason,
 /// `$8` event, `$9` by.
 const TAKE: &str = "WITH silent AS MATERIALIZED (
-    SELECT p.ord - 1 AS part, p.incarnation, p.proven, p.reason, p.kind, p.by
+    SELECT p.ord - 1 AS part, nextval('palisade_jobs.event_number') AS number, p.incarnation, p.proven, p.reason,
+        p.kind, p.by
     FROM unnest($4::text[], $5::int8[], $6::bool[], $7::text[], $8::text[], $9::text[]) WITH ORDINALITY
         AS p (incarnation, beat, proven, reason, kind, by, ord)
     JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND b.beat = p.beat FOR SHARE OF b
 ), clock AS MATERIALIZED (SELECT palisade_jobs.now_ms() AS now
 ), gone AS (
     DELETE FROM palisade_jobs.job_run r
-    USING unnest($1::int8[], $2::int8[], $3::int8[]) g (job, token, part), silent s, palisade_jobs.queue q,
-        palisade_jobs.job j, clock
+    USING unnest($1::int8[], $2::int8[], $3::int8[]) g (job, token, part), silent s, palisade_jobs.queue q
     WHERE r.job = g.job AND r.token = g.token AND s.part = g.part AND r.incarnation = s.incarnation
-        AND q.name = r.queue AND j.id = r.job
-    RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.reason, s.kind, s.by,
-        s.incarnation, clock.now, r.claim_event, r.claimed_ms, r.worker, r.reap_after_ms, r.attempts AS attempt,
+        AND q.name = r.queue
+    RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.number, r.claim_event,
+        r.claimed_ms, r.reap_after_ms,
         q.handover_delay_ms AS wait, CASE
             WHEN r.cancel OR q.on_silence = 'cancel' THEN 'cancelled'
-            WHEN q.on_silence = 'hold' OR r.attempts >= j.max_attempts THEN 'held'
+            WHEN q.on_silence = 'hold' OR r.attempts >= coalesce(r.max_attempts, (
+                SELECT max_attempts FROM palisade_jobs.job j WHERE j.id = r.job)) THEN 'held'
             WHEN s.proven OR q.handover_delay_ms = 0 THEN 'ready'
             ELSE 'handover' END AS state
-), claims AS (
-    INSERT INTO palisade_jobs.event (number, job, at_ms, token, incarnation, kind)
-    SELECT claim_event, job, claimed_ms, token, incarnation,
-        palisade_jobs.claim_said(attempt, worker, reap_after_ms)
-    FROM gone WHERE claim_event IS NOT NULL
 ), ready AS (
     INSERT INTO palisade_jobs.job_ready SELECT queue, priority, job, attempts FROM gone WHERE state = 'ready'
 ), waits AS (
-    INSERT INTO palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms, reason)
-    SELECT job, queue, priority, attempts, state, now + CASE state WHEN 'handover' THEN wait ELSE 0 END, reason
+    INSERT INTO palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms, reason, reap)
+    SELECT job, queue, priority, attempts, state,
+        (SELECT now FROM clock) + CASE state WHEN 'handover' THEN wait ELSE 0 END,
+        CASE state WHEN 'held' THEN (SELECT reason FROM silent s WHERE s.number = gone.number) END,
+        CASE state WHEN 'handover' THEN number END
     FROM gone WHERE state IN ('handover', 'held')
 ), ended AS (
     INSERT INTO palisade_jobs.job_end (job, queue, priority, attempts, state, ended_ms, token, event, progress, reason)
-    SELECT job, queue, priority, attempts, state, now, token, nextval('palisade_jobs.event_number'), progress, reason
-    FROM gone WHERE state = 'cancelled'
+    SELECT job, queue, priority, attempts, state, (SELECT now FROM clock), token,
+        nextval('palisade_jobs.event_number'), progress, reason
+    FROM gone JOIN silent USING (number) WHERE state = 'cancelled'
 ), keys AS (
     DELETE FROM palisade_jobs.live_key k USING gone WHERE k.job = gone.job AND gone.keyed AND gone.state = 'cancelled'
-), told AS (
-    INSERT INTO palisade_jobs.taken SELECT incarnation, token, job FROM gone ON CONFLICT DO NOTHING
 ), noted AS (
-    INSERT INTO palisade_jobs.event (job, at_ms, token, kind, by) SELECT job, now, token, kind, by FROM gone
+    INSERT INTO palisade_jobs.reap (number, incarnation, at_ms, jobs, tokens, attempts, claim_events, claimed_ms,
+        reap_after_ms, span, reason, kind, by)
+    SELECT number, incarnation, (SELECT now FROM clock), jobs, tokens, attempts, claim_events, claimed_ms,
+        reap_after_ms, span, reason, kind, by
+    FROM silent JOIN (
+        SELECT number, array_agg(job) AS jobs, array_agg(token) AS tokens, array_agg(attempts) AS attempts,
+            array_agg(claim_event) AS claim_events, array_agg(claimed_ms) AS claimed_ms,
+            array_agg(reap_after_ms) AS reap_after_ms, int8range(min(job), max(job), '[]') AS span
+        FROM gone GROUP BY number) taken USING (number)
 )
-SELECT job, token, state FROM gone";
+SELECT state, array_agg(job) AS jobs, array_agg(token) AS tokens FROM gone GROUP BY state";

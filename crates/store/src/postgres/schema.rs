@@ -10,10 +10,15 @@ use palisade_jobs::Error;
 use super::pool::before;
 
 /// The version that this client writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// What each version adds, from 1.
-const STEPS: [&str; 3] = [include_str!("first.sql"), include_str!("second.sql"), include_str!("third.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("first.sql"),
+    include_str!("second.sql"),
+    include_str!("third.sql"),
+    include_str!("fourth.sql"),
+];
 
 /// Brings the tables up to this version.
 pub(super) async fn prepare(session: &Session, name: &str) -> Result<(), Error> {

@@ -32,7 +32,7 @@ fn one(store: &Store<'_>, job: &NewJob, payload: &str) -> Result<Enqueued, Error
     };
     let state = if run_at > store.now { "scheduled" } else { "ready" };
     const MAKE: &str = "INSERT INTO job (queue, state, payload, priority, enqueued_at, run_at, max_attempts, \
-        unique_key, asked_reap_after_ms, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        unique_key, asked_reap_after_ms, by, idempotency_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let values = params![
         job.queue.as_str(),
         state,
@@ -44,6 +44,7 @@ fn one(store: &Store<'_>, job: &NewJob, payload: &str) -> Result<Enqueued, Error
         job.unique,
         job.reap_after.map(|span| ms(span.as_millis())),
         json(&job.by),
+        job.idempotency,
     ];
     let id = store.try_to(|sql| {
         sql.prepare_cached(MAKE)?.execute(values)?;

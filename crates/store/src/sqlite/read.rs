@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter, types::Value};
 use palisade_core::QueueName;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::queue::QueueChange;
-use palisade_jobs::store::Filter;
+use palisade_jobs::store::{Doubled, Filter};
 use palisade_jobs::{Error, Event, EventKind, Job, Queue};
 
 use super::engine::Store;
@@ -88,4 +88,21 @@ pub(super) fn queue_changes(store: &Store<'_>, queue: &QueueName) -> Result<Vec<
         })
     };
     store.try_to(|sql| sql.prepare_cached(CHANGES)?.query_map([queue.as_str()], change)?.collect())
+}
+
+/// A key that was given for ever has one job. That one for a lifetime has one that lives is an index's doing.
+pub(super) fn doubled(store: &Store<'_>) -> Result<Vec<Doubled>, Error> {
+    const DOUBLED: &str = "SELECT j.id, j.queue, j.idempotency_key, k.job AS bearer FROM job j \
+        LEFT JOIN idempotency k ON k.queue = j.queue AND k.key = j.idempotency_key \
+        WHERE j.idempotency_key IS NOT NULL AND k.job IS NOT j.id ORDER BY j.id LIMIT 1000";
+    let doubled = |row: &Row<'_>| {
+        Ok(Doubled {
+            job: JobId(row.get("id")?),
+            queue: rows::word(row, "queue")?,
+            key: row.get("idempotency_key")?,
+            for_ever: true,
+            bearer: row.get::<_, Option<i64>>("bearer")?.map(JobId),
+        })
+    };
+    store.try_to(|sql| sql.prepare_cached(DOUBLED)?.query_map([], doubled)?.collect())
 }

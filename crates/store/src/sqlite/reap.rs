@@ -1,41 +1,17 @@
-//! What a reaper sees, and what it takes.
+//! What a reaper takes.
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, params};
 
 use palisade_host::clock;
 use palisade_jobs::Error;
-use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::rules;
-use palisade_jobs::store::{Fence, REAPER, Reap, Reaped, Seen, Sight};
+use palisade_jobs::store::{Fence, REAPER, Reap, Reaped};
 
 use super::attempt::settle;
 use super::engine::Store;
-use super::rows::{moment, ms, parsed, terms, unsigned};
-
-pub(super) fn observe(store: &Store<'_>) -> Result<Sight, Error> {
-    const WORKERS: &str = "SELECT incarnation, worker, beat, gone FROM worker \
-        WHERE incarnation IN (SELECT incarnation FROM job WHERE state = 'running')";
-    const HELD: &str = "SELECT id, token, beat_every_ms, reap_after_ms, self_fence_ms FROM job \
-        WHERE incarnation = ?1 AND state = 'running' ORDER BY id";
-    let seen = |row: &Row<'_>| {
-        Ok(Seen {
-            worker: parsed(row, "worker")?,
-            beat: unsigned(row.get("beat")?),
-            gone: row.get("gone")?,
-            claims: Vec::new(),
-        })
-    };
-    let held = |row: &Row<'_>| Ok((JobId(row.get("id")?), Token(row.get("token")?), terms(row)?));
-    let mut workers: Vec<Seen> =
-        store.try_to(|sql| sql.prepare_cached(WORKERS)?.query_map([], seen)?.collect())?;
-    for seen in &mut workers {
-        let who = [seen.worker.incarnation.as_str()];
-        seen.claims = store.try_to(|sql| sql.prepare_cached(HELD)?.query_map(who, held)?.collect())?;
-    }
-    Ok(Sight { now: moment(store.now), timeline: super::look::timeline(store)?, workers })
-}
+use super::rows::ms;
 
 pub(super) fn reap(store: &Store<'_>, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
     const TERM: &str = "SELECT 1 FROM lease \

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use palisade_jobs::Error;
 
 /// The version that this client writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What each version adds, from 1.
-const STEPS: [&str; 2] = [FIRST, SECOND];
+const STEPS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -83,6 +83,12 @@ CREATE TABLE queue_change (
     queue TEXT NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL, rules TEXT NOT NULL, by TEXT,
     PRIMARY KEY (queue, revision)
 ) WITHOUT ROWID;
+";
+
+/// Which key a job was made with, and by when the progress of one that runs has to change.
+const THIRD: &str = "
+ALTER TABLE job ADD COLUMN idempotency_key TEXT;
+ALTER TABLE job ADD COLUMN progress_deadline_ms INTEGER;
 ";
 
 /// Brings the tables up to this version. The caller has the turn.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use palisade_core::QueueName;
+use palisade_jobs::claim::Evidence;
 use palisade_jobs::conformance::{self, Stage};
 use palisade_jobs::job::{NewJob, Start};
-use palisade_jobs::{Error, JobId, JobStore as _};
+use palisade_jobs::store::{Fence, Reap, Reaped};
+use palisade_jobs::{Beat, Error, Incarnation, JobId, JobStore as _, State, Token};
 use palisade_postgres::Target;
 use palisade_store::Postgres;
 use palisade_testkit::{PgBouncer, Postgres as Server};
@@ -183,16 +185,84 @@ fn tables_of_two_versions_later_are_refused() {
             stage.server.sql("jobs", &format!("UPDATE palisade_jobs.meta SET value = {version}"));
         };
         let open = || Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap());
-        set(4);
-        open().await.unwrap();
         set(5);
+        open().await.unwrap();
+        set(6);
         let refused = open().await.unwrap_err();
-        assert!(matches!(&refused, Error::Version(text) if text.contains("version 5")), "{refused}");
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 6")), "{refused}");
         stage.server.role("reader", "");
         stage.server.sql("postgres", "CREATE DATABASE empty");
         let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();
         let refused = Postgres::open(target).await.unwrap_err();
         assert!(matches!(&refused, Error::Version(text) if text.contains("may not make them")), "{refused}");
+    });
+}
+
+/// As a client of the version before left them.
+const BEFORE: [&str; 3] = [
+    include_str!("../../src/postgres/first.sql"),
+    include_str!("../../src/postgres/second.sql"),
+    include_str!("../../src/postgres/third.sql"),
+];
+
+#[test]
+fn tables_of_the_version_before_are_brought_up_with_what_they_hold() {
+    crate::block_on(async {
+        let server = Server::start("15");
+        server.sql("postgres", "CREATE DATABASE jobs");
+        let steps = BEFORE.concat();
+        let held = "CREATE SCHEMA palisade_jobs; \
+            CREATE TABLE palisade_jobs.meta (name text PRIMARY KEY, value bigint NOT NULL); \
+            INSERT INTO palisade_jobs.meta VALUES ('schema', 3);";
+        let rows = "INSERT INTO palisade_jobs.queue (name, beat_every_ms, reap_after_ms, self_fence_ms, handover_delay_ms, \
+                on_silence, backoff_first_ms, backoff_most_ms, retention_ms) \
+                VALUES ('q', 1000, 10000, 5000, 60000, 'requeue', 1, 2, 2592000000); \
+            INSERT INTO palisade_jobs.job (queue, payload, priority, enqueued_ms, run_ms, max_attempts, by) \
+                SELECT 'q', 'null', 0, 0, 0, n, '{\"host\":\"h\",\"pid\":1,\"machine_id\":\"m\"}' FROM generate_series(1, 2) n; \
+            INSERT INTO palisade_jobs.worker_beat (incarnation) VALUES ('old'); \
+            INSERT INTO palisade_jobs.taken VALUES ('old', 7, 7); \
+            INSERT INTO palisade_jobs.job_run (job, queue, priority, attempts, token, incarnation, worker, keyed, limited, \
+                beat_every_ms, reap_after_ms, self_fence_ms) \
+                SELECT id, 'q', 0, 1, id, 'old', 'w', false, false, 1000, 10000, 5000 FROM palisade_jobs.job; \
+            INSERT INTO palisade_jobs.lease VALUES ('reaper', 1, 'test', now(), now() + interval '1 day')";
+        server.sql("jobs", &format!("{held}{steps}{rows}"));
+        let store = Postgres::open(Target::parse(&server.admin("jobs")).unwrap()).await.unwrap();
+        let old = Incarnation::from_text("old");
+        let beat = Beat { incarnation: old.clone(), sequence: 1, progress: Vec::new(), trouble: Vec::new() };
+        assert_eq!(store.beat(&beat).await.unwrap().spent, [(JobId(7), Token(7))]);
+        // A claim of then is reaped as one of now; the first job was on its last attempt.
+        let reaps = store.claims_of(&old, 10).await.unwrap().into_iter().map(|held| Reap {
+            job: held.job,
+            token: held.token,
+            incarnation: old.clone(),
+            evidence: Evidence::new(1, 1, 10_000, 10_000),
+            reason: "reaped: silent".to_owned(),
+            by: crate::faults::by(),
+        });
+        let under = Fence { term: 1, holder: "test".to_owned() };
+        let taken = store.reap(&under, &reaps.collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(taken, [Reaped::Taken(State::Held), Reaped::Taken(State::Handover)]);
+        for job in [JobId(1), JobId(2)] {
+            assert_eq!(store.job(job).await.unwrap().unwrap().reason.as_deref(), Some("reaped: silent"));
+        }
+        // One row has both, for their histories and for their worker.
+        assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade_jobs.reap"), "1");
+        assert_eq!(store.events(JobId(2)).await.unwrap().last().unwrap().token, Some(Token(2)));
+        assert_eq!(store.beat(&beat).await.unwrap().spent.len(), 3);
+    });
+}
+
+#[test]
+fn a_reap_is_forgotten_after_the_longest_retention() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        conformance::a_reap_hands_over_and_spends_the_token(&stage).await;
+        let count = "SELECT count(*) FROM palisade_jobs.reap";
+        stage.store().prune(100).await.unwrap();
+        assert_eq!(stage.server.sql("jobs", count), "1");
+        stage.server.sql("jobs", "UPDATE palisade_jobs.reap SET at_ms = 1");
+        stage.store().prune(100).await.unwrap();
+        assert_eq!(stage.server.sql("jobs", count), "0");
     });
 }
 

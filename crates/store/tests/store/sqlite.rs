@@ -66,11 +66,11 @@ fn a_file_of_two_versions_later_or_of_something_else_is_refused_and_left_alone()
     crate::block_on(async {
         let stage = OnSqlite::new().await;
         let open = || Sqlite::open(stage.store.path());
-        stage.beside().execute("UPDATE meta SET value = 3 WHERE name = 'schema'", []).unwrap();
-        open().await.unwrap();
         stage.beside().execute("UPDATE meta SET value = 4 WHERE name = 'schema'", []).unwrap();
+        open().await.unwrap();
+        stage.beside().execute("UPDATE meta SET value = 5 WHERE name = 'schema'", []).unwrap();
         let refused = open().await.unwrap_err();
-        assert!(matches!(&refused, Error::Version(text) if text.contains("version 4")), "{refused}");
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 5")), "{refused}");
         let other = stage.scratch.join("other.db");
         Connection::open(&other).unwrap().execute_batch("CREATE TABLE users (name TEXT)").unwrap();
         let refused = Sqlite::open(&other).await.unwrap_err();

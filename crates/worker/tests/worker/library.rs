@@ -45,7 +45,7 @@ fn a_handler_does_its_jobs_and_says_how_each_ended() {
         let panicked = yard.store.job(panics).await.unwrap().unwrap();
         assert!(panicked.reason.unwrap().contains("by design"));
         assert_eq!(yard.told(good).await, ["enqueued", "claimed", "completed"]);
-        assert!(yard.store.observe().await.unwrap().workers.is_empty(), "nothing is held after the goodbye");
+        assert!(yard.store.beats().await.unwrap().workers.is_empty(), "the worker has said goodbye");
     });
 }
 

@@ -133,11 +133,10 @@ impl Yard {
         beside.execute(elect, [palisade_host::clock::boot_id().unwrap()]).unwrap();
         let under = Fence { term: 1, holder: "test".to_owned() };
         loop {
-            let sight = self.store.observe().await.unwrap();
-            let seen = &sight.workers[0];
-            let token = seen.claims.iter().find(|(held, ..)| *held == job).unwrap().1;
-            let evidence = Evidence::new(1, seen.beat, 4_000, 4_000);
-            let incarnation = seen.worker.incarnation.clone();
+            let (incarnation, beat) = self.store.beats().await.unwrap().workers.remove(0);
+            let held = self.store.claims_of(&incarnation, 10).await.unwrap();
+            let token = held.iter().find(|held| held.job == job).unwrap().token;
+            let evidence = Evidence::new(1, beat, 4_000, 4_000);
             let reap = Reap { job, token, incarnation, evidence, reason: "silent".to_owned(), by: note() };
             match self.store.reap(&under, &[reap]).await.unwrap()[0] {
                 Reaped::Taken(_) => return,

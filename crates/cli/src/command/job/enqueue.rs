@@ -10,7 +10,7 @@ use palisade_jobs::{JobStore as _, Note};
 use serde_json::{Value, json};
 
 use crate::args::job::EnqueueArgs;
-use crate::command::store;
+use crate::command::{queue, store};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -26,6 +26,7 @@ pub(crate) async fn enqueue(session: &Session, output: Output, args: &EnqueueArg
     let store = store::open(session, output, &args.store).await?;
     let (_, by) = store::note(session, &args.store)?;
     let template = template(session, args, by)?;
+    queue::check_request(&store, output, &args.queue, template.reap_after).await?;
     let lines: Vec<Option<usize>> = payloads.iter().map(|(line, _)| *line).collect();
     let jobs: Vec<NewJob> =
         payloads.into_iter().map(|(_, payload)| NewJob { payload, ..template.clone() }).collect();

@@ -19,7 +19,7 @@ use super::clerk::ForPeople;
 use super::{holder, limits, until_told};
 use crate::args::job::StoreArgs;
 use crate::args::reaper::{JudgeArgs, ReaperStatusArgs, RunArgs};
-use crate::command::store;
+use crate::command::{queue, store};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::render::table;
@@ -40,6 +40,7 @@ pub(super) async fn run(output: Output, args: &RunArgs) -> Result<Exit, Failure>
     let url = store::url(&session, output, &args_of_store)?;
     let settings = settings(&session, &args.judge, args.reap_after, by, args.dry_run)?;
     let store = store::open(&session, output, &args_of_store).await?;
+    queue::check_floor(&store, output, args.reap_after).await?;
     let clerk = ForPeople::new(output, &session, store.place(), false);
     if settings.dry && !args.dry_run {
         output.talk(

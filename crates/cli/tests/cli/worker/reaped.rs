@@ -181,12 +181,19 @@ fn what_somebody_wrote_into_the_tables_is_found_by_verify_history() {
     run(async {
         let mut yard = on_postgres(&server).await;
         let jobs = yard.enqueue(3, 5).await;
+        let key = ["job", "enqueue", "--queue", "work", "--idempotency-key", "day 9", "--json"];
+        let keyed = yard.palisade(&key).ends(Exit::Done).json()["jobs"][0]["id"].clone();
         yard.work(&["--until-empty"], &["true"]).ends();
         yard.palisade(&["verify", "history"]).ends(Exit::Done);
         let plant = format!(
             "INSERT INTO palisade_jobs.event (job, at_ms, token, kind)
                 VALUES ({0}, 1, 1, '{{\"kind\":\"checkpoint\",\"sequence\":9}}');
-             DELETE FROM palisade_jobs.job_end WHERE job = {1}",
+             DELETE FROM palisade_jobs.job_end WHERE job = {1};
+             WITH twin AS (
+                INSERT INTO palisade_jobs.job (queue, payload, priority, enqueued_ms, run_ms, max_attempts, by, idempotency_key)
+                SELECT queue, payload, priority, enqueued_ms, run_ms, max_attempts, by, idempotency_key
+                FROM palisade_jobs.job WHERE id = {keyed} RETURNING id, queue, priority)
+             INSERT INTO palisade_jobs.job_ready SELECT queue, priority, id, 0 FROM twin",
             jobs[0], jobs[1]
         );
         server.sql("jobs", &plant);
@@ -194,6 +201,8 @@ fn what_somebody_wrote_into_the_tables_is_found_by_verify_history() {
         let (out, err) = (&said.stdout, &said.stderr);
         assert!(out.contains(&format!("S3 job {}", jobs[0])), "{out}");
         assert!(out.contains(&format!("S4 job {}: lost", jobs[1])), "{out}");
+        let doubled = format!("idempotency key \"day 9\" of queue work, which is the key of job {keyed}");
+        assert!(out.lines().any(|line| line.starts_with("S4") && line.contains(&doubled)), "{out}");
         assert!(!out.contains(&format!("job {}", jobs[2])) && err.contains("PAL-552"), "{out} {err}");
     });
 }

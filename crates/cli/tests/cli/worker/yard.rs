@@ -237,28 +237,34 @@ impl Yard {
 
     /// One sweep: takes the jobs of workers whose beats this reaper did not see move for the whole threshold.
     pub(crate) async fn sweep(&mut self) {
-        let Ok(sight) = self.store.observe().await else {
+        let Ok(seen) = self.store.beats().await else {
             // What could not be observed is not charged.
             self.silent.clear();
             return;
         };
         (self.elect)();
         let mut reaps = Vec::new();
-        for seen in sight.workers {
-            let who = seen.worker.incarnation.as_str().to_owned();
-            let (beat, since) = self.silent.entry(who).or_insert_with(|| (seen.beat, Stopwatch::start()));
-            if *beat != seen.beat {
-                (*beat, *since) = (seen.beat, Stopwatch::start());
+        for (incarnation, now) in seen.workers {
+            let who = incarnation.as_str().to_owned();
+            let (beat, since) = self.silent.entry(who).or_insert_with(|| (now, Stopwatch::start()));
+            if *beat != now {
+                (*beat, *since) = (now, Stopwatch::start());
             }
             let silent_ms = u64::try_from(since.elapsed().as_millis()).unwrap();
             if silent_ms < TERMS.reap_after_ms {
                 continue;
             }
-            for (job, token, terms) in seen.claims {
-                let evidence = Evidence::new(1, seen.beat, silent_ms, terms.reap_after_ms);
-                let incarnation = seen.worker.incarnation.clone();
-                let reason = "silent".to_owned();
-                reaps.push(Reap { job, token, incarnation, evidence, reason, by: note() });
+            for held in self.store.claims_of(&incarnation, 1_000).await.unwrap_or_default() {
+                let evidence = Evidence::new(1, now, silent_ms, held.terms.reap_after_ms);
+                let (incarnation, reason) = (incarnation.clone(), "silent".to_owned());
+                reaps.push(Reap {
+                    job: held.job,
+                    token: held.token,
+                    incarnation,
+                    evidence,
+                    reason,
+                    by: note(),
+                });
             }
         }
         if !reaps.is_empty() {
