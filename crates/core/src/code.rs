@@ -278,6 +278,10 @@ codes! {
     ThresholdShort = 551, "a threshold was asked for that is below three beats";
     /// What is recorded breaks a promise.
     HistoryBroken = 552, "what is recorded breaks a promise";
+    /// Too many are silent or stuck at once.
+    ReaperHeld = 553, "the reaper takes nobody: too many are silent or stuck at once";
+    /// Its worker beats, and it does not get on.
+    JobStuck = 554, "a job makes no progress";
 
     /// The journal is damaged.
     JournalDamaged = 801, "the journal is damaged";

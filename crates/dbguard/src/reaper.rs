@@ -221,8 +221,6 @@ impl Jobs {
             fixed: false,
             beat_every,
             proof: None,
-            witnessed: false,
-            progress: None,
         };
         Ok(Look {
             run: look.server_run,

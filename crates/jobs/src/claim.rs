@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{Incarnation, JobId, Token};
+use crate::reaper::Idle;
 use crate::store::Error;
 
 /// What a worker asks for.
@@ -182,6 +183,9 @@ pub struct Evidence {
     pub last_beat_at: Option<Timestamp>,
     /// Proof of death, where there is one: `goodbye`, `process gone`, `another boot`.
     pub proof: Option<String>,
+    /// It is taken because it made no progress; its worker beats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<Idle>,
     /// The reaper's term.
     pub term: u64,
     /// Who holds the lease under that term.
@@ -214,6 +218,7 @@ impl Evidence {
             last_beat,
             last_beat_at: None,
             proof: None,
+            stuck: None,
             term,
             holder: String::new(),
             policy: 0,

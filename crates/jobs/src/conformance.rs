@@ -76,6 +76,7 @@ macro_rules! conformance_cases {
             a_proven_death_hands_over_at_once
             a_reap_on_the_last_attempt_holds
             a_sweep_sees_beats_and_sums
+            a_stuck_job_is_taken_only_while_it_makes_no_step
             silences_are_kept_for_the_next_term
             a_schedule_makes_one_job_for_each_tick_that_somebody_sees
             the_history_tells_everything_in_order

@@ -11,13 +11,15 @@ use crate::claim::Evidence;
 use crate::event::{Event, EventKind};
 use crate::id::{JobId, Token};
 use crate::job::Job;
+use crate::reaper::Idle;
 use crate::state::State;
 use crate::store::Doubled;
 
 /// A promise of the job engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Promise {
-    /// No job is taken from a worker whose silence is shorter than the threshold of its claim, a proven death excepted.
+    /// No job is taken from a worker whose silence is shorter than the threshold of its claim, a proven death
+    /// excepted; none for want of progress before its deadline.
     S1,
     /// A reap is written under the term in force; a term has one holder, and terms never go back.
     S2,
@@ -251,6 +253,15 @@ impl Auditor {
         if evidence.proof.is_some() {
             return;
         }
+        if let Some(stuck) = evidence.stuck {
+            if stuck.idle_ms < stuck.deadline_ms {
+                let Idle { idle_ms, deadline_ms, .. } = stuck;
+                let said =
+                    format!("taken after {idle_ms} ms without progress, with a deadline of {deadline_ms} ms");
+                self.tell(Promise::S1, event, said);
+            }
+            return;
+        }
         if evidence.silent_ms < evidence.reap_after_ms {
             let said = format!(
                 "taken after {} ms of silence, with a threshold of {} ms",
@@ -412,6 +423,18 @@ mod tests {
         let mut auditor = Auditor::default();
         auditor.look(&job(State::Ready, None), &[], 0);
         assert_eq!(auditor.end_of_all().broken.len(), 1);
+    }
+
+    #[test]
+    fn a_stuck_job_is_taken_after_its_deadline_only() {
+        let taken = |idle_ms| {
+            let mut evidence = Evidence::new(4, 0, 0, 0);
+            evidence.stuck =
+                Some(Idle { idle_ms, deadline_ms: 60_000, step: crate::reaper::Step::default() });
+            let taken = EventKind::Reaped { evidence, reason: "reaped: stuck".to_owned() };
+            said(State::Held, None, &[(1, claimed()), (1, taken)])
+        };
+        assert_eq!((taken(60_000).as_str(), taken(59_999).as_str()), ("", "S1"));
     }
 
     #[test]

@@ -27,8 +27,11 @@ pub struct Queue {
     pub handover_delay_ms: u64,
     /// What becomes of a job whose worker fell silent.
     pub on_silence: OnSilence,
-    /// Without progress for so long a job counts as stuck, in milliseconds: alerted or held, never reaped.
+    /// Without progress for so long a job counts as stuck, in milliseconds, although its worker beats.
     pub progress_deadline_ms: Option<u64>,
+    /// What becomes of one that is stuck.
+    #[serde(default)]
+    pub on_stuck: OnStuck,
     /// How long a failed job waits.
     pub backoff: Backoff,
     /// Jobs that ended are kept so long, in milliseconds.
@@ -59,6 +62,31 @@ pub enum OnSilence {
     Cancel,
 }
 
+/// What becomes of a job whose worker beats and which makes no progress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStuck {
+    /// It is told of and goes on.
+    #[default]
+    Alert,
+    /// It is taken from its worker and kept for a person.
+    Hold,
+    /// It is taken from its worker and given out again, from its last good checkpoint.
+    Requeue,
+}
+
+impl OnStuck {
+    /// What to do with a job that is taken for it; nothing is where it is only told of.
+    #[must_use]
+    pub const fn taken(self) -> Option<OnSilence> {
+        match self {
+            Self::Alert => None,
+            Self::Hold => Some(OnSilence::Hold),
+            Self::Requeue => Some(OnSilence::Requeue),
+        }
+    }
+}
+
 /// A rule that values of a queue break together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsound {
@@ -77,6 +105,14 @@ pub enum Unsound {
         self_fence_ms: u64,
         /// The threshold of the queue.
         reap_after_ms: u64,
+    },
+    /// A job could not say in time how far it is.
+    #[error("progress-deadline {deadline_ms} ms is below three beats of {beat_every_ms} ms, which carry the progress; set it to at least {} ms", .beat_every_ms * 3)]
+    Progress {
+        /// What was asked for.
+        deadline_ms: u64,
+        /// The beat of the queue.
+        beat_every_ms: u64,
     },
     /// What ended would be forgotten before its worker is judged.
     #[error(
@@ -135,6 +171,7 @@ impl Queue {
             handover_delay_ms: 10_000,
             on_silence: OnSilence::Requeue,
             progress_deadline_ms: None,
+            on_stuck: OnStuck::Alert,
             backoff: Backoff::DEFAULT,
             retention_ms: 30 * 24 * 3_600_000,
         }
@@ -157,6 +194,11 @@ impl Queue {
         }
         if self.retention_ms <= reap_after_ms {
             return Err(Unsound::Retention { retention_ms: self.retention_ms, reap_after_ms });
+        }
+        if let Some(deadline_ms) = self.progress_deadline_ms
+            && deadline_ms < 3 * beat_every_ms
+        {
+            return Err(Unsound::Progress { deadline_ms, beat_every_ms });
         }
         Ok(())
     }
@@ -189,6 +231,13 @@ mod tests {
         assert_eq!(asked(7_200), Ok(Request::Longer));
         assert_eq!(asked(600), Ok(Request::Ignored));
         assert!(matches!(asked(59), Err(Unsound::Threshold { .. })));
+    }
+
+    #[test]
+    fn a_deadline_that_beats_cannot_keep_is_refused() {
+        let rules = Queue { progress_deadline_ms: Some(59_999), ..queue() };
+        assert!(matches!(rules.check(), Err(Unsound::Progress { .. })));
+        assert_eq!(Queue { progress_deadline_ms: Some(60_000), ..queue() }.check(), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::claim::{Evidence, Order, Terms};
 use crate::event::EventKind;
-use crate::queue::OnSilence;
+use crate::queue::{OnSilence, Queue};
 use crate::retry::Backoff;
 use crate::state::State;
 use crate::store::{Deed, Intervened};
@@ -102,7 +102,13 @@ pub const fn is_end_by(event: &EventKind, order: &Order) -> bool {
     }
 }
 
-/// What becomes of a job that is taken from a silent worker.
+/// What is to become of a job that is taken on that evidence. Nothing is where its queue only tells of a stuck one.
+#[must_use]
+pub fn on_reap(queue: &Queue, evidence: &Evidence) -> Option<OnSilence> {
+    if evidence.stuck.is_some() { queue.on_stuck.taken() } else { Some(queue.on_silence) }
+}
+
+/// What becomes of a job that is taken from a silent worker, or because it is stuck.
 ///
 /// The attempt counts, because a job may be what kills its workers. Where none is left, a person decides: silence is
 /// no failure of the job. Where the death is proven, nobody has to be given time to notice.

@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, JobId, Token};
 use crate::job::{Enqueued, Job, NewJob, Note};
 use crate::queue::{Queue, QueueChange};
+use crate::reaper::Paced;
 use crate::schedule::Schedule;
 use crate::state::State;
 use crate::worker::Worker;
@@ -138,8 +139,11 @@ pub trait JobStore: Send + Sync {
         most: u32,
     ) -> impl Future<Output = Result<Vec<HeldClaim>, Error>> + Send;
 
-    /// Takes jobs from a silent worker, each only if its token and the worker's beat are still the ones named, and
-    /// all of them only while the reaper's lease is in force; nobody can take that over before this is written.
+    /// The running jobs that have a deadline for their progress, with how far each is.
+    fn paced(&self) -> impl Future<Output = Result<Vec<Paced>, Error>> + Send;
+
+    /// Takes jobs from a silent worker, each only if its token and the worker's beat are still the ones named, or stuck
+    /// ones, each only if it has made no step since and its queue still wants that; and all of them only while the reaper's lease is in force; nobody can take that over before this is written.
     fn reap(&self, under: &Fence, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send;
 
     /// Keeps silences for the next reaper, tells the suspects among the workers so at their next beat, and forgets
@@ -325,7 +329,7 @@ pub struct Reap {
 pub enum Reaped {
     /// Taken; it stands there now.
     Taken(State),
-    /// It beat, ended or changed hands since: nothing was written.
+    /// It beat, made progress, ended or changed hands since: nothing was written.
     Refuted,
     /// The reaper's term is over: nothing was written.
     TermOver,

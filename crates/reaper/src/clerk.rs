@@ -50,6 +50,15 @@ pub enum News {
     },
     /// Few are silent again.
     Released,
+    /// A job's worker beats, and it makes no progress.
+    Stuck(Taking),
+    /// Too many make no progress at once: none is taken for it.
+    TooManyStuck {
+        /// So many.
+        stuck: usize,
+        /// So many may be taken in one pass.
+        most: usize,
+    },
     /// Jobs were taken.
     Reaped(Taking),
     /// Jobs would be taken, and are not: it only looks.

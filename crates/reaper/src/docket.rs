@@ -41,6 +41,23 @@ pub enum Answer {
     TermOver,
 }
 
+/// Jobs that are alive and make no progress.
+#[derive(Debug)]
+pub struct Stuck<W> {
+    /// Those that were not told of yet.
+    pub news: Vec<Taking>,
+    /// Those that shall be taken for it.
+    pub wanted: Vec<W>,
+    /// More than one pass may take: so many are stuck, and none of them is taken. Told once.
+    pub too_many: Option<(usize, usize)>,
+}
+
+impl<W> Default for Stuck<W> {
+    fn default() -> Self {
+        Self { news: Vec::new(), wanted: Vec::new(), too_many: None }
+    }
+}
+
 /// Who may be judged, and how their jobs are taken. Each call may be dropped while it waits: the next one then finds a
 /// docket that asks anew.
 pub trait Docket: Send {
@@ -82,6 +99,16 @@ pub trait Docket: Send {
         condemned: &[Condemned<Self::Key, Self::Counter>],
         under: &Held,
     ) -> impl Future<Output = Result<Vec<Self::Wanted>, Self::Error>> + Send;
+
+    /// Which jobs are stuck after a sweep that charged so much time. A docket without a sign of progress has none.
+    fn stuck(
+        &mut self,
+        charged: Duration,
+        under: &Held,
+    ) -> impl Future<Output = Result<Stuck<Self::Wanted>, Self::Error>> + Send {
+        let _ = (charged, under);
+        std::future::ready(Ok(Stuck::default()))
+    }
 
     /// How clerks name these: those that have a reason in common together.
     fn takings(&self, wanted: &[&Self::Wanted]) -> Vec<Taking>;

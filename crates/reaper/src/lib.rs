@@ -18,5 +18,5 @@ mod sweep;
 mod tests;
 
 pub use clerk::{Clerk, Job, News, Of, Taking, details};
-pub use docket::{Answer, Docket, Look, Remembers};
+pub use docket::{Answer, Docket, Look, Remembers, Stuck};
 pub use sitting::{Error, Settings, sit};

@@ -81,10 +81,30 @@ where
         term: &mut Term<D>,
         condemned: &[Condemned<D::Key, D::Counter>],
     ) {
-        let Some(wanted) = self.wanted(docket, term, condemned).await.filter(|wanted| !wanted.is_empty())
-        else {
-            return;
+        if let Some(wanted) = self.wanted(docket, term, condemned).await.filter(|wanted| !wanted.is_empty()) {
+            self.carry_out(docket, term, &wanted).await;
+        }
+    }
+
+    /// Tells of jobs that are stuck, and takes those whose rule says so. While the brake holds, none is taken.
+    pub(crate) async fn stuck<D: Docket>(&self, docket: &mut D, term: &mut Term<D>, charged: Duration) {
+        let found = match timeout(PATIENCE, docket.stuck(charged, &term.lease)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return self.fault(&error),
+            Err(_) => return self.fault(&"no answer in time to how jobs get on"),
         };
+        found.news.into_iter().for_each(|taking| self.clerk.tell(&News::Stuck(taking)));
+        if let Some((stuck, most)) = found.too_many {
+            self.clerk.tell(&News::TooManyStuck { stuck, most });
+        }
+        let only_looks = self.settings.dry || docket.is_observed();
+        if !(only_looks || term.braked.is_some() || found.wanted.is_empty()) {
+            self.carry_out(docket, term, &found.wanted).await;
+        }
+    }
+
+    /// One intent, the jobs, one outcome.
+    async fn carry_out<D: Docket>(&self, docket: &mut D, term: &mut Term<D>, wanted: &[D::Wanted]) {
         let all: Vec<_> = wanted.iter().collect();
         let takings = docket.takings(&all);
         let number = term.lease.term.number();

@@ -34,13 +34,18 @@ where
         self.tell_brake(term, &ruling);
         self.remember(docket, &ruling).await;
         if self.settings.dry || docket.is_observed() {
-            return self.tell_dry(docket, term, &ruling.condemned).await;
-        }
-        for condemned in ruling.condemned.chunks(D::IN_A_PASS) {
-            self.pass(docket, term, condemned).await;
-            if term.over {
-                return self.clerk.tell(&News::TermOver);
+            self.tell_dry(docket, term, &ruling.condemned).await;
+        } else {
+            for condemned in ruling.condemned.chunks(D::IN_A_PASS) {
+                self.pass(docket, term, condemned).await;
+                if term.over {
+                    return self.clerk.tell(&News::TermOver);
+                }
             }
+        }
+        self.stuck(docket, term, ruling.charged).await;
+        if term.over {
+            self.clerk.tell(&News::TermOver);
         }
     }
 

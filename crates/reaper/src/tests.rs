@@ -62,8 +62,6 @@ impl Docket for Board {
             fixed: false,
             beat_every: SWEEP,
             proof: None,
-            witnessed: false,
-            progress: None,
         };
         Ok(Look {
             run: 1,

@@ -7,6 +7,7 @@ use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Fin
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
+use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
     Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
     Silent,
@@ -203,6 +204,10 @@ impl JobStore for Store {
 
     async fn claims_of(&self, who: &Incarnation, most: u32) -> Result<Vec<HeldClaim>, Error> {
         on!(self, store => store.claims_of(who, most))
+    }
+
+    async fn paced(&self) -> Result<Vec<Paced>, Error> {
+        on!(self, store => store.paced())
     }
 
     async fn reap(&self, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {

@@ -35,6 +35,7 @@ use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Fin
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
+use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
     Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
     Silent,
@@ -206,6 +207,10 @@ impl JobStore for Postgres {
 
     async fn claims_of(&self, who: &Incarnation, most: u32) -> Result<Vec<HeldClaim>, Error> {
         look::claims_of(&self.pool, who, most).await
+    }
+
+    async fn paced(&self) -> Result<Vec<Paced>, Error> {
+        look::paced(&self.pool).await
     }
 
     async fn reap(&self, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {

@@ -27,6 +27,7 @@ use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Fin
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
+use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
     Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
     Silent,
@@ -201,6 +202,10 @@ impl JobStore for Sqlite {
     ) -> impl Future<Output = Result<Vec<HeldClaim>, Error>> + Send {
         let who = who.clone();
         self.engine.read(move |store| look::claims_of(store, &who, most))
+    }
+
+    fn paced(&self) -> impl Future<Output = Result<Vec<Paced>, Error>> + Send {
+        self.engine.read(look::paced)
     }
 
     fn reap(&self, under: &Fence, reaps: &[Reap]) -> impl Future<Output = Result<Vec<Reaped>, Error>> + Send {

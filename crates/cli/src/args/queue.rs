@@ -90,6 +90,17 @@ pub(crate) enum OnSilence {
     Cancel,
 }
 
+/// What becomes of a job whose worker beats and which makes no progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnStuck {
+    /// It is told of and goes on.
+    Alert,
+    /// Taken from its worker and kept for a person.
+    Hold,
+    /// Taken from its worker and given out again, from its last good checkpoint.
+    Requeue,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A change counts for claims made after it. Rules can be given as flags or as words.
@@ -98,7 +109,8 @@ Examples:
   palisade queue set backfill reap-after 60m
   palisade queue set backfill --reap-after 90m --concurrency 4
   palisade queue set mail --backoff 5s --backoff-most 10m --retention 7d
-  palisade queue set backfill --on-silence hold --progress-deadline 2h --dry-run")]
+  palisade queue set backfill --on-silence hold --dry-run
+  palisade queue set backfill --progress-deadline 2h --on-stuck hold")]
 pub(crate) struct SetArgs {
     #[command(flatten)]
     pub(crate) named: NamedArgs,
@@ -142,9 +154,12 @@ pub(crate) struct RuleArgs {
     /// What becomes of a job whose worker fell silent.
     #[arg(long, value_enum)]
     pub(crate) on_silence: Option<OnSilence>,
-    /// A job without progress for so long counts as stuck: shown, never reaped; 0s is none.
+    /// A job that makes no progress for so long is stuck, although its worker beats; 0s is none.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) progress_deadline: Option<Duration>,
+    /// What becomes of a job that is stuck.
+    #[arg(long, value_enum)]
+    pub(crate) on_stuck: Option<OnStuck>,
 }
 
 impl SetArgs {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use palisade_core::record::{JobsChanged, Phase};
 use palisade_core::{Code, Exit, QueueName};
-use palisade_jobs::queue::{OnSilence, Request};
+use palisade_jobs::queue::{OnSilence, OnStuck, Request};
 use palisade_jobs::{JobStore as _, Queue};
 use palisade_store::Store;
 use serde_json::json;
@@ -202,7 +202,22 @@ fn changed(before: &Queue, args: &RuleArgs) -> Queue {
             queue::OnSilence::Cancel => OnSilence::Cancel,
         };
     }
+    if let Some(rule) = args.on_stuck {
+        queue.on_stuck = match rule {
+            queue::OnStuck::Alert => OnStuck::Alert,
+            queue::OnStuck::Hold => OnStuck::Hold,
+            queue::OnStuck::Requeue => OnStuck::Requeue,
+        };
+    }
     queue
+}
+
+const fn on_stuck(rule: OnStuck) -> &'static str {
+    match rule {
+        OnStuck::Alert => "alert",
+        OnStuck::Hold => "hold",
+        OnStuck::Requeue => "requeue",
+    }
 }
 
 fn differences(before: &Queue, after: &Queue) -> Vec<String> {
@@ -220,6 +235,7 @@ fn differences(before: &Queue, after: &Queue) -> Vec<String> {
         ("concurrency", (limit(before.concurrency), limit(after.concurrency))),
         ("progress-deadline", (deadline(before.progress_deadline_ms), deadline(after.progress_deadline_ms))),
         ("on-silence", (on_silence(before.on_silence).to_owned(), on_silence(after.on_silence).to_owned())),
+        ("on-stuck", (on_stuck(before.on_stuck).to_owned(), on_stuck(after.on_stuck).to_owned())),
     ];
     let changed = pairs.iter().filter(|(_, (before, after))| before != after);
     changed.map(|(name, (before, after))| format!("{name} {before} -> {after}")).collect()

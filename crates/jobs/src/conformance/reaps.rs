@@ -2,10 +2,11 @@
 
 use super::ends::checkpoint;
 use super::stage::{HOLDER, Play, Stage, by, new_job, ok};
-use crate::claim::{Claim, Ending, Evidence, Order};
+use crate::claim::{Beat, Claim, Ending, Evidence, Order};
 use crate::id::Incarnation;
 use crate::job::NewJob;
-use crate::queue::OnSilence;
+use crate::queue::{OnSilence, OnStuck};
+use crate::reaper::{Idle, Step, reap_of_stuck};
 use crate::store::{Deed, Fence, HeldClaim, Reap, Reaped, Silent};
 use crate::{EventKind, JobStore as _, State};
 
@@ -205,6 +206,62 @@ pub async fn a_sweep_sees_beats_and_sums<S: Stage>(stage: &S) {
     });
     assert_eq!(all, expected.collect::<Vec<_>>());
     assert_eq!(ok(play.store().claims_of(&busy, 2).await).len(), 2);
+}
+
+/// With the deadline that its queue had when it was claimed, whatever its worker's beats say, and as the queue says now.
+pub async fn a_stuck_job_is_taken_only_while_it_makes_no_step<S: Stage>(stage: &S) {
+    stage.set_term(TERM).await;
+    let cases = [
+        (OnStuck::Alert, None),
+        (OnStuck::Hold, Some(State::Held)),
+        (OnStuck::Requeue, Some(State::Handover)),
+    ];
+    for (on_stuck, expected) in cases {
+        let play = Play::new(stage, "stuck");
+        let rules = |queue: &mut crate::Queue| {
+            (queue.on_stuck, queue.progress_deadline_ms) = (on_stuck, Some(7_000));
+            (queue.on_silence, queue.handover_delay_ms) = (OnSilence::Cancel, 60_000);
+        };
+        play.rules(rules).await;
+        let id = play.make(new_job(&play.queue)).await;
+        let worker = play.worker("w").await;
+        let claim = play.claim(&worker, 1).await.remove(0);
+        let paced = ok(play.store().paced().await).into_iter().find(|paced| paced.job == id);
+        let paced = paced.expect("it has a deadline");
+        assert_eq!((paced.token, &paced.incarnation, paced.step), (claim.token, &worker, Step::default()));
+        assert_eq!((paced.deadline.as_millis(), paced.on_stuck, paced.revision), (7_000, on_stuck, 2));
+        let take = |step| {
+            let (idle, under) = (Idle { idle_ms: 7_000, deadline_ms: 7_000, step }, under(TERM));
+            let reaps = [reap_of_stuck(&paced, idle, &by(), &under)];
+            let store = play.store();
+            async move { ok(store.reap(&under, &reaps).await)[0] }
+        };
+        play.beat(&worker, 1).await;
+        let moved = Beat {
+            incarnation: worker.clone(),
+            sequence: 2,
+            progress: vec![(id, claim.token, 5)],
+            trouble: vec![],
+        };
+        ok(play.store().beat(&moved).await);
+        assert_eq!(take(Step::default()).await, Reaped::Refuted, "it has made progress");
+        ok(play.store().checkpoint(id, claim.token, &checkpoint(&claim, 1)).await);
+        assert_eq!(
+            take(Step { progress: Some(5), checkpoint: 0 }).await,
+            Reaped::Refuted,
+            "it has a checkpoint"
+        );
+        let taken = take(Step { progress: Some(5), checkpoint: 1 }).await;
+        assert_eq!(taken, expected.map_or(Reaped::Refuted, Reaped::Taken), "{on_stuck:?}");
+        let Some(state) = expected else { continue };
+        let found = play.job(id).await;
+        assert_eq!(found.state, state);
+        assert!(
+            found.reason.is_some_and(|reason| reason.contains("without progress for 7s")),
+            "{on_stuck:?}"
+        );
+        assert_eq!(play.beat(&worker, 3).await.spent, [(id, claim.token)], "its worker lets go");
+    }
 }
 
 /// In that history of the store only; and a suspect worker learns it with its next beat.

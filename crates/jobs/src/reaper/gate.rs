@@ -15,8 +15,6 @@ pub enum Gate {
     Brake,
     /// The threshold grows while sweeps are slow.
     Health,
-    /// Nobody sees the subject alive.
-    Witness,
     /// A new term keeps the silence that was charged.
     Memory,
     /// A proven death is condemned at once.
@@ -26,14 +24,13 @@ pub enum Gate {
 impl Gate {
     /// Every one.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Credit,
         Self::TwoClocks,
         Self::Fresh,
         Self::Canary,
         Self::Brake,
         Self::Health,
-        Self::Witness,
         Self::Memory,
         Self::Proof,
     ];

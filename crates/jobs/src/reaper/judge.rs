@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::brake::{Brake, Held};
 use super::gate::Gate;
 use super::limits::Limits;
+use super::pace::Idle;
 use super::watch::Watch;
 use super::{Proof, Subject, Sweep};
 
@@ -56,10 +57,6 @@ pub struct Ruling<K, C> {
     pub counts: Counts,
     /// What holds condemnations back, if something does.
     pub held: Option<Held>,
-    /// Silent for long enough, and seen alive by something else: to be asked.
-    pub asked: Vec<K>,
-    /// Alive and without progress.
-    pub stuck: Vec<Stuck<K>>,
     /// To be stored for the next term.
     pub remember: Vec<Remembered<K, C>>,
     /// To be removed from there.
@@ -90,6 +87,8 @@ pub enum Ground {
     },
     /// It was silent for so long.
     Silence(Silence),
+    /// Its worker is alive, and the job made no progress for so long.
+    Stuck(Idle),
 }
 
 /// A silence and what was seen beside it: the evidence of a reap.
@@ -109,15 +108,6 @@ pub struct Silence {
     pub population: usize,
     /// How many of them were suspect.
     pub suspects: usize,
-}
-
-/// One that is alive and has made no progress.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stuck<K> {
-    /// Which one.
-    pub key: K,
-    /// For how long, in observed time.
-    pub idle: Duration,
 }
 
 /// How many subjects are how after a sweep.
@@ -340,8 +330,6 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
             condemned: Vec::new(),
             counts: Counts { population, suspect: suspects, ..Counts::default() },
             held: holds.then_some(Held::Brake { suspects, most, population }),
-            asked: Vec::new(),
-            stuck: Vec::new(),
             remember: Vec::new(),
             forget,
             charged: charge,
@@ -353,8 +341,6 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
             ruling.counts.due += usize::from(standing.due);
             if let Some(proof) = self.proof(subject) {
                 ruling.condemned.push(condemned(Ground::Proof { proof }));
-            } else if standing.due && subject.witnessed && self.is_on(Gate::Witness) {
-                ruling.asked.push(subject.key.clone());
             } else if standing.due && standing.fresh && !holds && left > 0 {
                 left -= 1;
                 let silence = Silence { population, suspects, ..standing.silence };
@@ -369,7 +355,7 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
         subject.proof.filter(|_| self.is_on(Gate::Proof))
     }
 
-    /// What is to be stored, and who is stuck.
+    /// What is to be stored.
     fn report(&mut self, sweep: &Sweep<K, C>, ruling: &mut Ruling<K, C>) {
         for subject in &sweep.subjects {
             let Some(watch) = self.watches.get_mut(&subject.key) else { continue };
@@ -383,10 +369,6 @@ impl<K: Clone + Eq + Hash, C: Clone + Eq> Judge<K, C> {
                     silent: watch.silent,
                 };
                 ruling.remember.push(row);
-            }
-            let deadline = subject.progress.as_ref().map(|progress| progress.deadline);
-            if deadline.is_some_and(|deadline| watch.idle >= deadline) {
-                ruling.stuck.push(Stuck { key: subject.key.clone(), idle: watch.idle });
             }
         }
     }

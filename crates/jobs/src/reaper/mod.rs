@@ -12,8 +12,10 @@
 //!   has accepted that. Any change of its counter refutes it until then: the store compares the counter again.
 //! * Condemning by silence needs every [`Gate`]: the threshold of the row, the whole silence seen steadily by this
 //!   term for a while, the judge's own writes accepted all that while, few enough suspects at once, sweeps that are
-//!   quick beside the threshold, and no witness that sees the subject alive.
+//!   quick beside the threshold.
 //! * A proven death ([`Proof`]) needs none of them.
+//!
+//! A job whose worker beats and which makes no progress is another matter: [`Paces`] tells of it.
 //!
 //! The rule is pure. It is given sweeps and gives rulings; who sweeps, and who writes, is elsewhere. Silence lives in
 //! the judge's memory; what has been silent for long enough to matter is given back as [`Remembered`], for the store
@@ -23,6 +25,7 @@ mod brake;
 mod gate;
 mod judge;
 mod limits;
+mod pace;
 mod reason;
 mod roll;
 #[cfg(test)]
@@ -31,10 +34,11 @@ mod watch;
 
 pub use brake::{Brake, Held};
 pub use gate::Gate;
-pub use judge::{Condemned, Counts, Ground, Judge, Remembered, Ruling, Silence, Stuck};
+pub use judge::{Condemned, Counts, Ground, Judge, Remembered, Ruling, Silence};
 pub use limits::{InvalidLimits, Limits};
+pub use pace::{Idle, Paced, Paces, Step};
 pub use reason::{Reaper, Reason};
-pub use roll::{Place, Roll, reaps};
+pub use roll::{Place, Roll, reap_of_stuck, reaps};
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -55,19 +59,6 @@ pub struct Subject<K, C> {
     pub beat_every: Duration,
     /// What proves that it is dead.
     pub proof: Option<Proof>,
-    /// Whether something other than its beats sees it alive: it is asked, and not reaped.
-    pub witnessed: bool,
-    /// What it is getting on with.
-    pub progress: Option<Progress<C>>,
-}
-
-/// How far a subject's work is, and by when that has to change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress<C> {
-    /// What changes with each step of the work.
-    pub counter: C,
-    /// From how long without a change on it counts as stuck. A stuck one is told of and never reaped for it.
-    pub deadline: Duration,
 }
 
 /// Why a subject is dead for certain.

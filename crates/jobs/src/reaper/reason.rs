@@ -89,6 +89,7 @@ impl fmt::Display for Reason {
                 write!(f, "reaped: its worker is dead for certain ({})", said(*proof))?
             }
             Ground::Silence(silence) => evidence(f, silence, *term)?,
+            Ground::Stuck(idle) => write!(f, "reaped: stuck, {idle}")?,
         }
         write!(f, "; by {}", by.app.as_ref().map_or("an unnamed app", |app| app.as_str()))?;
         if let Some(version) = &by.version {
@@ -128,7 +129,7 @@ fn evidence(f: &mut fmt::Formatter<'_>, silence: &Silence, term: u64) -> fmt::Re
 }
 
 /// A span in hours, minutes and seconds.
-struct Span(Duration);
+pub(super) struct Span(pub(super) Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

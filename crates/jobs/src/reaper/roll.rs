@@ -14,6 +14,7 @@ use crate::job::Note;
 use crate::store::{Beats, Fence, HeldClaim, Holder, Reap};
 use crate::worker::Worker;
 
+use super::pace::{Idle, Paced};
 use super::reason::{Reaper, Reason};
 
 /// A worker that holds nothing can be silent for so long: it is nobody's business.
@@ -128,8 +129,6 @@ impl Roll {
                 fixed: true,
                 beat_every: terms.map_or(USUAL_BEAT, |terms| Duration::from_millis(terms.beat_every_ms)),
                 proof: if terms.is_some() { proof() } else { None },
-                witnessed: false,
-                progress: None,
             });
         }
         subjects.sort_by(|one, other| one.key.cmp(&other.key));
@@ -140,6 +139,12 @@ impl Roll {
     #[must_use]
     pub fn worker(&self, who: &Incarnation) -> Option<&Worker> {
         self.known.get(who)?.worker.as_ref()
+    }
+
+    /// Its last beat, if it did not say goodbye.
+    #[must_use]
+    pub fn beat(&self, who: &Incarnation) -> Option<u64> {
+        self.known.get(who).map(|known| known.beat)
     }
 
     /// The shortest threshold of what it holds, where that is known.
@@ -221,6 +226,7 @@ pub fn reaps(
     let due = |claim: &&HeldClaim| match ground {
         Ground::Proof { .. } => true,
         Ground::Silence(silence) => silence.silent_ms >= threshold_ms(claim, floor, silence.longer),
+        Ground::Stuck(_) => false,
     };
     let mut reasons: HashMap<(u64, u64), String> = HashMap::new();
     let one = |claim: &HeldClaim| {
@@ -250,7 +256,7 @@ fn threshold_ms(claim: &HeldClaim, floor: Duration, longer: u32) -> u64 {
 /// The same ground, with the claim's own threshold.
 fn of_claim(ground: Ground, claim: &HeldClaim, floor: Duration) -> Ground {
     match ground {
-        Ground::Proof { proof } => Ground::Proof { proof },
+        Ground::Proof { .. } | Ground::Stuck(_) => ground,
         Ground::Silence(silence) => {
             Ground::Silence(Silence { threshold_ms: threshold_ms(claim, floor, silence.longer), ..silence })
         }
@@ -271,8 +277,27 @@ fn evidence(ground: Ground, beat: u64, claim: &HeldClaim, under: &Fence) -> Evid
             evidence.workers = silence.population;
             evidence.suspects = silence.suspects;
         }
+        Ground::Stuck(idle) => evidence.stuck = Some(idle),
     }
     evidence
+}
+
+/// The reap of a stuck job whose queue gives it away.
+#[must_use]
+pub fn reap_of_stuck(stuck: &Paced, idle: Idle, by: &Note, under: &Fence) -> Reap {
+    let ground = Ground::Stuck(idle);
+    let reaper = Reaper { by: by.clone(), term: under.term, policy: stuck.revision };
+    let mut evidence = Evidence::new(under.term, 0, 0, 0);
+    evidence.holder.clone_from(&under.holder);
+    (evidence.policy, evidence.stuck) = (stuck.revision, Some(idle));
+    Reap {
+        job: stuck.job,
+        token: stuck.token,
+        incarnation: stuck.incarnation.clone(),
+        evidence,
+        reason: Reason { ground, reaper }.to_string(),
+        by: by.clone(),
+    }
 }
 
 #[cfg(test)]

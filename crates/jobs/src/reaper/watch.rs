@@ -17,9 +17,6 @@ pub(super) struct Watch<C> {
     pub(super) sweeps: u32,
     /// Whether the store has a row of it.
     pub(super) stored: bool,
-    progress: Option<C>,
-    /// Charged without any progress.
-    pub(super) idle: Duration,
     /// The sweep that saw it last.
     pub(super) last: u64,
 }
@@ -34,8 +31,6 @@ impl<C: Clone + Eq> Watch<C> {
             seen: Duration::ZERO,
             sweeps: 0,
             stored,
-            progress: subject.progress.as_ref().map(|progress| progress.counter.clone()),
-            idle: Duration::ZERO,
             last,
         }
     }
@@ -49,9 +44,6 @@ impl<C: Clone + Eq> Watch<C> {
         last: u64,
     ) -> bool {
         self.last = last;
-        let progress = subject.progress.as_ref().map(|progress| progress.counter.clone());
-        self.idle = if self.progress == progress { self.idle + charge } else { Duration::ZERO };
-        self.progress = progress;
         if self.counter != subject.counter {
             self.counter = subject.counter.clone();
             self.reap_after = subject.reap_after;

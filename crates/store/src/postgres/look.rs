@@ -1,8 +1,11 @@
 //! What a reaper looks at in each sweep, and what it keeps for the next reaper.
 
+use std::time::Duration;
+
 use palisade_jobs::Error;
 use palisade_jobs::claim::Terms;
 use palisade_jobs::id::{Incarnation, JobId, Token};
+use palisade_jobs::reaper::{Paced, Step};
 use palisade_jobs::store::{Beats, HeldClaim, Holder, Silent};
 use palisade_postgres::{TypedRow, Value};
 
@@ -72,6 +75,26 @@ pub(super) async fn claims_of(pool: &Pool, who: &Incarnation, most: u32) -> Resu
         })
     };
     rows.iter().map(claim).collect()
+}
+
+pub(super) async fn paced(pool: &Pool) -> Result<Vec<Paced>, Error> {
+    const PACED: &str = "SELECT r.job, r.token, r.incarnation, r.progress, r.progress_deadline_ms, q.on_stuck, q.revision,
+            (SELECT coalesce(max(c.sequence), 0) FROM palisade_jobs.checkpoint c WHERE c.job = r.job) AS checkpoint
+        FROM palisade_jobs.job_run r JOIN palisade_jobs.queue q ON q.name = r.queue
+        WHERE r.progress_deadline_ms IS NOT NULL AND NOT r.cancel";
+    let rows = pool.read("see how jobs get on", PACED, &[]).await?;
+    let paced = |row: &TypedRow| {
+        Ok(Paced {
+            job: JobId(field(row, "job")?),
+            token: Token(field(row, "token")?),
+            incarnation: Incarnation::from_text(field(row, "incarnation")?),
+            step: Step { progress: field(row, "progress")?, checkpoint: unsigned(field(row, "checkpoint")?) },
+            deadline: Duration::from_millis(unsigned(field(row, "progress_deadline_ms")?)),
+            on_stuck: parsed(&format!("{:?}", field::<&str>(row, "on_stuck")?))?,
+            revision: unsigned(field(row, "revision")?),
+        })
+    };
+    rows.iter().map(paced).collect()
 }
 
 pub(super) async fn remember(

@@ -118,6 +118,7 @@ fn queue_of(row: &TypedRow) -> Result<Queue, Error> {
         handover_delay_ms: unsigned(field(row, "handover_delay_ms")?),
         on_silence: parsed(&format!("{:?}", field::<&str>(row, "on_silence")?))?,
         progress_deadline_ms: field::<Option<i64>>(row, "progress_deadline_ms")?.map(unsigned),
+        on_stuck: parsed(&format!("{:?}", field::<&str>(row, "on_stuck")?))?,
         backoff: palisade_jobs::Backoff {
             first_ms: unsigned(field(row, "backoff_first_ms")?),
             most_ms: unsigned(field(row, "backoff_most_ms")?),

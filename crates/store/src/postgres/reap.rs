@@ -31,6 +31,9 @@ struct Parts<'a> {
     names: Vec<&'a str>,
     beats: Vec<i64>,
     proven: Vec<bool>,
+    stuck: Vec<bool>,
+    progress: Vec<Option<i64>>,
+    checkpoints: Vec<i64>,
     reasons: Vec<&'a str>,
     kinds: Vec<String>,
     by: Vec<String>,
@@ -62,6 +65,10 @@ impl<'a> Parts<'a> {
         self.names.push(incarnation.as_str());
         self.beats.push(ms(evidence.last_beat));
         self.proven.push(evidence.proof.is_some());
+        let step = evidence.stuck.map(|idle| idle.step).unwrap_or_default();
+        self.stuck.push(evidence.stuck.is_some());
+        self.progress.push(step.progress);
+        self.checkpoints.push(ms(step.checkpoint));
         self.reasons.push(reason);
         self.kinds.push(json(&kind));
         self.by.push(json(by));
@@ -92,6 +99,9 @@ async fn all(
         texts(&parts.reasons),
         texts(&parts.kinds),
         texts(&parts.by),
+        (&parts.stuck as _, Type::BOOL_ARRAY),
+        numbers(&parts.progress),
+        numbers(&parts.checkpoints),
     ];
     let rows = line.ask("reap", TAKE, &values).await?;
     let mut taken = BTreeMap::new();
@@ -109,24 +119,26 @@ async fn all(
 /// the same for many jobs is written once, and `gone` has narrow rows (docs/adr/0031-a-reap-is-one-row.md).
 ///
 /// `$1` job, `$2` token, `$3` of which part; for each part `$4` incarnation, `$5` beat, `$6` proven, `$7` reason,
-/// `$8` event, `$9` by.
+/// `$8` event, `$9` by, `$10` stuck; of a stuck job, whose worker beats, `$11` progress and `$12` checkpoint.
 const TAKE: &str = "WITH silent AS MATERIALIZED (
     SELECT p.ord - 1 AS part, nextval('palisade_jobs.event_number') AS number, p.incarnation, p.proven, p.reason,
-        p.kind, p.by
-    FROM unnest($4::text[], $5::int8[], $6::bool[], $7::text[], $8::text[], $9::text[]) WITH ORDINALITY
-        AS p (incarnation, beat, proven, reason, kind, by, ord)
-    JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND b.beat = p.beat FOR SHARE OF b
+        p.kind, p.by, p.stuck, p.progress, p.checkpoint
+    FROM unnest($4::text[], $5::int8[], $6::bool[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::int8[],
+        $12::int8[]) WITH ORDINALITY
+        AS p (incarnation, beat, proven, reason, kind, by, stuck, progress, checkpoint, ord)
+    JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND (b.beat = p.beat OR p.stuck) FOR SHARE OF b
 ), clock AS MATERIALIZED (SELECT palisade_jobs.now_ms() AS now
 ), gone AS (
     DELETE FROM palisade_jobs.job_run r
     USING unnest($1::int8[], $2::int8[], $3::int8[]) g (job, token, part), silent s, palisade_jobs.queue q
     WHERE r.job = g.job AND r.token = g.token AND s.part = g.part AND r.incarnation = s.incarnation
-        AND q.name = r.queue
+        AND q.name = r.queue AND (NOT s.stuck OR q.on_stuck <> 'alert' AND r.progress IS NOT DISTINCT FROM s.progress
+            AND s.checkpoint = (SELECT coalesce(max(c.sequence), 0) FROM palisade_jobs.checkpoint c WHERE c.job = r.job))
     RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.number, r.claim_event,
         r.claimed_ms, r.reap_after_ms,
         q.handover_delay_ms AS wait, CASE
-            WHEN r.cancel OR q.on_silence = 'cancel' THEN 'cancelled'
-            WHEN q.on_silence = 'hold' OR r.attempts >= coalesce(r.max_attempts, (
+            WHEN r.cancel OR q.on_silence = 'cancel' AND NOT s.stuck THEN 'cancelled'
+            WHEN CASE WHEN s.stuck THEN q.on_stuck ELSE q.on_silence END = 'hold' OR r.attempts >= coalesce(r.max_attempts, (
                 SELECT max_attempts FROM palisade_jobs.job j WHERE j.id = r.job)) THEN 'held'
             WHEN s.proven OR q.handover_delay_ms = 0 THEN 'ready'
             ELSE 'handover' END AS state

@@ -41,15 +41,16 @@ pub(super) async fn promote(pool: &Pool) -> Result<Promoted, Error> {
 pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u64, Error> {
     const SET: &str = "WITH put AS (INSERT INTO palisade_jobs.queue AS q (name, revision, paused, concurrency, beat_every_ms, \
             reap_after_ms, self_fence_ms, handover_delay_ms, on_silence, progress_deadline_ms, backoff_first_ms, \
-            backoff_most_ms, retention_ms) \
-        SELECT $1, $2 + 1, $3::text::boolean, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
+            backoff_most_ms, retention_ms, on_stuck) \
+        SELECT $1, $2 + 1, $3::text::boolean, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $16 \
             WHERE $2 = 1 OR EXISTS (SELECT 1 FROM palisade_jobs.queue WHERE name = $1) \
         ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, paused = excluded.paused, \
             concurrency = excluded.concurrency, beat_every_ms = excluded.beat_every_ms, \
             reap_after_ms = excluded.reap_after_ms, self_fence_ms = excluded.self_fence_ms, \
             handover_delay_ms = excluded.handover_delay_ms, on_silence = excluded.on_silence, \
             progress_deadline_ms = excluded.progress_deadline_ms, backoff_first_ms = excluded.backoff_first_ms, \
-            backoff_most_ms = excluded.backoff_most_ms, retention_ms = excluded.retention_ms \
+            backoff_most_ms = excluded.backoff_most_ms, retention_ms = excluded.retention_ms, \
+            on_stuck = excluded.on_stuck \
         WHERE q.revision = $2 RETURNING revision), \
         noted AS (INSERT INTO palisade_jobs.queue_change (queue, revision, at_ms, rules, by) \
             SELECT $1, revision, palisade_jobs.now_ms(), $14, $15 FROM put) \
@@ -61,6 +62,8 @@ pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u
     let (name, paused) = (queue.name.as_str(), queue.paused.to_string());
     let word = json(&queue.on_silence);
     let on_silence = word.trim_matches('"');
+    let stuck = json(&queue.on_stuck);
+    let on_stuck = stuck.trim_matches('"');
     let concurrency = queue.concurrency.map(i64::from);
     let deadline = queue.progress_deadline_ms.map(ms);
     let [revision, beat, reap, fence, delay, first, most, retention] = [
@@ -90,6 +93,7 @@ pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u
         number(&retention),
         text(&rules),
         text(&who),
+        text(&on_stuck),
     ];
     let rows = pool.write("set the rules of a queue", SET, &values).await?;
     if let Some(row) = rows.first() {

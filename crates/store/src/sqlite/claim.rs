@@ -73,7 +73,7 @@ fn give(store: &Store<'_>, ready: Ready, ask: &Ask, queue: &Queue, worker: &Work
     let token = Token(store.try_to(|sql| sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0)))?);
     let terms = queue.terms.lengthened(ready.asked.max(ask.reap_after));
     let attempt = ready.attempts.saturating_add(1);
-    take(store, ready.id, token, attempt, terms, worker)?;
+    take(store, ready.id, token, attempt, (terms, queue.progress_deadline_ms), worker)?;
     let (name, reap_after_ms) = (worker.name.clone(), terms.reap_after_ms);
     let event = EventKind::Claimed { attempt, worker: name, reap_after_ms };
     store.note(ready.id, Some(token), &event, Some(&worker.by))?;
@@ -93,12 +93,12 @@ fn take(
     job: JobId,
     token: Token,
     attempt: u16,
-    terms: Terms,
+    (terms, deadline_ms): (Terms, Option<u64>),
     worker: &Worker,
 ) -> Result<(), Error> {
     const TAKE: &str = "UPDATE job SET state = 'running', token = ?2, attempts = ?3, incarnation = ?4, \
-        worker = ?5, beat_every_ms = ?6, reap_after_ms = ?7, self_fence_ms = ?8, cancel = 0, progress = NULL, \
-        trouble = NULL, reason = NULL WHERE id = ?1";
+        worker = ?5, beat_every_ms = ?6, reap_after_ms = ?7, self_fence_ms = ?8, progress_deadline_ms = ?9, cancel = 0, \
+        progress = NULL, trouble = NULL, reason = NULL WHERE id = ?1";
     let values = params![
         job.0,
         token.0,
@@ -108,6 +108,7 @@ fn take(
         ms(terms.beat_every_ms),
         ms(terms.reap_after_ms),
         ms(terms.self_fence_ms),
+        deadline_ms.map(ms),
     ];
     store.try_to(|sql| sql.prepare_cached(TAKE)?.execute(values)).map(drop)
 }

@@ -1,10 +1,15 @@
 //! What a reaper looks at in each sweep, and what it keeps for the next reaper.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use palisade_core::QueueName;
 use palisade_host::clock;
 use palisade_jobs::Error;
 use palisade_jobs::id::{Incarnation, JobId, Token};
+use palisade_jobs::queue::OnStuck;
+use palisade_jobs::reaper::{Paced, Step};
 use palisade_jobs::store::{Beats, HeldClaim, Holder, Silent};
 
 use super::engine::Store;
@@ -69,6 +74,32 @@ pub(super) fn claims_of(store: &Store<'_>, who: &Incarnation, most: u32) -> Resu
         claim.revision = store.queue(&claim.queue)?.revision;
     }
     Ok(claims)
+}
+
+pub(super) fn paced(store: &Store<'_>) -> Result<Vec<Paced>, Error> {
+    const PACED: &str = "SELECT id, token, incarnation, queue, progress, progress_deadline_ms, \
+            (SELECT coalesce(max(sequence), 0) FROM checkpoint WHERE job = job.id) AS checkpoint \
+        FROM job WHERE state = 'running' AND progress_deadline_ms IS NOT NULL AND NOT cancel";
+    let paced = |row: &Row<'_>| {
+        let queue: QueueName = word(row, "queue")?;
+        let paced = Paced {
+            job: JobId(row.get("id")?),
+            token: Token(row.get("token")?),
+            incarnation: Incarnation::from_text(&row.get::<_, String>("incarnation")?),
+            step: Step { progress: row.get("progress")?, checkpoint: unsigned(row.get("checkpoint")?) },
+            deadline: Duration::from_millis(unsigned(row.get("progress_deadline_ms")?)),
+            on_stuck: OnStuck::Alert,
+            revision: 0,
+        };
+        Ok((queue, paced))
+    };
+    let found: Vec<(QueueName, Paced)> =
+        store.try_to(|sql| sql.prepare_cached(PACED)?.query_map([], paced)?.collect())?;
+    let with_rules = |(queue, paced): (QueueName, Paced)| {
+        let rules = store.queue(&queue)?;
+        Ok(Paced { on_stuck: rules.on_stuck, revision: rules.revision, ..paced })
+    };
+    found.into_iter().map(with_rules).collect()
 }
 
 pub(super) fn remember(

@@ -6,12 +6,13 @@ use rusqlite::{OptionalExtension as _, params};
 
 use palisade_host::clock;
 use palisade_jobs::Error;
+use palisade_jobs::reaper::Step;
 use palisade_jobs::rules;
 use palisade_jobs::store::{Fence, REAPER, Reap, Reaped};
 
 use super::attempt::settle;
 use super::engine::Store;
-use super::rows::ms;
+use super::rows::{ms, unsigned};
 
 pub(super) fn reap(store: &Store<'_>, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
     const TERM: &str = "SELECT 1 FROM lease \
@@ -27,18 +28,32 @@ pub(super) fn reap(store: &Store<'_>, under: &Fence, reaps: &[Reap]) -> Result<V
     reaps.iter().map(|reap| one(store, reap)).collect()
 }
 
+/// How far a job is.
+fn step(store: &Store<'_>, reap: &Reap) -> Result<Option<Step>, Error> {
+    const STEP: &str = "SELECT progress, (SELECT coalesce(max(sequence), 0) FROM checkpoint WHERE job = ?1) \
+        FROM job WHERE id = ?1";
+    let step =
+        |row: &rusqlite::Row<'_>| Ok(Step { progress: row.get(0)?, checkpoint: unsigned(row.get(1)?) });
+    store.try_to(|sql| sql.prepare_cached(STEP)?.query_row([reap.job.0], step).optional())
+}
+
 fn one(store: &Store<'_>, reap: &Reap) -> Result<Reaped, Error> {
     const BEAT: &str = "SELECT beat FROM worker WHERE incarnation = ?1";
     let who = reap.incarnation.as_str();
     let beat: Option<i64> =
         store.try_to(|sql| sql.prepare_cached(BEAT)?.query_row([who], |row| row.get(0)).optional())?;
     let Some(held) = store.held(reap.job, reap.token)? else { return Ok(Reaped::Refuted) };
-    if held.incarnation != reap.incarnation || beat != Some(ms(reap.evidence.last_beat)) {
+    let stands = match &reap.evidence.stuck {
+        Some(idle) => step(store, reap)? == Some(idle.step),
+        None => beat == Some(ms(reap.evidence.last_beat)),
+    };
+    let queue = store.queue(&held.queue)?;
+    let Some(rule) = rules::on_reap(&queue, &reap.evidence) else { return Ok(Reaped::Refuted) };
+    if held.incarnation != reap.incarnation || !stands {
         return Ok(Reaped::Refuted);
     }
-    let queue = store.queue(&held.queue)?;
     let delay = Duration::from_millis(queue.handover_delay_ms);
-    let outcome = rules::silenced(queue.on_silence, &held.running, &reap.evidence, &reap.reason, delay);
+    let outcome = rules::silenced(rule, &held.running, &reap.evidence, &reap.reason, delay);
     settle(store, reap.job, &held.running, &outcome)?;
     const TAKEN: &str =
         "INSERT INTO taken (incarnation, token, job) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";

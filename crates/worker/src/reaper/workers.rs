@@ -7,11 +7,11 @@ use palisade_core::Intended;
 use palisade_core::actor::ProcessRef;
 use palisade_host::clock::{self, Stopwatch};
 use palisade_host::process;
-use palisade_jobs::reaper::{Condemned, Limits, Place, Remembered, Roll, reaps};
+use palisade_jobs::reaper::{Condemned, Limits, Paces, Place, Remembered, Roll, reap_of_stuck, reaps};
 use palisade_jobs::store::{Fence, Reap, Reaped, Silent};
 use palisade_jobs::{Error, Incarnation, JobStore, Note, Worker};
 use palisade_lease::Held;
-use palisade_reaper::{Answer, Docket, Job, Look, Of, Remembers, Taking};
+use palisade_reaper::{Answer, Docket, Job, Look, Of, Remembers, Stuck, Taking};
 
 /// So many jobs are taken from one worker in one pass.
 const TOGETHER: u32 = 10_000;
@@ -31,6 +31,9 @@ pub struct Workers<S, O> {
 struct Seen<S> {
     store: S,
     roll: Roll,
+    paces: Paces,
+    /// It was said that too many are stuck, and they still are.
+    too_many: bool,
     timeline: String,
     run: Option<u64>,
 }
@@ -51,7 +54,7 @@ impl<S: JobStore> Seen<S> {
             return Ok(false);
         }
         self.timeline = timeline;
-        self.roll = Roll::default();
+        (self.roll, self.paces) = (Roll::default(), Paces::default());
         Ok(true)
     }
 }
@@ -70,7 +73,8 @@ where
                 let opening = (self.open)();
                 let store = opening.await?;
                 let timeline = store.timeline().await?;
-                Seen { store, roll: Roll::default(), timeline, run: None }
+                let (roll, paces) = (Roll::default(), Paces::default());
+                Seen { store, roll, paces, too_many: false, timeline, run: None }
             }
         };
         Ok(self.seen.insert(seen))
@@ -151,6 +155,33 @@ where
             seen.roll.taken(key);
         }
         Ok(wanted)
+    }
+
+    async fn stuck(&mut self, charged: Duration, under: &Held) -> Result<Stuck<Reap>, Error> {
+        let (limits, by, fence) = (self.limits.clone(), self.by.clone(), fence(under));
+        let seen = self.seen().await?;
+        let mut found = Stuck::default();
+        if !seen.paces.pass(charged, limits.sweep_every) {
+            return Ok(found);
+        }
+        let jobs = seen.store.paced().await?;
+        let roll = &seen.roll;
+        for (job, idle, new) in seen.paces.see(&jobs, |who| roll.beat(who)) {
+            if let Some(worker) = roll.worker(&job.incarnation).filter(|_| new) {
+                let (of, jobs) = (Of::Worker(Box::new(worker.clone())), vec![Job::Id(job.job)]);
+                found.news.push(Taking { of, jobs, reason: idle.to_string(), ground: None });
+            }
+            if job.on_stuck.taken().is_some() {
+                found.wanted.push(reap_of_stuck(job, idle, &by, &fence));
+            }
+        }
+        let (stuck, most) = (found.wanted.len(), limits.most(jobs.len()));
+        let told = std::mem::replace(&mut seen.too_many, stuck > most);
+        if stuck > most {
+            found.wanted.clear();
+            found.too_many = (!told).then_some((stuck, most));
+        }
+        Ok(found)
     }
 
     fn takings(&self, wanted: &[&Reap]) -> Vec<Taking> {

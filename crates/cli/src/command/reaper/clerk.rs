@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use palisade_core::Code;
+use palisade_core::notice::{Kind, Notice};
 use palisade_core::record::{Act, Phase};
 use palisade_core::text::{Shown, escaped};
 use palisade_host::clock;
@@ -9,6 +11,7 @@ use palisade_pipeline::act::Begun;
 use palisade_reaper::{Clerk, News};
 use serde_json::{Value, json};
 
+use crate::command::notify;
 use crate::output::{BAD, GOOD, Output, styled};
 use crate::session::Session;
 
@@ -45,6 +48,25 @@ impl<'a> ForPeople<'a> {
     }
 }
 
+/// What somebody should hear of who is not looking.
+const fn alarm(news: &News) -> Option<Code> {
+    match news {
+        News::Held { .. } | News::TooManyStuck { .. } => Some(Code::ReaperHeld),
+        News::Stuck(_) => Some(Code::JobStuck),
+        _ => None,
+    }
+}
+
+impl ForPeople<'_> {
+    /// Tells those whom the policy of this host names; a host without one tells nobody.
+    fn alert(&self, news: &News) {
+        let Some(code) = alarm(news) else { return };
+        let Ok(host) = self.session.host_policy() else { return };
+        let notice = Notice::new(Kind::Fault, code, self.place.as_str(), &line(news));
+        notify::tell(self.session, self.output, &host.policy().notify, notice);
+    }
+}
+
 impl Clerk for ForPeople<'_> {
     type Record = Begun;
 
@@ -52,6 +74,7 @@ impl Clerk for ForPeople<'_> {
         if self.is_old(news) {
             return;
         }
+        self.alert(news);
         if self.output.json {
             let mut document = json!({ "at": clock::now(), "what": "reaper" });
             if let (Value::Object(all), Ok(Value::Object(fields))) =
@@ -100,6 +123,10 @@ fn line(news: &News) -> String {
         News::Held { suspects, most, population } => format!(
             "held: {suspects} of {population} are silent and at most {most} may be: that is a fault of ours, or look and \
              use --lift-brake"
+        ),
+        News::Stuck(taking) => format!("{taking} is stuck: {}", Shown(&taking.reason)),
+        News::TooManyStuck { stuck, most } => format!(
+            "{stuck} jobs are stuck at once and at most {most} may be taken for it: that is no fault of theirs, so none is"
         ),
         News::Released => "released: few are silent again".to_owned(),
         News::Reaped(taking) => format!("{taking}: {}", Shown(&taking.reason)),

@@ -6,4 +6,5 @@ mod interrupted;
 mod programs;
 mod proofs;
 mod reaped;
+mod stuck;
 mod yard;

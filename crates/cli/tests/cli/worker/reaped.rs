@@ -12,7 +12,7 @@ use super::checker::check;
 use super::yard::{Yard, run};
 
 /// Looks often, so that a test is short.
-const QUICK: [&str; 6] = ["--sweep-every", "200ms", "--reconnect-grace", "1s", "--lease", "2s"];
+pub(crate) const QUICK: [&str; 6] = ["--sweep-every", "200ms", "--reconnect-grace", "1s", "--lease", "2s"];
 
 /// Hands over a checkpoint and works on until the file GO is there; goes on from a checkpoint.
 pub(crate) const UNTIL_GO: &str = r#"

@@ -31,16 +31,7 @@ pub(super) fn limits() -> Limits {
 }
 
 pub(super) fn subject(key: Key) -> Subject<Key, u64> {
-    Subject {
-        key,
-        counter: 1,
-        reap_after: THRESHOLD,
-        fixed: false,
-        beat_every: BEAT,
-        proof: None,
-        witnessed: false,
-        progress: None,
-    }
+    Subject { key, counter: 1, reap_after: THRESHOLD, fixed: false, beat_every: BEAT, proof: None }
 }
 
 impl Court {

@@ -49,12 +49,6 @@ fn harm(gate: Gate, off: Option<Gate>) -> bool {
             court.run(THRESHOLD / 2, &[]);
             court.run(THRESHOLD * 3 / 2, &[0]).is_some()
         }
-        // Its process is there, its beats are not.
-        Gate::Witness => {
-            let mut court = of(2);
-            court.subjects[0].witnessed = true;
-            court.run(THRESHOLD * 3, &[0]).is_some()
-        }
         // Not harm: somebody dead is never found, because terms are shorter than the threshold.
         Gate::Memory => {
             let mut court = of(2);

@@ -2,7 +2,7 @@
 
 use super::court::{BEAT, Court, SWEEP, THRESHOLD, limits};
 use crate::job::Note;
-use crate::reaper::{Ground, Held, Progress, Proof, Reaper, Reason};
+use crate::reaper::{Ground, Held, Proof, Reaper, Reason};
 
 #[test]
 fn any_change_of_the_counter_refutes_also_one_that_falls() {
@@ -87,26 +87,6 @@ fn a_proven_death_needs_no_silence_no_brake_and_no_fresh_look() {
         subject.proof = Some(Proof::OtherBoot);
     }
     assert_eq!(court.sweep().condemned.len(), 10);
-}
-
-#[test]
-fn one_without_progress_is_told_of_and_never_taken() {
-    let mut court = Court::of(2, limits());
-    court.subjects[0].progress = Some(Progress { counter: 7, deadline: THRESHOLD });
-    assert_eq!(court.run(THRESHOLD * 5, &[]), None);
-    let ruling = court.sweep();
-    assert_eq!(ruling.stuck.iter().map(|stuck| stuck.key).collect::<Vec<_>>(), [0]);
-    assert!(ruling.stuck[0].idle >= THRESHOLD * 4);
-    court.subjects[0].progress = Some(Progress { counter: 8, deadline: THRESHOLD });
-    assert_eq!(court.sweep().stuck, []);
-}
-
-#[test]
-fn one_that_a_witness_sees_is_asked() {
-    let mut court = Court::of(3, limits());
-    court.subjects[1].witnessed = true;
-    assert_eq!(court.run(THRESHOLD * 2, &[1]), None);
-    assert_eq!(court.sweep().asked, [1]);
 }
 
 fn stored(court: &Court) -> Vec<usize> {

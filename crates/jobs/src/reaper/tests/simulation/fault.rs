@@ -91,7 +91,7 @@ impl Fault {
             Self::WorkerCrash { proven: true, .. } => "worker dead, proven",
             Self::WorkerCrash { proven: false, .. } => "worker dead",
             Self::WorkerGoes { .. } => "worker goes in order",
-            Self::BeatsStuck(..) => "beats stuck, process seen",
+            Self::BeatsStuck(..) => "beats stuck",
             Self::WorkerCut { to: true, from: true, .. } => "worker cut off",
             Self::WorkerCut { to: true, .. } => "worker cannot send",
             Self::WorkerCut { .. } => "worker cannot hear",

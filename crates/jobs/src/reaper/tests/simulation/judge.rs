@@ -14,7 +14,6 @@ use crate::reaper::{Ground, Judge, Subject, Sweep};
 pub(super) struct Ruled {
     pub(super) silent: usize,
     pub(super) most: usize,
-    pub(super) witnessed: bool,
 }
 
 pub(super) struct Reaper {
@@ -181,7 +180,6 @@ impl Reaper {
         for one in &ruling.condemned {
             let proven = matches!(one.ground, Ground::Proof { .. });
             ruled.silent += usize::from(!proven);
-            ruled.witnessed |= !proven && workers.iter().any(|seen| seen.who == one.key && seen.witnessed);
             ask(Ask::Reap { held: held.clone(), who: one.key, beat: one.counter, proven });
         }
         if !(ruling.remember.is_empty() && ruling.forget.is_empty()) {
@@ -199,7 +197,5 @@ fn subject(seen: &Seen) -> Subject<Incarnation, u64> {
         fixed: false,
         beat_every: Duration::from_millis(BEAT_MS),
         proof: seen.proof,
-        witnessed: seen.witnessed,
-        progress: None,
     }
 }

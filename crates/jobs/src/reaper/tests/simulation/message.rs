@@ -45,5 +45,4 @@ pub(super) struct Seen {
     pub(super) who: Incarnation,
     pub(super) beat: u64,
     pub(super) proof: Option<Proof>,
-    pub(super) witnessed: bool,
 }

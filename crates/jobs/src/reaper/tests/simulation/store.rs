@@ -17,7 +17,6 @@ pub(super) type Incarnation = u64;
 pub(super) struct WorkerRow {
     pub(super) beat: u64,
     pub(super) proof: Option<Proof>,
-    pub(super) witnessed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,7 @@ impl Store {
         let moment = Moment::from_ms(now_us / 1000);
         Some(match ask {
             Ask::Register(who) => {
-                self.workers.insert(*who, WorkerRow { beat: 0, proof: None, witnessed: false });
+                self.workers.insert(*who, WorkerRow { beat: 0, proof: None });
                 Answer::Noted
             }
             Ask::Beat { who, beat, .. } => self.beat(*who, *beat),
@@ -216,12 +215,7 @@ impl Store {
     fn sweep(&mut self, first: bool, now_us: u64) -> Answer {
         let running = |who: &Incarnation| self.jobs.iter().any(|job| job.stand == Stand::Running(*who));
         let busy = self.workers.iter().filter(|(who, _)| running(who));
-        let workers = busy.map(|(who, row)| Seen {
-            who: *who,
-            beat: row.beat,
-            proof: row.proof,
-            witnessed: row.witnessed,
-        });
+        let workers = busy.map(|(who, row)| Seen { who: *who, beat: row.beat, proof: row.proof });
         let remembered = if first { self.remembered.values().cloned().collect() } else { Vec::new() };
         Answer::Swept { store_run: self.run, now_us, workers: workers.collect(), remembered }
     }

@@ -379,9 +379,6 @@ impl World {
         if ruled.silent > ruled.most {
             self.found.insert("one pass condemned more than the brake allows".to_owned());
         }
-        if ruled.witnessed {
-            self.found.insert("one that a witness saw alive was condemned".to_owned());
-        }
     }
 
     /// Looks at what the store has just done.
@@ -549,10 +546,6 @@ impl World {
             return;
         }
         self.workers[at].stuck = stuck;
-        let who = self.workers[at].who;
-        if let Some(row) = self.store.workers.get_mut(&who) {
-            row.witnessed = stuck;
-        }
     }
 
     fn crash(&mut self, at: usize, proven: bool, away_ms: u64) {
