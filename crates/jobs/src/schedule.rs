@@ -79,7 +79,20 @@ pub struct Cron {
 #[error("{text:?} is no schedule: {rule}")]
 pub struct NoCron {
     text: String,
-    rule: String,
+    rule: Rule,
+}
+
+/// What a schedule breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Rule {
+    #[error("five fields: minute, hour, day, month, weekday")]
+    Fields,
+    #[error("{part:?} is not within {first} to {last}")]
+    Range { part: String, first: u32, last: u32 },
+    #[error("{0:?} has no step")]
+    Step(String),
+    #[error("{0:?} ends before it begins")]
+    Backwards(String),
 }
 
 const MONTHS: [&str; 12] =
@@ -158,7 +171,7 @@ impl FromStr for Cron {
     type Err = NoCron;
 
     fn from_str(text: &str) -> Result<Self, NoCron> {
-        let wrong = |rule: String| NoCron { text: text.to_owned(), rule };
+        let wrong = |rule| NoCron { text: text.to_owned(), rule };
         let whole = match text.trim() {
             "@hourly" => "0 * * * *",
             "@daily" => "0 0 * * *",
@@ -169,7 +182,7 @@ impl FromStr for Cron {
         };
         let words: Vec<&str> = whole.split_ascii_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = words[..] else {
-            return Err(wrong("five fields: minute, hour, day, month, weekday".to_owned()));
+            return Err(wrong(Rule::Fields));
         };
         let read = |word: &str, first, last, names: &[&str]| field(word, first, last, names).map_err(wrong);
         let weekdays = read(weekdays, 0, 7, &WEEKDAYS)?;
@@ -187,7 +200,7 @@ impl FromStr for Cron {
 }
 
 /// `*`, `7`, `1-5`, `*/15`, `10-50/20`, names, and several of them between commas.
-fn field(word: &str, first: u32, last: u32, names: &[&str]) -> Result<u64, String> {
+fn field(word: &str, first: u32, last: u32, names: &[&str]) -> Result<u64, Rule> {
     let mut bits = 0;
     for part in word.split(',') {
         let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
@@ -195,7 +208,7 @@ fn field(word: &str, first: u32, last: u32, names: &[&str]) -> Result<u64, Strin
             let named = names.iter().position(|name| text.eq_ignore_ascii_case(name));
             let named = named.and_then(|at| u32::try_from(at).ok()).map(|at| at + first);
             let found = named.or_else(|| text.parse().ok()).filter(|found| (first..=last).contains(found));
-            found.ok_or_else(|| format!("{part:?} is not within {first} to {last}"))
+            found.ok_or_else(|| Rule::Range { part: part.to_owned(), first, last })
         };
         let (from, to) = match range.split_once('-') {
             _ if range == "*" => (first, last),
@@ -206,11 +219,12 @@ fn field(word: &str, first: u32, last: u32, names: &[&str]) -> Result<u64, Strin
         let step = match step {
             None => 1,
             Some(text) => {
-                text.parse().ok().filter(|step| *step > 0).ok_or_else(|| format!("{part:?} has no step"))?
+                let step = text.parse().ok().filter(|step| *step > 0);
+                step.ok_or_else(|| Rule::Step(part.to_owned()))?
             }
         };
         if from > to {
-            return Err(format!("{part:?} ends before it begins"));
+            return Err(Rule::Backwards(part.to_owned()));
         }
         bits |= (from..=to).step_by(step).fold(0, |bits, number| bits | 1 << number);
     }

@@ -51,7 +51,7 @@ pub(crate) fn limits(args: &JudgeArgs, floor: Duration) -> Result<Limits, Failur
 }
 
 /// Ready once somebody tells this process to end.
-fn until_told() -> Result<impl Future<Output = ()>, Failure> {
+pub(crate) fn until_told() -> Result<impl Future<Output = ()>, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -3,25 +3,29 @@
 //!
 //! `./run trials` runs them with one, two and ten workers and prints the table.
 
+mod place;
 mod site;
+mod works;
 
 use std::time::Duration;
 
 use palisade_host::clock;
 use palisade_testkit::{Fault, Postgres, eventually, process};
 
-use site::{Site, T_MS};
+use place::{Place, T_MS};
+use site::Site;
+use works::Works;
 
 /// Workers that come back at once, and workers that are slower than the reaper.
 const SOON: Duration = Duration::from_millis(100);
 const SLOWLY: Duration = Duration::from_millis(1_500);
 
 /// What one fault does to a site.
-struct Trial {
+struct Trial<P> {
     name: &'static str,
     back: Duration,
     own_clock: bool,
-    strike: fn(&mut Site),
+    strike: fn(&mut P),
 }
 
 /// One line of the table.
@@ -39,118 +43,121 @@ fn wait(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-fn pause(site: &Site, ms: u64) {
+fn pause(site: &mut impl Place, ms: u64) {
     let all = site.processes();
     all.iter().for_each(|pid| process::freeze(*pid));
     wait(ms);
     all.iter().for_each(|pid| process::thaw(*pid));
 }
 
-const TRIALS: [Trial; 9] = [
-    Trial { name: "none", back: SOON, own_clock: false, strike: |_| {} },
-    Trial {
-        name: "server paused for 10 T",
-        back: SOON,
-        own_clock: false,
-        strike: |site| pause(site, 10 * T_MS),
-    },
-    Trial {
-        name: "server restarted at once, workers slow to return",
-        back: SLOWLY,
-        own_clock: false,
-        strike: |site| {
-            // Away for longer than the rule, so that every beat is old when it is back.
-            site.near.lead_to(1);
-            site.far.lead_to(1);
-            site.server.crash();
-            wait(T_MS + 500);
-            site.follow();
+fn trials<P: Place>() -> [Trial<P>; 9] {
+    [
+        Trial { name: "none", back: SOON, own_clock: false, strike: |_| {} },
+        Trial {
+            name: "server paused for 10 T",
+            back: SOON,
+            own_clock: false,
+            strike: |site| pause(site, 10 * T_MS),
         },
-    },
-    Trial {
-        name: "restored from an older backup",
-        back: SOON,
-        own_clock: false,
-        strike: |site| {
-            site.server.back_up();
-            site.follow();
-            wait(2 * T_MS);
-            site.server.restore();
-            site.follow();
+        Trial {
+            name: "server restarted at once, workers slow to return",
+            back: SLOWLY,
+            own_clock: false,
+            strike: |site| {
+                // Away for longer than the rule, so that every beat is old when it is back.
+                site.near().lead_to(1);
+                site.far().lead_to(1);
+                site.server().crash();
+                wait(T_MS + 500);
+                site.follow();
+            },
         },
-    },
-    Trial {
-        name: "server's clock steps an hour ahead and back",
-        back: SOON,
-        own_clock: true,
-        strike: |site| {
-            site.server.step_clock(3_600);
-            wait(T_MS);
-            site.server.step_clock(0);
+        Trial {
+            name: "restored from an older backup",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                site.server().back_up();
+                site.follow();
+                wait(2 * T_MS);
+                site.server().restore();
+                site.after_restore();
+                site.follow();
+            },
         },
-    },
-    Trial {
-        name: "judge cut off for 3 T, then late",
-        back: SOON,
-        own_clock: false,
-        strike: |site| {
-            site.near.order(Fault::Hold);
-            wait(3 * T_MS);
-            site.near.order(Fault::None);
+        Trial {
+            name: "server's clock steps an hour ahead and back",
+            back: SOON,
+            own_clock: true,
+            strike: |site| {
+                site.server().step_clock(3_600);
+                wait(T_MS);
+                site.server().step_clock(0);
+            },
         },
-    },
-    Trial {
-        name: "judge's answers cut at byte n, then half closed",
-        back: SOON,
-        own_clock: false,
-        strike: |site| {
-            for bytes in [1, 40, 400, 1_000, 4_000] {
-                site.near.order(Fault::Short(bytes));
-                wait(T_MS / 3);
-            }
-            site.near.order(Fault::HalfClose);
-            wait(T_MS);
-            site.near.order(Fault::None);
+        Trial {
+            name: "judge cut off for 3 T, then late",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                site.near().order(Fault::Hold);
+                wait(3 * T_MS);
+                site.near().order(Fault::None);
+            },
         },
-    },
-    Trial {
-        name: "workers' connections late, cut and half closed",
-        back: SOON,
-        own_clock: false,
-        strike: |site| {
-            for fault in [Fault::Hold, Fault::Short(900), Fault::HalfClose] {
-                site.far.order(fault);
-                wait(T_MS / 3);
-                site.far.order(Fault::None);
-                wait(T_MS / 3);
-            }
+        Trial {
+            name: "judge's answers cut at byte n, then half closed",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                for bytes in [1, 40, 400, 1_000, 4_000] {
+                    site.near().order(Fault::Short(bytes));
+                    wait(T_MS / 3);
+                }
+                site.near().order(Fault::HalfClose);
+                wait(T_MS);
+                site.near().order(Fault::None);
+            },
         },
-    },
-    Trial {
-        name: "reaper stopped past its term, awake beside the next",
-        back: SOON,
-        own_clock: false,
-        strike: |site| {
-            let next = site.reaper();
-            let term = site.term().unwrap();
-            // The first one is stopped for so long that its term is over; it wakes up beside its successor.
-            let first = site.first.as_ref().map(|first| first.0.id()).unwrap();
-            process::freeze(first);
-            site.elected(term);
-            process::thaw(first);
-            wait(T_MS);
-            site.first = Some(next);
+        Trial {
+            name: "workers' connections late, cut and half closed",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                for fault in [Fault::Hold, Fault::Short(900), Fault::HalfClose] {
+                    site.far().order(fault);
+                    wait(T_MS / 3);
+                    site.far().order(Fault::None);
+                    wait(T_MS / 3);
+                }
+            },
         },
-    },
-];
+        Trial {
+            name: "reaper stopped past its term, awake beside the next",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                let next = site.reaper();
+                let term = site.term().unwrap();
+                // The first one is stopped for so long that its term is over; it wakes up beside its successor.
+                let first = site.first().as_ref().map(|first| first.0.id()).unwrap();
+                process::freeze(first);
+                site.elected(term);
+                process::thaw(first);
+                wait(T_MS);
+                *site.first() = Some(next);
+            },
+        },
+    ]
+}
 
-fn run(trial: &Trial, workers: usize) -> Row {
+fn run<P: Place>(trial: &Trial<P>, workers: usize) -> Row {
     let server = match trial.own_clock {
         true => Postgres::with_a_clock_of_its_own("15"),
         false => Postgres::start("15"),
     };
-    let mut site = Site::new(server, workers, trial.back);
-    site.first = Some(site.reaper());
+    let mut site = P::new(server, workers, trial.back);
+    *site.first() = Some(site.reaper());
     site.elected(0);
     wait(T_MS);
     (trial.strike)(&mut site);
@@ -160,36 +167,36 @@ fn run(trial: &Trial, workers: usize) -> Row {
     Row { name: trial.name, workers, killed, found, refused: site.refused() }
 }
 
-fn named(name: &str) -> &'static Trial {
-    TRIALS.iter().find(|trial| trial.name.starts_with(name)).unwrap()
+fn named(name: &str) -> Trial<Site> {
+    trials().into_iter().find(|trial| trial.name.starts_with(name)).unwrap()
 }
 
 #[test]
 fn a_pause_of_ten_times_the_rule_takes_no_living_job() {
-    let row = run(named("server paused"), 2);
+    let row = run(&named("server paused"), 2);
     assert!(row.killed[1] > 0, "the naive rule took nobody, so that nothing is shown");
 }
 
 #[test]
 fn a_restart_with_workers_slower_than_the_reaper_takes_no_living_job() {
-    let row = run(named("server restarted"), 2);
+    let row = run(&named("server restarted"), 2);
     assert!(row.killed[0] > 0 && row.killed[1] > 0, "the naive rules took nobody");
 }
 
 #[test]
 fn a_restored_backup_takes_no_living_job() {
-    assert!(run(named("restored"), 2).killed[1] > 0, "the naive rule took nobody");
+    assert!(run(&named("restored"), 2).killed[1] > 0, "the naive rule took nobody");
 }
 
 #[test]
 fn a_step_of_the_servers_clock_takes_no_living_job() {
-    assert!(run(named("server's clock"), 2).killed[1] > 0, "the naive rule took nobody");
+    assert!(run(&named("server's clock"), 2).killed[1] > 0, "the naive rule took nobody");
 }
 
 #[test]
 fn connections_that_are_late_or_cut_take_no_living_job() {
-    run(named("judge's answers"), 2);
-    run(named("workers' connections"), 2);
+    run(&named("judge's answers"), 2);
+    run(&named("workers' connections"), 2);
 }
 
 #[test]
@@ -220,22 +227,30 @@ fn a_reap_that_comes_after_its_term_writes_nothing_though_a_third_held_the_row()
     drop(second);
 }
 
-#[test]
-fn each_fault_beside_the_naive_rules() {
-    // Faults have tests of their own; `./run trials` asks for all of them, with one, two and ten workers.
+/// Faults have tests of their own; `./run trials` asks for all of them, with one, two and ten workers.
+fn table<P: Place>(of: &str) {
     let all = palisade_host::Environment::of_this_process().text("PALISADE_AT_LENGTH").is_some();
-    let (trials, crews): (&[Trial], &[usize]) =
-        if all { (&TRIALS, &[1, 2, 10]) } else { (&TRIALS[..1], &[1]) };
+    let (most, crews): (usize, &[usize]) = if all { (usize::MAX, &[1, 2, 10]) } else { (1, &[1]) };
     println!(
-        "| fault | workers | living jobs taken: client's clock | server's clock | ours | a death found after ms: client's clock | server's clock | ours | stale reaper refused |"
+        "| {of}: fault | workers | living jobs taken: client's clock | server's clock | ours | a death found after ms: client's clock | server's clock | ours | stale reaper refused |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let since = clock::boot_ms();
-    for trial in trials {
+    for trial in trials::<P>().iter().take(most) {
         for &workers in crews {
             let Row { name, workers, killed: [c, s, o], found: [fc, fs, fo], refused } = run(trial, workers);
             println!("| {name} | {workers} | {c} | {s} | {o} | {fc} | {fs} | {fo} | {refused} |");
         }
     }
     println!("{} s", (clock::boot_ms() - since) / 1000);
+}
+
+#[test]
+fn each_fault_beside_the_naive_rules() {
+    table::<Site>("table");
+}
+
+#[test]
+fn each_fault_of_the_job_engine_beside_the_naive_rules() {
+    table::<Works>("job engine");
 }

@@ -38,8 +38,8 @@ pub(super) async fn promote(pool: &Pool) -> Result<Promoted, Error> {
     })
 }
 
-pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u64, Error> {
-    const SET: &str = "WITH put AS (INSERT INTO palisade_jobs.queue AS q (name, revision, paused, concurrency, beat_every_ms, \
+/// Puts the rules in where the revision is still `$2`, and keeps them.
+const SET: &str = "WITH put AS (INSERT INTO palisade_jobs.queue AS q (name, revision, paused, concurrency, beat_every_ms, \
             reap_after_ms, self_fence_ms, handover_delay_ms, on_silence, progress_deadline_ms, backoff_first_ms, \
             backoff_most_ms, retention_ms, on_stuck) \
         SELECT $1, $2 + 1, $3::text::boolean, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $16 \
@@ -55,6 +55,8 @@ pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u
         noted AS (INSERT INTO palisade_jobs.queue_change (queue, revision, at_ms, rules, by) \
             SELECT $1, revision, palisade_jobs.now_ms(), $14, $15 FROM put) \
         SELECT revision FROM put";
+
+pub(super) async fn set_queue(pool: &Pool, queue: &Queue, by: &Note) -> Result<u64, Error> {
     const NOW: &str = "SELECT revision FROM palisade_jobs.queue WHERE name = $1";
     queue.check()?;
     let rules = json(&Queue { revision: queue.revision + 1, ..queue.clone() });

@@ -16,13 +16,12 @@ use palisade_store::Store;
 use palisade_worker::checkpoint::{Access, Place};
 use palisade_worker::program::{self, keeper};
 use palisade_worker::{Error, Program, Reports, Settings};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::metrics::Metrics;
 use crate::args::worker::{KeeperArgs, WorkerArgs};
 use crate::command::reaper::clerk::ForPeople;
-use crate::command::reaper::engine;
+use crate::command::reaper::{engine, until_told};
 use crate::command::{queue, store};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -51,13 +50,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     } else {
         Some((engine::settings(session, &args.judge, None, settings.by.clone(), false)?, url.clone()))
     };
-    if let (Some(_), Ok(store)) = (
-        args.reap_after,
-        Store::open_as(&url, settings.by.environment.as_ref().map(EnvironmentName::as_str)).await,
-    ) {
-        // A store that is away now is waited for later; the threshold then counts as far as it is longer.
-        queue::check_request(&store, output, &args.queue, args.reap_after).await?;
-    }
+    check_asked(output, args, &url, stamp.as_ref()).await?;
     let program = Program {
         keeper: vec!["/proc/self/exe".into(), "worker-keeper".into()],
         command: args.command.clone(),
@@ -66,11 +59,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
         folder: folder.clone(),
         logs: logs.clone(),
     };
-    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let drain = async move {
-        let (mut terminate, mut interrupt) = (terminate, interrupt);
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
+    let drain = until_told()?;
     let open = move || {
         let (url, stamp) = (url.clone(), stamp.clone());
         async move { Store::open_as(&url, stamp.as_ref().map(EnvironmentName::as_str)).await }
@@ -100,6 +89,22 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     std::fs::remove_dir_all(&folder).unwrap_or_default();
     ran.map_err(failure)?;
     Ok(Exit::Done)
+}
+
+/// A store that is away now is waited for later; the threshold that was asked for then counts as far as it is longer.
+async fn check_asked(
+    output: Output,
+    args: &WorkerArgs,
+    url: &str,
+    stamp: Option<&EnvironmentName>,
+) -> Result<(), Failure> {
+    if args.reap_after.is_none() {
+        return Ok(());
+    }
+    match Store::open_as(url, stamp.map(EnvironmentName::as_str)).await {
+        Ok(store) => queue::check_request(&store, output, &args.queue, args.reap_after).await,
+        Err(_) => Ok(()),
+    }
 }
 
 fn settings(args: &WorkerArgs, by: palisade_jobs::Note) -> Settings {
