@@ -154,7 +154,7 @@ const TAKE: &str = "WITH silent AS MATERIALIZED (
 ), ended AS (
     INSERT INTO palisade_jobs.job_end (job, queue, priority, attempts, state, ended_ms, token, event, progress, reason)
     SELECT job, queue, priority, attempts, state, (SELECT now FROM clock), token,
-        nextval('palisade_jobs.event_number'), progress, reason
+        nextval('palisade_jobs.event_number'), gone.progress, reason
     FROM gone JOIN silent USING (number) WHERE state = 'cancelled'
 ), keys AS (
     DELETE FROM palisade_jobs.live_key k USING gone WHERE k.job = gone.job AND gone.keyed AND gone.state = 'cancelled'
