@@ -20,7 +20,7 @@ use super::place::{Naive, Place, Reaper, SWEEP, T_MS, Thread};
 use crate::said::Said;
 
 /// Hands over a checkpoint, and works on until the file GO is there.
-const UNTIL_GO: &str = r#"echo "$PALISADE_TOKEN" >mark; palisade job checkpoint mark; while [ ! -e "$HOME/GO" ]; do sleep 0.1; done"#;
+const UNTIL_GO: &str = r#"echo "$PALISADE_TOKEN" >"mark-$$"; palisade job checkpoint "mark-$$"; while [ ! -e "$HOME/GO" ]; do sleep 0.1; done"#;
 
 pub(super) struct Works {
     home: Scratch,
@@ -56,7 +56,7 @@ fn palisade(home: &Scratch, url: &str, words: &[&str]) -> Command {
     let path = palisade_host::Environment::of_this_process().text("PATH").unwrap();
     command.args(words).env_clear().env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.join("run"));
     command.env("PATH", format!("{}:{path}", home.join("bin").display())).env("DATABASE_URL", url);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
