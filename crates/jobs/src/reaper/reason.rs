@@ -65,6 +65,10 @@ impl Reason {
                     [silence.silent_ms, silence.threshold_ms].map(|ms| Span(Duration::from_millis(ms)));
                 format!("silent {silent} (rule {rule})")
             }
+            Ground::Stuck(idle) => {
+                let [idle, rule] = [idle.idle_ms, idle.deadline_ms].map(|ms| Span(Duration::from_millis(ms)));
+                format!("stuck {idle} (rule {rule})")
+            }
         };
         let app = by.app.as_ref().map_or("an unnamed app", |app| app.as_str());
         let environment = by.environment.as_ref().map_or("no environment", |name| name.as_str());
