@@ -346,6 +346,10 @@ pub(crate) enum LeaseCommand {
         /// The highest term that a holder from the lost time was seen with.
         #[arg(long, value_name = "TERM", default_value_t = 0)]
         above: u64,
+        /// The highest epoch of a build that was seen in the lost time: each minimum that a guard's database has is raised
+        /// above it, and so to what builds have proven there.
+        #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u64).range(..999_999_999_999_999_999))]
+        above_epoch: Option<u64>,
     },
 }
 

@@ -123,6 +123,51 @@ pub async fn set_minimum_epoch(
     Ok(())
 }
 
+/// A minimum that a restore from a backup has set back, and what it was raised to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Raised {
+    /// The app.
+    pub app: String,
+    /// Its environment.
+    pub environment: String,
+    /// What the backup had.
+    pub from: u64,
+    /// What it is now.
+    pub to: u64,
+}
+
+/// After a restore: raises each minimum epoch that there is to the highest epoch that a build of that app has proven
+/// here, and above `shown`, the highest that anybody was seen with. What a client only claims raises nothing: it could
+/// lock everybody out. An app without a minimum gets none.
+///
+/// # Errors
+/// What the database says.
+pub async fn raise_minimum_epochs(session: &Session, shown: Option<u64>) -> Result<Vec<Raised>, Error> {
+    const RAISE: &str = "WITH known AS (SELECT a.app, a.environment, a.minimum_epoch AS was, greatest(a.minimum_epoch, \
+          $1::bigint + 1, (SELECT max(h.epoch) FROM palisade.history h WHERE h.identity = a.app || '/' || a.environment)) AS raised \
+          FROM palisade.app a WHERE a.minimum_epoch IS NOT NULL FOR UPDATE), \
+        app AS (UPDATE palisade.app a SET minimum_epoch = k.raised, changed_at = clock_timestamp(), \
+          changed_by = session_user FROM known k WHERE k.app = a.app AND k.environment = a.environment AND k.raised > k.was \
+          RETURNING a.app, a.environment, k.was, k.raised), \
+        noted AS (INSERT INTO palisade.change (guard, what) SELECT 0, format('minimum epoch of %s/%s after a restore: %s', \
+          app, environment, raised) FROM app) \
+        SELECT app, environment, was::text, raised::text FROM app ORDER BY 1, 2";
+    const THERE: &str = "SELECT to_regclass('palisade.app')";
+    let there = session.rows("look for apps", THERE).await?;
+    if there.first().and_then(|row| row.first()).is_none_or(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let shown = shown.map(|shown| shown.to_string());
+    let rows = session.ask("raise the minimum epochs", RAISE, &[shown.as_deref()]).await?;
+    let raised = |row: &Row| Raised {
+        app: text(row, 0),
+        environment: text(row, 1),
+        from: text(row, 2).parse().unwrap_or_default(),
+        to: text(row, 3).parse().unwrap_or_default(),
+    };
+    Ok(rows.iter().map(raised).collect())
+}
+
 /// Lets a guard ask for an identity, or not, and which lease gives the right to end jobs of others (any, if `None`).
 ///
 /// # Errors

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use palisade_core::Exit;
+use palisade_core::record::Act;
 use palisade_core::text::Shown;
+use palisade_dbguard::identity::{Raised, raise_minimum_epochs};
 use palisade_host::lease;
 use palisade_jobs::JobStore as _;
 use palisade_lease::{LeaseStore, Name, Seen, Term};
-use palisade_postgres::Target;
+use palisade_postgres::{Target, identify};
 use palisade_store::Store;
 use palisade_store::lease::{PostgresLeases, RedisLeases, SqliteLeases};
 use serde_json::json;
@@ -28,7 +30,9 @@ pub(crate) async fn lease(output: Output, command: &LeaseCommand) -> Result<Exit
             let name = Name::new(name).map_err(|error| Failure::usage(error.to_string()))?;
             (leases, Wanted::One(name))
         }
-        LeaseCommand::AfterRestore { leases, above } => (leases, Wanted::Raised(Term::new(*above))),
+        LeaseCommand::AfterRestore { leases, above, above_epoch } => {
+            (leases, Wanted::Raised(Term::new(*above), *above_epoch))
+        }
     };
     let missing = || Failure::usage("whose leases: name a store with --store URL, @FILE or env:NAME");
     let url = text_of(args.store.as_deref().ok_or_else(missing)?)?;
@@ -48,15 +52,37 @@ pub(crate) async fn lease(output: Output, command: &LeaseCommand) -> Result<Exit
     if url.starts_with("redis") {
         return answer(output, &RedisLeases::new(&url)?, &wanted).await;
     }
-    if args.schema == LeaseSchema::PalisadeJobs {
-        raise_tokens(output, &url, &wanted).await?;
+    let target = Target::parse(&url)?;
+    match args.schema {
+        LeaseSchema::PalisadeJobs => raise_tokens(output, &url, &wanted).await?,
+        LeaseSchema::Palisade => raise_epochs(output, &target, &wanted).await?,
     }
-    answer(output, &PostgresLeases::new(Target::parse(&url)?, schema), &wanted).await
+    answer(output, &PostgresLeases::new(target, schema), &wanted).await
+}
+
+/// In the database of a guard, the restore has set back which builds may begin anything.
+async fn raise_epochs(output: Output, target: &Target, wanted: &Wanted) -> Result<(), Failure> {
+    let Wanted::Raised(_, shown) = wanted else { return Ok(()) };
+    let (session, identity) = identify(target).await?;
+    let what = shown.map_or_else(|| "as proven".to_owned(), |shown| format!("above {shown}"));
+    let said = format!("after a restore, every minimum {what}");
+    let begun = Session::open()?.begin(Act::Epoch, &identity.place(), vec![said])?;
+    let line = |one: &Raised| {
+        let (app, environment) = (Shown(&one.app), Shown(&one.environment));
+        format!("the minimum epoch of {app}/{environment} is raised from {} to {}", one.from, one.to)
+    };
+    let raised = raise_minimum_epochs(&session, *shown).await;
+    let raised = begun.settle(raised, |raised| raised.iter().map(line).collect())?;
+    raised.iter().for_each(|one| output.talk(line(one)));
+    if raised.is_empty() && shown.is_some() {
+        output.talk("no minimum epoch is below that; palisade db epoch list shows them");
+    }
+    Ok(())
 }
 
 /// Where a store of jobs keeps the leases, its tokens repeat after a restore as terms would.
 async fn raise_tokens(output: Output, url: &str, wanted: &Wanted) -> Result<(), Failure> {
-    if !matches!(wanted, Wanted::Raised(_)) {
+    if !matches!(wanted, Wanted::Raised(..)) {
         return Ok(());
     }
     let store = match Store::open(url).await {
@@ -73,7 +99,7 @@ async fn raise_tokens(output: Output, url: &str, wanted: &Wanted) -> Result<(), 
 enum Wanted {
     All,
     One(Name),
-    Raised(Term),
+    Raised(Term, Option<u64>),
 }
 
 async fn answer<S>(output: Output, store: &S, wanted: &Wanted) -> Result<Exit, Failure>
@@ -87,7 +113,7 @@ where
             let missing = || Failure::new(Exit::Failure, format!("nobody ever had a lease called {name}"));
             vec![store.show(name).await?.ok_or_else(missing)?]
         }
-        Wanted::Raised(shown) => store.after_restore(*shown).await?,
+        Wanted::Raised(shown, _) => store.after_restore(*shown).await?,
     };
     output.document(&leases)?;
     for line in table::columns(&["lease", "term", "valid for", "renewals", "holder"], &rows(&leases)) {
@@ -96,7 +122,7 @@ where
     if leases.is_empty() {
         output.talk("nobody ever had a lease here");
     }
-    if matches!(wanted, Wanted::Raised(_)) {
+    if matches!(wanted, Wanted::Raised(..)) {
         output.data(format!("{} every lease is over, and every term is raised", styled(GOOD, "ok:")))?;
     }
     Ok(Exit::Done)

@@ -331,10 +331,63 @@ fn leases_of_a_database_are_listed_shown_and_raised_after_a_restore() {
     let list = ask(&["list"]).ends(Exit::Done).json();
     assert_eq!((&list[0]["name"], &list[0]["term"]), (&"reaper/public.jobs".into(), &1.into()));
     drop(reaper);
-    let raised = ask(&["after-restore", "--above", "41"]).ends(Exit::Done).json();
+    // Of the minimums, those that are there are raised: to what a build has proven, and above what was seen.
+    let apps = "INSERT INTO palisade.app (app, environment, minimum_epoch) VALUES ('shop', 'production', 7), \
+        ('stock', 'production', NULL); INSERT INTO palisade.history (guard, event, key, at, identity, epoch) \
+        VALUES (1, 'entry', '1', now(), 'shop/production', 9), (1, 'entry', '2', now(), NULL, 99)";
+    server.sql("postgres", apps);
+    let epochs = || {
+        let epochs = "SELECT string_agg(app || ' ' || coalesce(minimum_epoch::text, 'none'), ', ' ORDER BY app) FROM palisade.app";
+        server.sql("postgres", epochs)
+    };
+    let raised = ask(&["after-restore", "--above", "41"]).ends(Exit::Done);
+    assert!(raised.stderr.contains("shop/production is raised from 7 to 9"), "{}", raised.stderr);
+    assert_eq!(epochs(), "shop 9, stock none");
+    let raised = raised.json();
     assert_eq!(raised[0]["term"].as_u64(), Some((1 << 32) + 41));
     assert!(raised[0]["valid_for_ms"].is_null());
     let shown = ask(&["show", "reaper/public.jobs"]).ends(Exit::Done).json();
     assert_eq!(shown[0]["term"], raised[0]["term"]);
     ask(&["show", "reaper/nobody"]).ends(Exit::Failure);
+    ask(&["after-restore", "--above-epoch", "411"]).ends(Exit::Done);
+    assert_eq!(epochs(), "shop 412, stock none");
+}
+
+#[test]
+fn terms_and_tokens_of_a_store_of_jobs_are_raised_after_a_restore() {
+    let (scratch, server) = (Scratch::new(), Postgres::start("15"));
+    let file = format!("sqlite:{}", scratch.join("jobs.db").display());
+    let url = server.admin("postgres");
+    for (store, schema) in [(file.as_str(), &[][..]), (url.as_str(), &["--schema", "palisade_jobs"][..])] {
+        let home = Scratch::new();
+        let run =
+            |words: &[&str]| said(&home, &server, &[words, &["--store", store]].concat()).ends(Exit::Done);
+        let token = || {
+            let job = run(&["job", "enqueue", "--queue", "work"]).stdout;
+            let worker = [
+                "worker",
+                "--queue",
+                "work",
+                "--until-empty",
+                "--lease",
+                "3s",
+                "--store",
+                store,
+                "--",
+                "/bin/true",
+            ];
+            said(&home, &server, &worker).ends(Exit::Done);
+            // What a program printed is kept under its attempt and the token of its claim.
+            let logs = home.join(&format!(".local/state/palisade/job-logs/{}", job.trim()));
+            let log = std::fs::read_dir(logs).unwrap().next().unwrap().unwrap().file_name();
+            let (_, token) = log.to_str().unwrap().trim_end_matches(".log").split_once('-').unwrap();
+            token.parse::<u64>().unwrap()
+        };
+        let before = token();
+        let raised = run(&[&["lease", "after-restore", "--json"], schema].concat());
+        assert!(raised.stderr.contains("every token of a claim is raised; 0 jobs run"), "{}", raised.stderr);
+        assert!(raised.json()[0]["term"].as_u64() > Some(1 << 32), "{}", raised.stdout);
+        let after = token();
+        assert!(before < 1 << 32 && after > before + (1 << 32), "{before}, {after}");
+    }
 }
