@@ -69,27 +69,7 @@ const FUNCTIONS: &str = "SELECT p.proname::text, (EXISTS (SELECT FROM unnest(p.p
 pub async fn weaknesses(session: &Session, guards: &[Installed]) -> Result<Vec<Weakness>, Error> {
     let mut found = Vec::new();
     for guard in guards {
-        let name = Some(guard.table.as_str());
-        for row in session.ask("see who owns the table", OWNERS, &[name]).await? {
-            found.push(Weakness {
-                table: guard.table.clone(),
-                problem: format!(
-                    "{} can act as its owner {}, who may disable the guard",
-                    text(&row, 1),
-                    text(&row, 0)
-                ),
-                fix:
-                    "give it an owner that nobody logs in as: ALTER TABLE .. OWNER TO, or palisade db rotate"
-                        .to_owned(),
-            });
-        }
-        for row in session.ask("see who may add triggers", TRIGGERS, &[name]).await? {
-            found.push(Weakness {
-                table: guard.table.clone(),
-                problem: format!("{} may add triggers of its own", text(&row, 0)),
-                fix: format!("REVOKE TRIGGER ON {} FROM {}", guard.table, text(&row, 0)),
-            });
-        }
+        found.extend(of_table(session, guard).await?);
     }
     if !guards.is_empty() {
         found.extend(partitions::unwatched(session).await?.into_iter().map(|table| Weakness {
@@ -124,6 +104,32 @@ pub async fn weaknesses(session: &Session, guards: &[Installed]) -> Result<Vec<W
                 text(&row, 0)
             ),
             fix: "give the app a role of its own".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// Who may act as the owner of one table, or add triggers to it.
+async fn of_table(session: &Session, guard: &Installed) -> Result<Vec<Weakness>, Error> {
+    let mut found = Vec::new();
+    let name = Some(guard.table.as_str());
+    for row in session.ask("see who owns the table", OWNERS, &[name]).await? {
+        found.push(Weakness {
+            table: guard.table.clone(),
+            problem: format!(
+                "{} can act as its owner {}, who may disable the guard",
+                text(&row, 1),
+                text(&row, 0)
+            ),
+            fix: "give it an owner that nobody logs in as: ALTER TABLE .. OWNER TO, or palisade db rotate"
+                .to_owned(),
+        });
+    }
+    for row in session.ask("see who may add triggers", TRIGGERS, &[name]).await? {
+        found.push(Weakness {
+            table: guard.table.clone(),
+            problem: format!("{} may add triggers of its own", text(&row, 0)),
+            fix: format!("REVOKE TRIGGER ON {} FROM {}", guard.table, text(&row, 0)),
         });
     }
     Ok(found)

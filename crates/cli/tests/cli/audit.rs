@@ -189,3 +189,43 @@ fn without_a_log_samples_and_the_login_trigger_say_what_they_can_miss() {
     run(&["db", "expect", "forget", "--confirm", "postgres"]).ends(Exit::Done);
     assert_eq!(server.sql("postgres", "SELECT to_regnamespace('palisade_audit') IS NULL"), "t");
 }
+
+#[test]
+fn samples_go_on_over_another_connection_once_theirs_is_gone() {
+    let mut server = Postgres::start("15");
+    server.role("app", "");
+    // A door that stays where it is, as a provider's name does.
+    let door = palisade_testkit::proxy::Proxy::before(server.port());
+    let url =
+        server.admin("postgres").replace(&format!(":{}/", server.port()), &format!(":{}/", door.port()));
+    let home = Scratch::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    command.args(["db", "audit", "--follow", "--source", "sample", "--every", "50ms", "--json"]);
+    command.env_clear().env("HOME", home.path()).env("PALISADE_DATABASE_URL", &url);
+    let mut said = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    said.args(["db", "expect", "environment", "production"]);
+    said.env_clear().env("HOME", home.path()).env("PALISADE_DATABASE_URL", &url);
+    assert!(said.status().unwrap().success());
+    let mut follow = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut sees = |server: &Postgres, app: &str| {
+        let mut stale = server.session("app", "postgres");
+        stale.ask(&format!("SET application_name = '{app}'"));
+        let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains("PAL-347")).unwrap();
+        assert!(line.contains(app), "{line}");
+    };
+    sees(&server, "one-test");
+    server.sql(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'palisade'",
+    );
+    sees(&server, "two-test");
+    server.restart();
+    door.lead_to(server.port());
+    sees(&server, "three-test");
+    process::interrupt(follow.id());
+    let ended = follow.wait_with_output().unwrap();
+    let talk = String::from_utf8(ended.stderr).unwrap();
+    assert!(talk.matches("who comes meanwhile is not seen").count() >= 2, "{talk}");
+    assert_eq!(ended.status.code(), Some(6));
+}

@@ -226,3 +226,38 @@ fn a_role_is_bound_to_an_environment_listed_and_let_go() {
     run(&["db", "bind", "atom_test", "--remove"]).ends(Exit::Done);
     assert_eq!(run(&["db", "bind", "--json"]).ends(Exit::Done).json().as_array().map(Vec::len), Some(0));
 }
+
+#[test]
+fn partitions_that_came_later_are_repaired_and_an_old_history_is_pruned_from_the_command_line() {
+    let (home, server) = (Scratch::new(), Postgres::start("15"));
+    server.role("app", "");
+    server.sql("postgres", "CREATE DATABASE jobs OWNER app");
+    server.sql("jobs", "GRANT ALL ON SCHEMA public TO app");
+    let url = server.url("app", "jobs");
+    let run = |words: &[&str]| palisade(&home, &[("PALISADE_DATABASE_URL", &url)], words);
+    let made = "CREATE TABLE parts (id int PRIMARY KEY, status text, heartbeat_at timestamptz) PARTITION BY RANGE (id)";
+    server.as_role("app", "jobs", made).succeeds();
+    let install = "guard install table parts --status status --running running --heartbeat heartbeat_at";
+    run(&install.split(' ').collect::<Vec<_>>()).ends(Exit::Done);
+    let later = "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100)";
+    server.as_role("app", "jobs", later).succeeds();
+    let found = run(&["guard", "verify", "table"]).ends(Exit::VerificationFailed).stdout;
+    assert!(found.contains("palisade_truncate is missing on public.parts_1"), "{found}");
+    let repaired = run(&["guard", "verify", "table", "--repair"]).ends(Exit::Done).stdout;
+    assert!(repaired.contains("repaired: parts_1"), "{repaired}");
+    run(&["guard", "verify", "table"]).ends(Exit::Done);
+
+    run(&["guard", "prune", "table", "--keep", "1h"]).ends(Exit::Usage);
+    let prune = ["guard", "prune", "table", "--keep", "30d"];
+    assert!(run(&prune).ends(Exit::Done).stdout.contains("nothing is older than"));
+    server.sql(
+        "jobs",
+        "INSERT INTO palisade.history (day, at, guard, event) SELECT ((extract(epoch FROM now())::bigint / 86400 - 31) % 32)::smallint, \
+         now() - interval '31 days', 1, 'exit'",
+    );
+    let count = || server.sql("jobs", "SELECT count(*) FROM palisade.history");
+    let planned = run(&[&prune[..], &["--dry-run"]].concat()).ends(Exit::Done).stdout;
+    assert!(planned.contains("would be emptied") && count() == "1", "{planned}");
+    let days = run(&[&prune[..], &["--json"]].concat()).ends(Exit::Done).json();
+    assert_eq!((days["days"][0]["done"].as_str(), count().as_str()), (Some("emptied"), "0"));
+}

@@ -51,15 +51,17 @@ fn each_act_on_a_database_is_an_intent_and_an_outcome_without_a_secret() {
         "KEY" | "PASSWORD" | "URL" => env.path(word),
         word => word.to_owned(),
     };
+    // The first of them makes the journal.
+    let acts = || if env.state().join("journal").exists() { env.events("administered") } else { Vec::new() };
     for (line, act) in ACTS {
         let words: Vec<String> = line.split_whitespace().map(place).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let before = env.events("administered").len();
+        let before = acts().len();
         env.palisade_with(&words, &[("PALISADE_DATABASE_URL", &url)]).ends(Exit::Done);
         if act == "stamp" {
             server.sql("jobs", "UPDATE backfill_jobs SET status = 'cancelled'");
         }
-        let records = env.events("administered").split_off(before);
+        let records = acts().split_off(before);
         let (first, last) = (&records[0], records.last().unwrap());
         for (record, phase) in [(first, "begun"), (last, "done")] {
             assert_eq!(
@@ -100,11 +102,7 @@ fn what_fails_is_recorded_as_failed_and_a_damaged_journal_ends_each_act_before_i
     run("db fork taken --environment test").ends(Exit::Failure);
     let last = env.events("administered").pop().unwrap();
     assert_eq!((&last["data"]["act"], &last["data"]["phase"]), (&"fork".into(), &"failed".into()));
-    let segment = env.state().join("journal/00000000000000000000.plj");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    std::fs::write(env.state().join("journal/head"), "garbage").unwrap();
     for line in [
         "guard mode table backfill_jobs enforce",
         "guard remove table backfill_jobs",

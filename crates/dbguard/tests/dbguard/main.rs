@@ -19,6 +19,7 @@ mod identities;
 mod incident;
 mod libraries;
 mod logins;
+mod names;
 mod partitions;
 mod production;
 mod quarantines;

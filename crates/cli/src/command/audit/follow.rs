@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::Audit;
 use crate::args::audit::AuditArgs;
+use crate::command::db::reach;
 use crate::failure::Failure;
 
 /// How much of a file is read at once, and how much of it its format is told from.
@@ -172,19 +173,20 @@ pub(super) async fn read_server(
     }
 }
 
-/// Looks again and again: at the sessions, or at what the login trigger keeps.
+/// Looks again and again: at the sessions, or at what the login trigger keeps. One that follows outlives its connection.
 pub(super) async fn poll(audit: &mut Audit, args: &AuditArgs) -> Result<(), Failure> {
     let begun = clock::now();
-    let by_trigger = audit.source == "the login trigger";
     let mut known = BTreeSet::new();
     loop {
-        let Some((session, _)) = &audit.database else { return Ok(()) };
-        if by_trigger {
-            let mut fresh = palisade_audit::Collector::default();
-            audit::logins(session, args.since.as_secs(), &mut fresh).await?;
-            audit.collector = fresh;
-        } else {
-            audit::sample(session, &mut known, &mut audit.collector).await?;
+        if let Err(error) = look(audit, args, &mut known).await {
+            if !args.follow {
+                return Err(error.into());
+            }
+            if come_back(audit, args, &error).await? {
+                return Ok(());
+            }
+            // What fails again is no matter of the connection.
+            look(audit, args, &mut known).await?;
         }
         if args.follow {
             audit.tell_new()?;
@@ -192,6 +194,47 @@ pub(super) async fn poll(audit: &mut Audit, args: &AuditArgs) -> Result<(), Fail
         let over = !args.follow && clock::now().since(begun) >= args.span;
         if over || pause(args).await {
             return Ok(());
+        }
+    }
+}
+
+async fn look(
+    audit: &mut Audit,
+    args: &AuditArgs,
+    known: &mut BTreeSet<(String, String, String)>,
+) -> Result<(), Error> {
+    let Some((session, _)) = &audit.database else { return Ok(()) };
+    if audit.source == "the login trigger" {
+        let mut fresh = palisade_audit::Collector::default();
+        audit::logins(session, args.since.as_secs(), &mut fresh).await?;
+        audit.collector = fresh;
+        return Ok(());
+    }
+    audit::sample(session, known, &mut audit.collector).await
+}
+
+/// Waits until the same database answers over another connection: a provider suspends it, somebody ends our session, the
+/// server is restarted. Says whether somebody interrupted.
+async fn come_back(audit: &mut Audit, args: &AuditArgs, lost: &Error) -> Result<bool, Failure> {
+    const MISSED: &str = "whoever came while the connection of the audit was gone";
+    let Some(id) = audit.database.as_ref().map(|(_, identity)| identity.id.clone()) else { return Ok(false) };
+    audit.output.talk(format!("look: the connection is gone ({lost}); who comes meanwhile is not seen"));
+    if !audit.misses.iter().any(|missed| missed == MISSED) {
+        audit.misses.push(MISSED.to_owned());
+    }
+    loop {
+        match reach(audit.output.silent(), None, &args.database).await {
+            Ok((session, identity)) => {
+                identity.expect(Some(&id))?;
+                audit.database = Some((session, identity));
+                audit.output.talk("look: connected again");
+                return Ok(false);
+            }
+            Err(failure) if failure.exit == Exit::Unreachable => {}
+            Err(failure) => return Err(failure),
+        }
+        if pause(args).await {
+            return Ok(true);
         }
     }
 }
