@@ -15,6 +15,7 @@ use palisade_core::record::{Administered, Called, Gap, Ruling};
 use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Finding, Policy, Scope, Timestamp};
 use palisade_host::bypass::Folders;
+use palisade_host::order::TELLS_STEPS;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, context, lease, random, registration, terminal};
@@ -155,6 +156,7 @@ impl Guard {
             location: self.view.location().clone(),
             wait: Duration::from_millis(order.wait_ms),
             dry_run: order.dry_run,
+            tells_steps: order.format >= TELLS_STEPS,
             expected: order.expected,
             snapshot: order.snapshot,
         })

@@ -75,7 +75,7 @@ impl OrderError {
 /// Reads an order of `uid`.
 pub(crate) fn understood(line: &str, uid: u32) -> Result<Order, OrderError> {
     let order: Order = serde_json::from_str(line).map_err(|_| OrderError::NotUnderstood)?;
-    if order.format != FORMAT {
+    if !(1..=FORMAT).contains(&order.format) {
         return Err(OrderError::NotUnderstood);
     }
     match &order.expected {
@@ -97,6 +97,8 @@ pub(crate) struct Work {
     pub(crate) expected: Option<Box<Plan>>,
     /// Of a restore.
     pub(crate) snapshot: Option<SnapshotId>,
+    /// Whether who ordered it knows what a step is.
+    pub(crate) tells_steps: bool,
 }
 
 /// The request that an order comes to. What the kernel says of the caller counts; what only its surroundings say is
@@ -124,7 +126,12 @@ impl Work {
     /// locks, disk and daemon: not for the loop that judges.
     pub(crate) fn carry_out(self, step: impl Fn(String)) -> String {
         let actor = self.request.actor.clone();
-        let mut tell = |done: Progress| step(line(&Reply::Progress(Box::new(done)), &actor));
+        let tells = self.tells_steps;
+        let mut tell = |done: Progress| {
+            if tells {
+                step(line(&Reply::Progress(Box::new(done)), &actor));
+            }
+        };
         let runtime = Builder::new_current_thread().enable_all().build();
         let ended = runtime.map(|runtime| runtime.block_on(self.run(&mut tell)));
         match ended {

@@ -15,8 +15,10 @@ use serde_json::Value;
 
 use crate::registration::{self, Error};
 
-/// Version of what is said.
-pub const FORMAT: u32 = 1;
+/// Version of what is said. Who orders by version 1 reads one line, the end; steps are for those that know them.
+pub const FORMAT: u32 = 2;
+/// From which version on steps are told.
+pub const TELLS_STEPS: u32 = 2;
 /// How long an order may take besides the wait for a lease.
 pub const WITHIN: Duration = Duration::from_secs(300);
 /// Longest order, in bytes: one with a plan names every process.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use palisade_core::Code;
 use palisade_core::record::Ruling;
 use palisade_pm2::wire::{Arg, Decoder};
-use palisade_testkit::PATIENCE;
+use palisade_testkit::{PATIENCE, eventually};
 use serde_json::json;
 
 use crate::bed::{Bed, ask, call};
@@ -33,7 +33,9 @@ fn protocol_safety_holds_in_observe_too() {
     let answer = ask(&bed, &call("ping", &json!([])));
     assert!(answer["error"].as_str().unwrap().contains("PAL-405"), "{answer}");
     assert_eq!((bed.pm2.daemon_pid(), bed.running()), before);
-    assert_eq!(bed.refused()[0].1.findings[0].code, Code::BadCall);
+    // The answer does not wait for the record.
+    let refused = eventually("it is on record", || bed.refused().pop());
+    assert_eq!(refused.1.findings[0].code, Code::BadCall);
 }
 
 #[test]

@@ -95,10 +95,14 @@ fn settle(bed: &Bed) -> Vec<Settled> {
     runtime.block_on(reconcile(&mut pm2, policy.reference(), &state(bed), &actor)).unwrap()
 }
 
+fn entry(bed: &Bed, name: &str) -> Value {
+    let list = palisade_testkit::pm2::list_at(&bed.private("rpc.sock"));
+    list.into_iter().find(|entry| entry["name"] == name).unwrap()
+}
+
 /// How often the daemon has started it anew, and its pid.
 fn restarts(bed: &Bed, name: &str) -> (u64, u64) {
-    let list = palisade_testkit::pm2::list_at(&bed.private("rpc.sock"));
-    let entry = list.iter().find(|entry| entry["name"] == name).unwrap();
+    let entry = entry(bed, name);
     (entry["pm2_env"]["restart_time"].as_u64().unwrap(), entry["pid"].as_u64().unwrap())
 }
 
@@ -115,6 +119,10 @@ fn an_order_whose_judge_dies_is_settled_by_looking_and_nothing_is_done_twice() {
             eventually("the intent is on record", || (intents() > at).then_some(()));
             // Its executor lives: whoever looks meanwhile leaves it alone.
             assert!(settle(&bed).is_empty(), "{name}");
+            // What a judge had not sent yet when it died was never done, and is no matter of twice.
+            eventually("the daemon is at it", || {
+                (entry(&bed, name)["pm2_env"]["status"] == "stopping").then_some(())
+            });
             strike(old);
             placed.join().unwrap()
         });
@@ -157,6 +165,13 @@ fn the_steps_of_an_order_are_told_and_a_plan_is_carried_out_as_shown_or_not_at_a
     // It is another process by now, so the same plan is not carried out again.
     let Reply::Report(stale) = placed(&bed, &exactly).1 else { panic!("no report") };
     assert_eq!((&stale["result"], restarts(&bed, "shop-1").0), (&json!("stale"), 1), "{stale}");
+    // A command of an earlier version reads one line, and gets the end.
+    let earlier = Order { format: 1, dry_run: true, ..restart("shop-1") };
+    let (steps, reply) = placed(&bed, &earlier);
+    assert!(steps.is_empty() && matches!(reply, Reply::Report(_)), "{steps:?} {reply:?}");
+    let later = Order { format: order::FORMAT + 1, ..restart("shop-1") };
+    let (_, reply) = placed(&bed, &later);
+    assert!(matches!(&reply, Reply::Refused(text) if text.contains("one version")), "{reply:?}");
     let carrying = Plan { carries_variables: true, ..plan };
     let (_, reply) = placed(&bed, &Order { expected: Some(Box::new(carrying)), ..restart("shop-1") });
     assert!(matches!(&reply, Reply::Refused(text) if text.contains("--update-env")), "{reply:?}");
