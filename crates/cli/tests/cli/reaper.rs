@@ -378,7 +378,7 @@ fn terms_and_tokens_of_a_store_of_jobs_are_raised_after_a_restore() {
             ];
             said(&home, &server, &worker).ends(Exit::Done);
             // What a program printed is kept under its attempt and the token of its claim.
-            let logs = home.join(&format!(".local/state/palisade/job-logs/{}", job.trim()));
+            let logs = home.join(format!(".local/state/palisade/job-logs/{}", job.trim()));
             let log = std::fs::read_dir(logs).unwrap().next().unwrap().unwrap().file_name();
             let (_, token) = log.to_str().unwrap().trim_end_matches(".log").split_once('-').unwrap();
             token.parse::<u64>().unwrap()

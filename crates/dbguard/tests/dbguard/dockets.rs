@@ -154,3 +154,26 @@ fn states_and_beats_of_each_type_are_found_by_an_index_and_taken() {
         assert_eq!(jobs.admin(&format!("SELECT count(*) FROM {name} WHERE status = 'queued'")), "2");
     }
 }
+
+#[test]
+fn a_rule_that_changes_while_a_reaper_runs_is_followed() {
+    let jobs = Jobs::guarded("15");
+    jobs.running(2, "2 hours");
+    wait(async {
+        let mut docket = docket(&jobs, "public.backfill_jobs").await;
+        let after = |look: palisade_reaper::Look<_, _>| look.subjects[0].reap_after.as_secs();
+        assert_eq!(after(docket.look().await.unwrap()), 3_600);
+        jobs.admin(
+            "UPDATE palisade.guard SET min_age = '3 hours', mode = 'observe'; \
+             INSERT INTO palisade.change (guard, what) SELECT id, 'by hand' FROM palisade.guard",
+        );
+        assert_eq!((after(docket.look().await.unwrap()), docket.is_observed()), (10_800, true));
+        // One that is gone is a fault of each look, and not a table without a rule.
+        jobs.admin(
+            "DELETE FROM palisade.guard; INSERT INTO palisade.change (guard, what) VALUES (1, 'by hand')",
+        );
+        let gone = docket.look().await.unwrap_err().to_string();
+        assert!(gone.contains("has no guard"), "{gone}");
+        assert!(docket.look().await.is_err());
+    });
+}
