@@ -227,16 +227,19 @@ fn a_reap_that_comes_after_its_term_writes_nothing_though_a_third_held_the_row()
     drop(second);
 }
 
-/// Faults have tests of their own; `./run trials` asks for all of them, with one, two and ten workers.
+/// Faults have tests of their own; `./run trials` asks for all of them, with one, two and ten workers, and
+/// `./run trials NAME` for those whose name contains that.
 fn table<P: Place>(of: &str) {
-    let all = palisade_host::Environment::of_this_process().text("PALISADE_AT_LENGTH").is_some();
+    let environment = palisade_host::Environment::of_this_process();
+    let all = environment.text("PALISADE_AT_LENGTH").is_some();
+    let only = environment.text("PALISADE_TRIAL").unwrap_or_default();
     let (most, crews): (usize, &[usize]) = if all { (usize::MAX, &[1, 2, 10]) } else { (1, &[1]) };
     println!(
         "| {of}: fault | workers | living jobs taken: client's clock | server's clock | ours | a death found after ms: client's clock | server's clock | ours | stale reaper refused |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let since = clock::boot_ms();
-    for trial in trials::<P>().iter().take(most) {
+    for trial in trials::<P>().iter().filter(|trial| trial.name.contains(&only)).take(most) {
         for &workers in crews {
             let Row { name, workers, killed: [c, s, o], found: [fc, fs, fo], refused } = run(trial, workers);
             println!("| {name} | {workers} | {c} | {s} | {o} | {fc} | {fs} | {fo} | {refused} |");
