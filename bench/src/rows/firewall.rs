@@ -1,6 +1,5 @@
 //! Through the firewall beside directly: what it adds, what it takes, how large it is.
 
-use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -254,18 +253,17 @@ pub(super) fn changes(plan: &Plan) -> Outcome<Section> {
     })
 }
 
-/// Lines and crates of the firewall.
+/// Lines and crates of the firewall, as `./run tidy` counts them.
 pub(super) fn size() -> Outcome<Section> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("bench has a parent")?;
-    let lines = lines_below(&root.join("crates/firewall/src"))?;
-    let words = ["tree", "--package", "palisade-firewall", "--edges", "normal", "--prefix", "none"];
-    let tree = Command::new("cargo").args(words).current_dir(root).output()?;
-    let text = String::from_utf8_lossy(&tree.stdout).into_owned();
-    let crates: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-    let (lines, crates) = (lines as f64, crates.len() as f64);
+    let tidy = Command::new("cargo").args(["xtask", "tidy"]).current_dir(root).output()?;
+    let said = String::from_utf8_lossy(&tidy.stdout).into_owned();
+    let lines = number_before(&said, " lines of the firewall's own").ok_or("tidy says no lines")?;
+    let crates = number_before(&said, " in the firewall").ok_or("tidy says no crates")?;
     Ok(Section {
         title: "Firewall: size",
-        note: "Lines of `crates/firewall/src`, tests inside the files included; crates of its binary with its own."
+        note: "As `./run tidy` counts: lines of `crates/firewall/src` without empty ones, comments and tests; crates of \
+               its binary with its own."
             .to_owned(),
         series: vec![
             Series { values: vec![lines], ..Series::new("lines", "n") },
@@ -279,14 +277,6 @@ pub(super) fn size() -> Outcome<Section> {
     })
 }
 
-fn lines_below(folder: &Path) -> Outcome<usize> {
-    let mut lines = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        lines += match path.is_dir() {
-            true => lines_below(&path)?,
-            false => std::fs::read_to_string(&path)?.lines().count(),
-        };
-    }
-    Ok(lines)
+fn number_before(text: &str, words: &str) -> Option<f64> {
+    text.split(words).next().filter(|before| *before != text)?.split_whitespace().last()?.parse().ok()
 }
