@@ -229,6 +229,7 @@ fn a_reap_that_comes_after_its_term_writes_nothing_though_a_third_held_the_row()
 
 /// Faults have tests of their own; `./run trials` asks for all of them, with one, two and ten workers, and
 /// `./run trials NAME` for those whose name contains that.
+#[expect(clippy::print_stdout, reason = "`./run trials` prints this table")]
 fn table<P: Place>(of: &str) {
     let environment = palisade_host::Environment::of_this_process();
     let all = environment.text("PALISADE_AT_LENGTH").is_some();
