@@ -22,13 +22,13 @@ while [ "$n" -lt "${STEPS:-6}" ]; do
   echo "$n" >"$state"
   palisade job checkpoint "$state" || exit 1
 done
-rm "$state"
+rm -f "$state"
 "#;
 
-/// Works for ever, and writes down when it does something.
+/// Works for ever, and writes down when it does something. Its checkpoint is one that [`STEPS`] goes on from.
 const ENDLESS: &str = r#"
 palisade job progress 1
-echo one >mark; palisade job checkpoint mark
+echo 1 >mark; palisade job checkpoint mark
 while :; do echo "$PALISADE_TOKEN $$ $(cut -d ' ' -f 1 /proc/uptime)" >>"$OUT"; sleep 0.05; done
 "#;
 
@@ -71,7 +71,7 @@ fn the_program_of_a_killed_worker_is_ended_and_another_goes_on_from_its_checkpoi
         sweep_until(&mut yard, jobs[0], "it is reaped", |state| state != State::Running).await;
         assert!(last_effect(&yard, running.token.unwrap().0) <= done, "an effect after the program's end");
         yard.work(&["--until-empty"], &["sh", "-c", r#"cat "$PALISADE_RESUME_FILE" >>"$OUT""#]).ends();
-        assert_eq!(yard.effects().last().map(String::as_str), Some("one"));
+        assert_eq!(yard.effects().last().map(String::as_str), Some("1"));
         check(&yard, &jobs, State::Succeeded).await;
     });
 }
