@@ -7,6 +7,7 @@ use palisade_core::QueueName;
 use palisade_jobs::Cron;
 
 use super::job::StoreArgs;
+use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
@@ -167,12 +168,12 @@ impl SetArgs {
     ///
     /// # Errors
     /// What is wrong with the words.
-    pub(crate) fn rules(&self) -> Result<RuleArgs, String> {
+    pub(crate) fn rules(&self) -> Result<RuleArgs, Failure> {
         if self.words.is_empty() {
             return Ok(self.rules.clone());
         }
         if self.rules != RuleArgs::default() {
-            return Err("give rules as flags or as words, not both".to_owned());
+            return Err(Failure::usage("give rules as flags or as words, not both"));
         }
         let flags = self.words.chunks(2).flat_map(|pair| {
             let flag = format!("--{}", pair[0].trim_start_matches('-'));
@@ -183,7 +184,7 @@ impl SetArgs {
         let parsed = parsed.and_then(|matches| RuleArgs::from_arg_matches(&matches));
         parsed.map_err(|error| {
             let text = error.render().to_string();
-            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            Failure::usage(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
         })
     }
 }

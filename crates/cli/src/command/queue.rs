@@ -153,7 +153,7 @@ async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool
 }
 
 async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, Failure> {
-    let rules = args.rules().map_err(Failure::usage)?;
+    let rules = args.rules()?;
     let store = store::open(session, output, &args.named.store).await?;
     let before = current(&store, &args.named.queue).await?;
     let after = changed(&before, &rules);
