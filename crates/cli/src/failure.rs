@@ -1,9 +1,15 @@
 //! What went wrong, as a person needs it: what, why, how to go on, and the exit code.
 
+use std::io;
+use std::path::Path;
+
 use palisade_core::{Code, Exit, Timestamp};
 use palisade_host::{files, state};
 use palisade_pipeline as pipeline;
 use serde_json::json;
+
+/// What the driver of PostgreSQL says of an error whose text is in the error beneath it.
+const NOTHING: &str = "db error";
 
 /// A command that did not do what it was asked for.
 #[derive(Debug)]
@@ -35,6 +41,16 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// A file that was named cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let fix = match error.kind() {
+            io::ErrorKind::NotFound => "name a file that is there",
+            io::ErrorKind::PermissionDenied => "run this as a user who may read it",
+            _ => "",
+        };
+        Self::new(Exit::Failure, format!("cannot read {}: {error}", path.display())).hint(fix)
+    }
+
     pub(crate) fn code(mut self, code: Code) -> Self {
         self.code = Some(code);
         self
@@ -48,12 +64,15 @@ impl Failure {
         self
     }
 
-    /// Adds the errors beneath `error`, from its source on.
+    /// Adds the errors beneath `error`, from its source on, as far as each says something that was not said yet.
     pub(crate) fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
         let mut source = error.source();
         while let Some(error) = source {
             let cause = error.to_string();
-            if cause != self.message && self.causes.last() != Some(&cause) {
+            let said = ["FATAL: ", "ERROR: "].iter().find_map(|level| cause.strip_prefix(level));
+            let said = said.unwrap_or(&cause);
+            let known = self.message.contains(said) || self.causes.iter().any(|known| known.contains(said));
+            if !known && cause != NOTHING {
                 self.causes.push(cause);
             }
             source = error.source();

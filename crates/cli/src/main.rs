@@ -7,13 +7,15 @@ mod output;
 mod render;
 mod session;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use palisade_core::Exit;
 
 use crate::args::database::ExplainCommand;
-use crate::args::{Cli, Command, Pm2Command};
+use crate::args::pm2::Pm2Command;
+use crate::args::{Cli, Command};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -64,7 +66,10 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
             None => command::explain::explain(output, args)?,
         },
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut std::io::stdout());
+            // In memory first: the generator panics where a reader has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "palisade", &mut script);
+            std::io::stdout().lock().write_all(&script)?;
             Exit::Done
         }
         Command::Guard(args) => block_on(command::guard::guard(output, &args.command))?,

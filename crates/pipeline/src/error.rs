@@ -69,11 +69,18 @@ pub const fn journal_code(error: &palisade_journal::Error) -> Code {
 
 /// How to go on when the journal fails.
 #[must_use]
-pub const fn journal_fix(error: &palisade_journal::Error) -> &'static str {
-    if is_unwritable(error) {
-        "make room or mend the permissions of the folder, then try again; reads work meanwhile"
-    } else {
-        "keep the folder as it is: it is evidence; `palisade journal verify` names the place"
+pub fn journal_fix(error: &palisade_journal::Error) -> &'static str {
+    use palisade_journal::Error as Journal;
+    match error {
+        Journal::Unwritable { source, .. } | Journal::Unreadable { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            "run this as the user whose journal it is"
+        }
+        error if is_unwritable(error) => {
+            "make room or mend the permissions of the folder, then try again; reads work meanwhile"
+        }
+        _ => "keep the folder as it is: it is evidence; `palisade journal verify` names the place",
     }
 }
 

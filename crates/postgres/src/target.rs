@@ -196,7 +196,9 @@ fn place_of(place: &str) -> Result<(String, u16), Error> {
     if host.is_empty() || host.starts_with('/') {
         return Err(wrong("names no host: sockets of the file system are not supported"));
     }
-    let port = port.map_or(Ok(5432), str::parse).map_err(|_| wrong("has a port that is no number"))?;
+    let port = port
+        .map_or(Ok(5432), str::parse)
+        .map_err(|_| wrong("has a port that is no number from 0 to 65535"))?;
     Ok((host, port))
 }
 

@@ -82,10 +82,20 @@ Examples:
   palisade db expect list")]
 pub(crate) enum ExpectCommand {
     /// Show what is expected.
+    #[command(after_help = "\
+Example:
+  palisade db expect list")]
     List(DatabaseArgs),
     /// Expect an app; what is named is added to what is there.
+    #[command(after_help = "\
+Examples:
+  palisade db expect app atom-saas --role app --from 10.0.0.0/16 --writes public.backfill_jobs
+  palisade db expect app atom-saas --remove")]
     App(ExpectApp),
     /// Say which environment this database is.
+    #[command(after_help = "\
+Example:
+  palisade db expect environment production")]
     Environment {
         /// Such as production.
         #[arg(value_name = "ENVIRONMENT")]
@@ -94,6 +104,9 @@ pub(crate) enum ExpectCommand {
         database: DatabaseArgs,
     },
     /// Say where a pooler stands, behind which addresses say nothing.
+    #[command(after_help = "\
+Example:
+  palisade db expect pooler 10.0.7.12")]
     Pooler {
         /// Its address or network.
         network: Network,
@@ -104,6 +117,9 @@ pub(crate) enum ExpectCommand {
         database: DatabaseArgs,
     },
     /// Take away everything that audits keep in this database.
+    #[command(after_help = "\
+Example:
+  palisade db expect forget --confirm atom")]
     Forget {
         /// Type the database's name to confirm it.
         #[arg(long, value_name = "DATABASE")]

@@ -25,8 +25,9 @@ pub(crate) struct OpenedArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-While it is off, nothing is refused: what would have been is passed on and recorded with the bypass's id. Protocol
-safety holds. It ends by itself, also after a restart of the machine; `palisade on` ends it earlier.
+While it is off, nothing is refused: what would have been is passed on and recorded with the
+bypass's id. Protocol safety holds. It ends by itself, also after a restart of the machine;
+`palisade on` ends it earlier.
 
 Example:
   palisade off pm2 --for 30m --reason 'rule PAL-103 bars the rollback of ticket 812'")]

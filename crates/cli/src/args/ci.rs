@@ -11,6 +11,9 @@ use super::ScopeArgs;
 #[command(defer = true)]
 pub(crate) enum CiCommand {
     /// Show what is known of the CI job that runs this, and what is not and why.
+    #[command(after_help = "\
+Example:
+  palisade ci context")]
     Context,
     /// Decide whether a CI job may begin: as a runner's job-started hook, or as a first step.
     Admit(AdmitArgs),
@@ -31,6 +34,9 @@ pub(crate) enum EpochCommand {
     /// Raise the lowest epoch that a workflow may run with on this host. It never falls.
     Raise(RaiseArgs),
     /// List the lowest epochs of this host.
+    #[command(after_help = "\
+Example:
+  palisade ci epoch list")]
     List,
 }
 

@@ -21,8 +21,11 @@ pub(crate) struct KillArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The daemon is ended and started anew by the pm2 in PATH; every app of its list comes back and is looked for. Behind a
-guard it listens on its private sockets from then on.")]
+The daemon is ended and started anew by the pm2 in PATH; every app of its list comes back and is
+looked for. Behind a guard it listens on its private sockets from then on.
+
+Example:
+  palisade pm2 update --confirm=/home/deploy/.pm2")]
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
     pub(crate) kill: KillArgs,
@@ -33,8 +36,11 @@ pub(crate) struct UpdateArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The app's entries in dump.pm2 become what runs of it now. Those of others are refreshed if they run, and stay if they do
-not: PM2's own save would drop them.")]
+The app's entries in dump.pm2 become what runs of it now. Those of others are refreshed if they
+run, and stay if they do not: PM2's own save would drop them.
+
+Example:
+  palisade pm2 save --app shop --environment production")]
 pub(crate) struct SaveArgs {
     #[command(flatten)]
     pub(crate) of: AppArgs,

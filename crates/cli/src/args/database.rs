@@ -60,8 +60,8 @@ pub(crate) enum DbCommand {
 // Which role.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A role of another environment than the database's stamp cannot claim a job of a guarded table there. Without a
-binding the name that a client gives itself is looked at, such as atom-saas-test.
+A role of another environment than the database's stamp cannot claim a job of a guarded table
+there. Without a binding the name that a client gives itself is looked at, such as atom-saas-test.
 
 Examples:
   palisade db bind                              show every binding
@@ -84,7 +84,8 @@ pub(crate) struct BindArgs {
 // Which exits to undo.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A row that somebody changed since is left alone. Exits into states of --done and --own are a worker's own.
+A row that somebody changed since is left alone. Exits into states of --done and --own are a
+worker's own.
 
 Examples:
   palisade db undo public.backfill_jobs --since 2h --by atom-saas-test --dry-run
@@ -130,8 +131,14 @@ pub(crate) struct RowArgs {
 #[command(defer = true)]
 pub(crate) enum ExplainCommand {
     /// Who took this job of a guarded table, from where, and against which rule.
+    #[command(after_help = "\
+Example:
+  palisade explain row public.backfill_jobs 17")]
     Row(RowArgs),
     /// What happened to a durable job, in order, and who did it.
+    #[command(after_help = "\
+Example:
+  palisade explain job 17")]
     Job(super::job::OneArgs),
 }
 

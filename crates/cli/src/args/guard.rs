@@ -49,9 +49,15 @@ pub(crate) struct PartsArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The guard begins in observe: it refuses nothing and records what it would refuse. After a while:
-  palisade guard report pm2
-  palisade guard mode pm2 enforce --app shop")]
+The guard begins in observe: it refuses nothing and records what it would refuse. After a while
+look at `palisade guard report pm2`, and let it refuse for one app after the other with `palisade
+guard mode pm2`.
+
+Examples:
+  palisade guard install pm2 --dry-run
+  palisade guard install pm2
+  palisade guard install pm2 --isolation separate-uid --daemon-user pm2d --guard-user palisade \\
+      --deployer-group deployers --pm2-home /srv/pm2 --dry-run")]
 pub(crate) struct InstallArgs {
     #[command(flatten)]
     pub(crate) daemon: Pm2Home,
@@ -77,7 +83,7 @@ pub(crate) enum IsolationWord {
     SeparateUid,
 }
 
-/// Users of their own.
+// Users of their own.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SeparateArgs {
     /// What separates the daemon from its callers.

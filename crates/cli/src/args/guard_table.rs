@@ -28,6 +28,10 @@ pub(crate) enum GuardCommand {
     #[command(subcommand)]
     RequireIdentity(RequireCommand),
     /// Show every guard in front of PM2, or with `table` those of a database.
+    #[command(after_help = "\
+Examples:
+  palisade guard list
+  palisade guard list table --database env:DATABASE_URL")]
     List(guard::ListArgs),
     /// Show what guards saw: findings, what passed, refusals.
     #[command(subcommand)]
@@ -61,10 +65,21 @@ pub(crate) enum InstallCommand {
 pub(crate) enum RemoveCommand {
     /// A PM2 daemon.
     #[command(name = "pm2")]
+    #[command(after_help = "\
+Examples:
+  palisade guard remove pm2 --dry-run
+  palisade guard remove pm2")]
     Pm2(guard::RemoveArgs),
     /// A table of jobs in PostgreSQL.
+    #[command(after_help = "\
+Examples:
+  palisade guard remove table public.backfill_jobs --dry-run
+  palisade guard remove table public.backfill_jobs")]
     Table(RemoveTable),
     /// The trigger that keeps who logs in to a database, with what it kept.
+    #[command(after_help = "\
+Example:
+  palisade guard remove login")]
     Login(LoginArgs),
 }
 
@@ -73,8 +88,15 @@ pub(crate) enum RemoveCommand {
 pub(crate) enum ModeCommand {
     /// A PM2 daemon.
     #[command(name = "pm2")]
+    #[command(after_help = "\
+Examples:
+  palisade guard mode pm2 enforce --app shop --environment production
+  palisade guard mode pm2 observe")]
     Pm2(guard::ModeArgs),
     /// A table of jobs in PostgreSQL.
+    #[command(after_help = "\
+Example:
+  palisade guard mode table public.backfill_jobs enforce")]
     Table(ModeTable),
 }
 
@@ -82,6 +104,9 @@ pub(crate) enum ModeCommand {
 #[command(defer = true)]
 pub(crate) enum ListCommand {
     /// Tables of jobs in PostgreSQL.
+    #[command(after_help = "\
+Example:
+  palisade guard list table --database env:DATABASE_URL")]
     Table(DatabaseArgs),
 }
 
@@ -90,8 +115,15 @@ pub(crate) enum ListCommand {
 pub(crate) enum ReportCommand {
     /// A PM2 daemon: what would be refused, and which app is safe to enforce.
     #[command(name = "pm2")]
+    #[command(after_help = "\
+Examples:
+  palisade guard report pm2
+  palisade guard report pm2 --since 7d --json")]
     Pm2(guard::ReportArgs),
     /// Tables of jobs in PostgreSQL.
+    #[command(after_help = "\
+Example:
+  palisade guard report table public.backfill_jobs --since 24h")]
     Table(ReportTable),
 }
 
@@ -104,8 +136,9 @@ pub(crate) enum VerifyCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit code 6: a guard is not what was installed, or its beacon is stale. A right that voids a guard is
-told, and counts with --strict. A pause that is longer than a database's idle time lets it sleep.
+Exit code 6: a guard is not what was installed, or its beacon is stale. A right that voids a guard
+is told, and counts with --strict. A pause that is longer than a database's idle time lets it
+sleep.
 
 Examples:
   palisade guard verify table
@@ -137,7 +170,8 @@ pub(crate) enum UpgradeCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rules, history, stamp, keys and leases stay. No table of an app is locked or written: its workers go on meanwhile.
+Rules, history, stamp, keys and leases stay. No table of an app is locked or written: its workers
+go on meanwhile.
 
 Example:
   palisade guard upgrade table --dry-run")]
@@ -158,8 +192,8 @@ pub(crate) enum PruneCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-No app waits for it: a day that is over is emptied at once, and one that somebody reads is left for the next time.
-Run it from a timer, with the rights of whoever installed the guard.
+No app waits for it: a day that is over is emptied at once, and one that somebody reads is left
+for the next time. Run it from a timer, with the rights of whoever installed the guard.
 
 Example:
   palisade guard prune table --keep 30d --dry-run")]
@@ -254,9 +288,14 @@ pub(crate) struct InstallTable {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In enforce a login is refused under quarantine (PAL-324), from a build below the minimum epoch (PAL-323), and of a client of
-another environment, by its role's binding or by its name (PAL-335). Superusers and members of palisade_owner always get in,
-and so does everybody where the trigger cannot judge. The way back: palisade guard install login --mode observe")]
+In enforce a login is refused under quarantine (PAL-324), from a build below the minimum epoch
+(PAL-323), and of a client of another environment, by its role's binding or by its name (PAL-335).
+Superusers and members of palisade_owner always get in, and so does everybody where the trigger
+cannot judge. The way back: palisade guard install login --mode observe
+
+Examples:
+  palisade guard install login --dry-run
+  palisade guard install login --mode enforce")]
 pub(crate) struct InstallLogin {
     #[command(flatten)]
     pub(crate) login: LoginArgs,

@@ -12,20 +12,27 @@ use super::database::DatabaseArgs;
 #[command(defer = true)]
 pub(crate) enum KeyCommand {
     /// Write the key of an app into a file that only this user can read.
-    Create(KeyArgs),
-    /// Give an app another key; the one before counts for a while longer.
-    Rotate(RotateArgs),
-    /// Show which apps have a key and a minimum epoch.
-    List(DatabaseArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The key proves who an app is, for palisade.begin (docs/identity.md). Put the file where only that app can read it.
+    #[command(after_help = "\
+The key proves who an app is, for palisade.begin (docs/identity.md). Put the file where only that
+app can read it.
 
 Examples:
   palisade db key create --app atom --environment production --database @production.url
   palisade db key create --app atom --environment production --key /etc/atom/palisade.key")]
+    Create(KeyArgs),
+    /// Give an app another key; the one before counts for a while longer.
+    #[command(after_help = "\
+Example:
+  palisade db key rotate --app atom --environment production --grace 2h")]
+    Rotate(RotateArgs),
+    /// Show which apps have a key and a minimum epoch.
+    #[command(after_help = "\
+Example:
+  palisade db key list --database env:DATABASE_URL")]
+    List(DatabaseArgs),
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     /// Whose key.
     #[arg(long, value_name = "APP")]
@@ -52,7 +59,7 @@ A proof is good for half a minute before and after its moment. It needs no conne
 
 Examples:
   palisade db proof --app atom --environment production
-  psql \"$DATABASE_URL\" -c \"BEGIN; $(palisade db proof --app atom --environment production --sql); ...; COMMIT\"")]
+  psql -c \"BEGIN; $(palisade db proof --app atom --environment production --sql); ...; COMMIT\"")]
 pub(crate) struct ProofArgs {
     /// Who says it.
     #[arg(long, value_name = "APP")]
@@ -74,14 +81,21 @@ pub(crate) enum EpochCommand {
     /// Set the lowest epoch of a build of an app that may claim, cancel or reap.
     Set(EpochArgs),
     /// Let builds of any epoch begin again.
+    #[command(after_help = "\
+Example:
+  palisade db epoch clear --app atom --environment production")]
     Clear(AppArgs),
     /// Show the minimums, and how many claims said no epoch.
+    #[command(after_help = "\
+Example:
+  palisade db epoch list --database env:DATABASE_URL")]
     List(DatabaseArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A build says its epoch in palisade.begin, or in its application_name as app@EPOCH or app/environment@EPOCH.
+A build says its epoch in palisade.begin, or in its application_name as app@EPOCH or
+app/environment@EPOCH.
 
 Example:
   palisade db epoch set 412 --app atom --environment production")]

@@ -24,22 +24,71 @@ pub(crate) enum JobCommand {
     /// Put a job, or one for each line of standard input, into a queue.
     Enqueue(EnqueueArgs),
     /// List jobs, oldest first.
+    #[command(after_help = "\
+Examples:
+  palisade job list --queue backfill --state ready --state running
+  palisade job list --after 50 --json")]
     List(ListArgs),
     /// Show one job.
+    #[command(after_help = "\
+Example:
+  palisade job show 17")]
     Show(OneArgs),
     /// End jobs: at once where none runs them, else their handlers are told with the next beat.
+    #[command(after_help = "\
+Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed.
+
+Examples:
+  palisade job cancel 17 18
+  palisade job cancel --queue mail --state ready --dry-run
+  palisade job cancel --queue mail --state ready --confirm mail")]
     Cancel(WithReason),
     /// Keep waiting jobs from running until they are released.
+    #[command(after_help = "\
+Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed.
+
+Examples:
+  palisade job hold 17 18
+  palisade job hold --queue mail --state ready --dry-run
+  palisade job hold --queue mail --state ready --confirm mail")]
     Hold(WithReason),
     /// Give held jobs back to their queue.
+    #[command(after_help = "\
+Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed.
+
+Examples:
+  palisade job release 17 18
+  palisade job release --queue mail --state held --dry-run
+  palisade job release --queue mail --state held --confirm mail")]
     Release(BulkArgs),
     /// Let cancelled jobs go on from their last checkpoint.
+    #[command(after_help = "\
+Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed.
+
+Examples:
+  palisade job resume 17 18
+  palisade job resume --queue mail --state cancelled --dry-run
+  palisade job resume --queue mail --state cancelled --confirm mail")]
     Resume(BulkArgs),
     /// Let dead jobs run again, with their attempts counted anew.
+    #[command(after_help = "\
+Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed.
+
+Examples:
+  palisade job retry 17 18
+  palisade job retry --queue mail --state dead --dry-run
+  palisade job retry --queue mail --state dead --confirm mail")]
     Retry(BulkArgs),
     /// Wait until a job has ended; exit 0 only if it succeeded.
+    #[command(after_help = "\
+Example:
+  palisade job wait 17 --timeout 10m")]
     Wait(WaitArgs),
     /// Print what happened to a job, a line each, and go on until it has ended.
+    #[command(after_help = "\
+Examples:
+  palisade job logs 17
+  palisade job logs 17 --no-follow")]
     Logs(LogsArgs),
     #[command(flatten)]
     Handler(super::worker::HandlerCommand),
@@ -123,11 +172,6 @@ pub(crate) struct OneArgs {
 
 // Which jobs, under which conditions.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Name jobs by their numbers, or a queue and states. Many jobs need the queue's name typed:
-  palisade job retry 17 18
-  palisade job retry --queue mail --state dead --dry-run
-  palisade job retry --queue mail --state dead --confirm mail")]
 pub(crate) struct BulkArgs {
     /// Jobs by their numbers.
     #[arg(value_name = "JOB", conflicts_with_all = ["queue", "states"])]

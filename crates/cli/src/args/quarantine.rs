@@ -9,8 +9,9 @@ use super::database::DatabaseArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every guard of the database refuses it from the next statement on, in observe too. A client is known by what it proved, or by
-the name that it gives itself: one that hides its name is not known by it.
+Every guard of the database refuses it from the next statement on, in observe too. A client is
+known by what it proved, or by the name that it gives itself: one that hides its name is not known
+by it.
 
 Examples:
   palisade quarantine atom-saas-test --reason \"cancels production's jobs\" --database @production.url
@@ -49,8 +50,9 @@ pub(crate) struct QuarantineArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A physical copy of a database has its stamp, and nobody who renews its beacon. While the beacon is stale identities give no
-rights; no write of an app fails. `palisade worker` does not look at it yet. It runs until it is told to end.
+A physical copy of a database has its stamp, and nobody who renews its beacon. While the beacon is
+stale identities give no rights and `palisade worker` claims nothing; no write of an app fails. It
+runs until it is told to end.
 
 Examples:
   palisade db beacon --environment production --database @production.url
@@ -72,7 +74,8 @@ pub(crate) struct BeaconArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The new database is empty: run your migrations with its URL. --environment is what it is stamped for.
+The new database is empty: run your migrations with its URL. --environment is what it is stamped
+for.
 
 Examples:
   palisade db fork jobs_test --environment test --database @production-admin.url --url-file test.url

@@ -13,10 +13,19 @@ use crate::failure::Failure;
 #[command(defer = true)]
 pub(crate) enum QueueCommand {
     /// List queues with their rules.
+    #[command(after_help = "\
+Example:
+  palisade queue list")]
     List(StoreArgs),
     /// Give out nothing of a queue until it is resumed; what runs goes on.
+    #[command(after_help = "\
+Example:
+  palisade queue pause mail")]
     Pause(NamedArgs),
     /// Give out jobs of a queue again.
+    #[command(after_help = "\
+Example:
+  palisade queue resume mail")]
     Resume(NamedArgs),
     /// Make jobs by the clock.
     #[command(subcommand)]
@@ -24,6 +33,9 @@ pub(crate) enum QueueCommand {
     /// Set rules of a queue; claims that exist keep theirs.
     Set(SetArgs),
     /// Show the rules that a queue has had, from when on, and who set them.
+    #[command(after_help = "\
+Example:
+  palisade queue history mail")]
     History(NamedArgs),
 }
 
@@ -31,10 +43,16 @@ pub(crate) enum QueueCommand {
 #[command(defer = true)]
 pub(crate) enum ScheduleCommand {
     /// List schedules with their next tick.
+    #[command(after_help = "\
+Example:
+  palisade queue schedule list")]
     List(StoreArgs),
     /// Set a schedule, or replace the one of that name.
     Set(ScheduleArgs),
     /// Take a schedule away; jobs that it made stay.
+    #[command(after_help = "\
+Example:
+  palisade queue schedule remove nightly")]
     Remove(NamedArgs),
 }
 

@@ -13,15 +13,20 @@ pub(crate) enum ReaperCommand {
     /// Judge silent workers, or the silent jobs of a guarded table, as the one elected reaper, until it is ended.
     Run(RunArgs),
     /// Say who the reaper is, and what it knows.
+    #[command(after_help = "\
+Examples:
+  palisade reaper status --store env:DATABASE_URL
+  palisade reaper status --table public.backfill_jobs")]
     Status(ReaperStatusArgs),
 }
 
 // What to judge, and how.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --table it serves the job engine: each claim has a threshold of its own, from the rules of its queue. With
---table it serves a guarded table, and the threshold is the guard's --min-age. Flags and PALISADE_REAP_AFTER lengthen
-only. Silence counts only while it could be observed. SIGTERM ends it in order, and the lease is free at once.
+Without --table it serves the job engine: each claim has a threshold of its own, from the rules of
+its queue. With --table it serves a guarded table, and the threshold is the guard's --min-age.
+Flags and PALISADE_REAP_AFTER lengthen only. Silence counts only while it could be observed.
+SIGTERM ends it in order, and the lease is free at once.
 
 Examples:
   palisade reaper run --store env:DATABASE_URL
@@ -119,8 +124,13 @@ pub(crate) enum LeaseSchema {
 pub(crate) enum VerifyCommand {
     /// Hold what is recorded of the job engine, or of a guarded table, against what was promised.
     #[command(after_help = "\
-Ends with exit 6 where a promise was broken: S1 no job is taken before its threshold, a proven death excepted; S2 each
-reap is written under the term in force; S3 after the end of an attempt nothing of it is accepted; S4 no job is lost or
-done twice, its checkpoints never go back, and one key makes one job. A guarded table has S1 and S2.")]
+Ends with exit 6 where a promise was broken: S1 no job is taken before its threshold, a proven
+death excepted; S2 each reap is written under the term in force; S3 after the end of an attempt
+nothing of it is accepted; S4 no job is lost or done twice, its checkpoints never go back, and one
+key makes one job. A guarded table has S1 and S2.
+
+Examples:
+  palisade verify history --store env:DATABASE_URL
+  palisade verify history --table public.backfill_jobs")]
     History(ReaperStatusArgs),
 }

@@ -21,14 +21,30 @@ Examples:
   palisade db rotate undo app")]
 pub(crate) enum RotateCommand {
     /// Make the new role, with everything that the old one was given in this database.
+    #[command(after_help = "\
+Example:
+  palisade db rotate begin app --to app2 --password-file /etc/atom/app2.password")]
     Begin(BeginArgs),
     /// Take from the old role what takes jobs: UPDATE of guarded columns, DELETE and TRUNCATE.
+    #[command(after_help = "\
+Examples:
+  palisade db rotate restrict app --dry-run
+  palisade db rotate restrict app")]
     Restrict(RestrictArgs),
     /// Take the old role's login.
+    #[command(after_help = "\
+Example:
+  palisade db rotate retire app --terminate")]
     Retire(RetireArgs),
     /// Take the last step back.
+    #[command(after_help = "\
+Example:
+  palisade db rotate undo app")]
     Undo(StepArgs),
     /// Show how far rotations are, and who still uses the old role.
+    #[command(after_help = "\
+Example:
+  palisade db rotate status")]
     Status(StatusArgs),
 }
 
@@ -51,7 +67,7 @@ pub(crate) struct BeginArgs {
     pub(crate) database: DatabaseArgs,
 }
 
-/// Which rotation, and how carefully.
+// Which rotation, and how carefully.
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
     /// The old role.

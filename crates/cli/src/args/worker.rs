@@ -11,13 +11,15 @@ use super::job::StoreArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The program gets PALISADE_JOB_ID, PALISADE_ATTEMPT, PALISADE_TOKEN, PALISADE_QUEUE, PALISADE_PAYLOAD_FILE,
-PALISADE_SOCKET and, where the job has a checkpoint, PALISADE_RESUME_FILE. It ends with 0 when the job is done, with
-65 when trying again cannot help, with 78 when a person has to look, and with anything else when it failed.
+The program gets PALISADE_JOB_ID, PALISADE_ATTEMPT, PALISADE_TOKEN, PALISADE_QUEUE,
+PALISADE_PAYLOAD_FILE, PALISADE_SOCKET and, where the job has a checkpoint, PALISADE_RESUME_FILE.
+It ends with 0 when the job is done, with 65 when trying again cannot help, with 78 when a person
+has to look, and with anything else when it failed.
 
 Examples:
   palisade worker --queue mail -- node send.js
-  palisade worker --queue backfill --concurrency 4 --checkpoints s3://bucket/backfill -- ./backfill.sh")]
+  palisade worker --queue backfill --concurrency 4 -- ./backfill.sh
+  palisade worker --queue backfill --checkpoints s3://bucket/backfill -- ./backfill.sh")]
 pub(crate) struct WorkerArgs {
     /// From which queue it takes jobs.
     #[arg(long, value_name = "QUEUE")]
@@ -65,7 +67,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// What a worker starts between itself and a program.
+// What a worker starts between itself and a program.
 #[derive(Debug, Args)]
 pub(crate) struct KeeperArgs {
     #[arg(long)]
@@ -83,21 +85,37 @@ pub(crate) struct KeeperArgs {
 #[command(defer = true)]
 pub(crate) enum HandlerCommand {
     /// In a handler: say how far the job is, in units of its own.
+    #[command(after_help = "\
+Example:
+  palisade job progress 42")]
     Progress {
         /// A whole number.
         #[arg(allow_negative_numbers = true)]
         value: i64,
     },
     /// In a handler: hand over a resume point; the next attempt finds it in PALISADE_RESUME_FILE.
+    #[command(after_help = "\
+Example:
+  palisade job checkpoint state.json")]
     Checkpoint {
         /// The file to hand over.
         file: PathBuf,
     },
     /// In a handler: print why the attempt has to stop, if it has to.
+    #[command(after_help = "\
+Example:
+  palisade job stopping")]
     Stopping,
     /// In a handler that was told to stop: say that the work is done all the same.
+    #[command(after_help = "\
+Example:
+  palisade job done")]
     Done,
     /// Show what the attempts of a job printed on this host.
+    #[command(after_help = "\
+Examples:
+  palisade job output 17
+  palisade job output 17 --attempt 2")]
     Output {
         /// The job.
         job: palisade_jobs::JobId,

@@ -132,7 +132,7 @@ pub(crate) fn text_of(source: &str) -> Result<String, Failure> {
         (Some(name), _) => variable(name),
         (None, Some(file)) => fs::read_to_string(file)
             .map(|text| text.trim().to_owned())
-            .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {file}: {error}"))),
+            .map_err(|error| Failure::unreadable(file.as_ref(), &error)),
         (None, None) => Ok(source.to_owned()),
     }
 }

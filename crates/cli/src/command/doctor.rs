@@ -9,7 +9,7 @@ use palisade_core::text::escaped;
 use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::process;
 use palisade_pipeline::memory;
-use palisade_pm2::dump;
+use palisade_pm2::{Guarded, dump};
 use serde::Serialize;
 
 use crate::args::Pm2Home;
@@ -34,7 +34,7 @@ enum Level {
 }
 
 /// One thing that was found, and how to mend it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Found {
     level: Level,
     what: String,
@@ -46,7 +46,10 @@ struct Report(Vec<Found>);
 
 impl Report {
     fn add(&mut self, level: Level, what: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Found { level, what: what.into(), fix: fix.into() });
+        let found = Found { level, what: what.into(), fix: fix.into() };
+        if !self.0.contains(&found) {
+            self.0.push(found);
+        }
     }
 }
 
@@ -132,14 +135,21 @@ fn daemon_findings(session: &Session, report: &mut Report, snapshot: &Snapshot, 
             "use PM2 5.4, 6.0 or 7.0, or check `palisade pm2 list` against `pm2 ls` first",
         );
     }
+    let home = Path::new(&daemon.home);
     if daemon.uid == session.uid() {
-        report.add(
-            Level::Warning,
-            "the daemon runs as this user: a script that calls pm2 itself does not pass through Palisade",
-            "let deployments call `palisade pm2`; only a guard at the socket stops the others",
-        );
+        let (what, fix) = match Guarded::read(home) {
+            None => (
+                "the daemon runs as this user: a script that calls pm2 itself does not pass through Palisade",
+                "put a guard in front of it: palisade guard install pm2",
+            ),
+            Some(_) => (
+                "the guard stands before a daemon of this same user: it stops every stale script, and nobody who means it",
+                "palisade guard list says what it does not stop; --isolation separate-uid makes it a boundary",
+            ),
+        };
+        report.add(Level::Warning, what, fix);
     }
-    files(report, Path::new(&daemon.home), Path::new(&daemon.socket));
+    files(report, home, Path::new(&daemon.socket));
     lacking(report, snapshot);
     let Some(policy) = policy else { return };
     let unclaimed: BTreeSet<&str> = snapshot
@@ -195,12 +205,13 @@ fn files(report: &mut Report, home: &Path, socket: &Path) {
     let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode() & 0o777).ok();
     if let Some(mode) = mode(socket)
         && mode & 0o022 != 0
-        && mode_matters(home)
+        && [Some(home), socket.parent()].into_iter().flatten().all(mode_matters)
     {
+        let folder = socket.parent().unwrap_or(home);
         report.add(
             Level::Warning,
             format!("{} has mode {mode:04o}: its group may give the daemon orders", socket.display()),
-            format!("chmod 0700 {}", home.display()),
+            format!("chmod 0700 {}", folder.display()),
         );
     }
     let dump = home.join("dump.pm2");

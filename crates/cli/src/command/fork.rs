@@ -37,7 +37,7 @@ pub(crate) async fn fork(output: Output, args: &ForkArgs) -> Result<Exit, Failur
     let wants = vec![format!("database {} of {environment}, role {role}", args.name)];
     let begun = Host::open()?.begin(Act::Fork, &identity.place(), wants)?;
     let made = match make(&session, wanted).await {
-        Err(error) => Err(Failure::from(error)),
+        Err(error) => Err(not_made(error)),
         Ok(()) => match finish(args, &original.with_database(&args.name), &url, &environment).await {
             Err(failure) => unmake(&session, wanted).await.map_err(Failure::from).and(Err(failure)),
             made => made,
@@ -49,6 +49,16 @@ pub(crate) async fn fork(output: Output, args: &ForkArgs) -> Result<Exit, Failur
     }
     let new = made?;
     tell(output, args, &session, (&identity, &new), (&role, &url)).await
+}
+
+/// What a fork needs is another right than those that a guard needs.
+fn not_made(error: palisade_dbguard::Error) -> Failure {
+    let forbidden = matches!(error, palisade_dbguard::Error::Forbidden { .. });
+    let mut failure = Failure::from(error);
+    if forbidden {
+        failure.hints = vec!["connect as a role with CREATEROLE and CREATEDB; nothing was made".to_owned()];
+    }
+    failure
 }
 
 /// Stamps the new database and keeps its URL; returns who it is.

@@ -8,7 +8,9 @@ use palisade_core::text::Shown;
 use palisade_dbguard::refused::{Channel, Refused, refused};
 use palisade_dbguard::script::{self, Columns};
 use palisade_dbguard::upgrade::expect_current;
-use palisade_dbguard::{Installed, Mode, Patience, Report, Rules, Table, inspect, installed, report, run};
+use palisade_dbguard::{
+    Budget, Installed, Mode, Patience, Report, Rules, Table, inspect, installed, report, run,
+};
 use palisade_postgres::Identity;
 use serde_json::json;
 
@@ -60,6 +62,14 @@ pub(crate) async fn install(output: Output, args: &InstallTable) -> Result<Exit,
         output.talk(format!(
             "the guard belongs to {}: whoever logs in as that role can take it away",
             Shown(&identity.role.name)
+        ));
+    }
+    if rules.done.is_empty() {
+        let Budget { jobs, window } = rules.budget;
+        output.talk(format!(
+            "look: no state is named with --done, so in enforce a worker that completes more than {jobs} jobs within {} is \
+             refused: install it again with --done completed, or as that state is called here",
+            humantime::format_duration(window)
         ));
     }
     if rules.mode == Mode::Observe {

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::operate::selection;
-use crate::args::{ApplyArgs, OperateArgs, PlanArgs, Pm2Home, RestoreArgs};
+use crate::args::Pm2Home;
+use crate::args::pm2::{ApplyArgs, OperateArgs, PlanArgs, RestoreArgs};
 use crate::failure::Failure;
 use crate::output::{BAD, GOOD, Output, styled};
 use crate::render;

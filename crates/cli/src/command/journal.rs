@@ -8,7 +8,7 @@ use palisade_core::{Exit, Record, canonical};
 use palisade_journal as journal;
 use serde_json::json;
 
-use crate::args::{ExportFormat, JournalCommand};
+use crate::args::journal::{ExportFormat, JournalCommand};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
 use crate::render;
@@ -23,9 +23,11 @@ pub(crate) async fn run(
     command: &JournalCommand,
 ) -> Result<Exit, Failure> {
     let folder = session.state.journal();
-    // A key without a journal, or an anchor, says that there was one: then its absence is damage.
+    // A key without a journal, or an anchor, says that there was one: then its absence is damage. A folder that this
+    // user may not look into says nothing.
     let anchored = matches!(command, JournalCommand::Verify { anchor, .. } if !anchor.is_empty());
-    if !folder.exists() && !session.state.key().exists() && !anchored {
+    let absent = |path: &Path| matches!(path.try_exists(), Ok(false));
+    if absent(&folder) && absent(&session.state.key()) && !anchored {
         return Err(
             Failure::new(Exit::Failure, "there is no journal yet").hint("the first operation begins it")
         );
@@ -155,8 +157,11 @@ fn stat(folder: &Path, output: Output) -> Result<Exit, Failure> {
         "reserve_bytes": stat.reserve_bytes,
     }))?;
     output.data(format_args!(
-        "records:  {} in {} segments, {} bytes",
-        stat.records, stat.segments, stat.bytes
+        "records:  {} in {} {}, {} bytes",
+        stat.records,
+        stat.segments,
+        if stat.segments == 1 { "segment" } else { "segments" },
+        stat.bytes
     ))?;
     if let (Some(oldest), Some(newest)) = (stat.oldest, stat.newest) {
         output.data(format_args!("from:     {oldest}\nto:       {newest}"))?;

@@ -17,7 +17,7 @@ use palisade_pipeline::{Context, Report, run};
 use palisade_pm2::Pm2;
 
 use super::hand_over;
-use crate::args::{ApplyArgs, OperateArgs, PlanArgs};
+use crate::args::pm2::{ApplyArgs, OperateArgs, PlanArgs};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
 use crate::render;

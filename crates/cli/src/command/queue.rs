@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_core::record::{JobsChanged, Phase};
+use palisade_core::text::nearest;
 use palisade_core::{Code, Exit, QueueName};
 use palisade_jobs::queue::{OnSilence, OnStuck, Request};
 use palisade_jobs::{JobStore as _, Queue};
@@ -87,7 +88,8 @@ async fn history(session: &Session, output: Output, args: &NamedArgs) -> Result<
         before = change.queue.clone();
     }
     if changes.is_empty() {
-        output.talk("nobody has set rules of this queue");
+        let unknown = unknown(&store.queues().await?, &args.queue);
+        output.talk(unknown.unwrap_or_else(|| "nobody has set rules of this queue".to_owned()));
     }
     Ok(Exit::Done)
 }
@@ -139,8 +141,22 @@ async fn current(store: &Store, name: &QueueName) -> Result<Queue, Failure> {
     Ok(found.unwrap_or_else(|| Queue::new(name.clone())))
 }
 
+/// What to say of a queue that nobody put a job into: its name may be mistyped, and it may come to be.
+fn unknown(queues: &[Queue], name: &QueueName) -> Option<String> {
+    let known = || queues.iter().map(|queue| queue.name.as_str());
+    if known().any(|known| known == name.as_str()) {
+        return None;
+    }
+    let meant = nearest(name.as_str(), known());
+    let meant = meant.map(|meant| format!(": did you mean {meant}?")).unwrap_or_default();
+    Some(format!("look: queue {name} never had a job or a rule{meant}"))
+}
+
 async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool) -> Result<Exit, Failure> {
     let store = store::open(session, output, &args.store).await?;
+    if let Some(unknown) = unknown(&store.queues().await?, &args.queue) {
+        output.talk(unknown);
+    }
     let before = current(&store, &args.queue).await?;
     let word = if paused { "paused" } else { "resumed" };
     if before.paused == paused {

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::hand_over;
 use super::operate::{self, Conditions};
-use crate::args::{Pm2Home, RestoreArgs};
+use crate::args::Pm2Home;
+use crate::args::pm2::RestoreArgs;
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
 use crate::render::table;

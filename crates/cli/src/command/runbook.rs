@@ -9,7 +9,7 @@ use palisade_pipeline::snapshots as store;
 use palisade_pm2::restore::newest_with_a_loss;
 use serde_json::json;
 
-use crate::args::RunbookArgs;
+use crate::args::pm2::RunbookArgs;
 use crate::failure::{Failure, ago};
 use crate::output::Output;
 use crate::render;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use palisade_core::record::{Event, JobsChanged, Phase};
-use palisade_core::{Actor, AppName, EnvironmentName, Exit, Intended};
+use palisade_core::{Actor, AppName, EnvironmentName, Intended};
 use palisade_host::random;
 use palisade_jobs::Note;
 use palisade_pipeline::announce::{Announced, announce};
@@ -54,8 +54,8 @@ pub(crate) fn url(session: &Session, output: Output, args: &StoreArgs) -> Result
                 .hint("set it, or give --store URL")
         }),
         (None, Some(file)) => {
-            let text = fs::read_to_string(file)
-                .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {file}: {error}")))?;
+            let text =
+                fs::read_to_string(file).map_err(|error| Failure::unreadable(file.as_ref(), &error))?;
             Ok(text.trim().to_owned())
         }
         (None, None) => {

@@ -10,12 +10,13 @@ use crate::output::{BAD, STRONG, styled};
 pub(crate) fn plan(plan: &Plan) -> Vec<String> {
     let radius = plan.blast_radius();
     let mut lines = vec![format!(
-        "{} of {}: {} of {} processes ({} apps)",
+        "{} of {}: {} of {} processes ({} {})",
         styled(STRONG, plan.operation),
         plan.scope,
         radius.targets,
         radius.total,
-        radius.apps
+        radius.apps,
+        if radius.apps == 1 { "app" } else { "apps" }
     )];
     lines.extend(plan.targets.iter().map(|target| row('-', target)));
     lines.extend(plan.spared.iter().map(|target| row(' ', target)));

@@ -48,7 +48,10 @@ fn no_url_a_wrong_one_and_an_unreachable_one_end_with_their_own_exit_codes() {
     let said = palisade(&home, &[], &["db", "identify"]).ends(Exit::Usage);
     assert!(said.stderr.contains("PALISADE_DATABASE_URL"), "{}", said.stderr);
     palisade(&home, &[], &["db", "identify", "env:NOT_SET"]).ends(Exit::Usage);
-    palisade(&home, &[], &["db", "identify", "@/no/such/file"]).ends(Exit::Failure);
+    let said = palisade(&home, &[], &["db", "identify", "@/no/such/file"]).ends(Exit::Failure);
+    assert!(said.stderr.contains("fix: name a file that is there"), "{}", said.stderr);
+    let said = palisade(&home, &[], &["db", "identify", "postgres://a@h:99999/b"]).ends(Exit::Usage);
+    assert!(said.stderr.contains("0 to 65535"), "{}", said.stderr);
     palisade(&home, &[], &["db", "identify", "mysql://a@b/c"]).ends(Exit::Usage);
     let said = palisade(&home, &[], &["db", "identify", "postgres://a@127.0.0.1:1/b"]);
     assert!(said.ends(Exit::Unreachable).stderr.contains("PAL-005"));
@@ -58,6 +61,11 @@ fn no_url_a_wrong_one_and_an_unreachable_one_end_with_their_own_exit_codes() {
 fn another_database_than_the_expected_one_ends_with_exit_3() {
     let (home, server) = (Scratch::new(), Postgres::start("18"));
     server.sql("postgres", "CREATE DATABASE jobs");
+    // What a server says is said once.
+    let none = palisade(&home, &[("NONE", &server.admin("nowhere"))], &["db", "identify", "env:NONE"]);
+    let none = none.ends(Exit::Unreachable).stderr;
+    assert_eq!(none.matches("\"nowhere\" does not exist").count(), 1, "{none}");
+    assert!(!none.contains("because:"), "{none}");
     server.sql("postgres", "CREATE DATABASE copy TEMPLATE jobs");
     let variables = [("MEANT", server.admin("jobs")), ("COPY", server.admin("copy"))];
     let variables: Vec<_> = variables.iter().map(|(name, url)| (*name, url.as_str())).collect();
@@ -100,7 +108,10 @@ fn a_guard_is_installed_listed_reported_verified_and_removed_from_the_command_li
         "t",
         "a dry run writes nothing"
     );
-    run(&install).ends(Exit::Done);
+    let unfinished = run(&install[..install.len() - 4]).ends(Exit::Done).stderr;
+    assert!(unfinished.contains("no state is named with --done"), "{unfinished}");
+    let finished = run(&install).ends(Exit::Done).stderr;
+    assert!(!finished.contains("--done"), "{finished}");
     let guards = run(&["guard", "list", "table", "--json"]).ends(Exit::Done).json();
     assert_eq!(guards[0]["rules"]["mode"], "observe");
     let reaper = "UPDATE backfill_jobs SET status = 'cancelled' WHERE id = 1";

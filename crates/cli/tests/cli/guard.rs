@@ -1,5 +1,7 @@
 //! `palisade guard`: a guard in front of a running daemon and away again, while apps run and clients call.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -119,6 +121,12 @@ fn install_and_remove_restart_nothing_and_no_client_meets_an_error() {
     assert_eq!(Fleet::of(&env.pm2), before);
     assert_eq!(host.list()["guarded"], true);
     assert_eq!(host.list()["isolation"], "same-uid");
+    // The daemon's own socket lies in a folder that only its user enters, so the mode of the home says nothing of it.
+    fs::set_permissions(env.pm2.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let doctor = env.palisade(&["doctor"]).stdout;
+    assert!(doctor.contains("the guard stands before a daemon of this same user"), "{doctor}");
+    assert!(!doctor.contains("does not pass through Palisade"), "{doctor}");
+    assert!(!doctor.contains("may give the daemon orders"), "{doctor}");
 
     let again = beside_a_client(&env.pm2, || install(env));
     assert!(again.stdout.contains("as before"), "{}", again.stdout);

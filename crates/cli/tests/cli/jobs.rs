@@ -86,6 +86,7 @@ fn a_file_of_payloads_makes_all_its_jobs_or_none() {
     let many: String = (0..12_000).map(|n| format!("{{\"day\":{n}}}\n")).collect();
     let bad = enqueue(&format!("{many}{{day}}\n")).ends(Exit::Usage);
     assert!(bad.stderr.contains("line 12001 of") && bad.stderr.contains("no job was made"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("fix: mend that line"), "{}", bad.stderr);
     let long = enqueue(&format!("{many}\n\"{}\"\n", "x".repeat(1024 * 1024))).ends(Exit::Usage);
     assert!(long.stderr.contains("line 12002") && long.stderr.contains("PAL-507"), "{}", long.stderr);
     let none = env.palisade(&["job", "list", "--json"]).ends(Exit::Done).json();
@@ -161,7 +162,13 @@ fn rules_of_a_queue_are_set_shown_and_refused_where_they_do_not_fit() {
         unsound.stderr
     );
     set(&["--concurrency", "4"]).ends(Exit::Usage);
-    env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done);
+    let sure = env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done);
+    assert!(!sure.stderr.contains("never had a job"), "{}", sure.stderr);
+    let mistyped = env.palisade(&["queue", "history", "backfil"]).ends(Exit::Done).stderr;
+    assert!(
+        mistyped.contains("queue backfil never had a job or a rule: did you mean backfill?"),
+        "{mistyped}"
+    );
     let listed = env.palisade(&["queue", "list"]).ends(Exit::Done).stdout;
     assert!(listed.contains("paused") && listed.contains("1h 30m") && listed.contains("hold"), "{listed}");
     let again = env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done).stdout;

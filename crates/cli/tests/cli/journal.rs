@@ -96,7 +96,7 @@ fn export_and_stat_tell_the_same_records() {
     assert_eq!(stat["oldest"], records[0]["at"]);
     assert_eq!(stat["newest"], records[records.len() - 1]["at"]);
     let text = env.palisade(&["journal", "stat"]).ends(Exit::Done).stdout;
-    assert!(text.starts_with("records:  3 in 1 segments"), "{text}");
+    assert!(text.starts_with("records:  3 in 1 segment"), "{text}");
 }
 
 #[test]

@@ -222,9 +222,14 @@ fn completions_load_in_bash_and_know_the_commands() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let env = TestEnv::without_daemon();
-    let mut child = env.command(&["explain"]).stdout(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for words in [&["explain"][..], &["completions", "bash"], &["config", "schema"], &["explain", "PAL-101"]]
+    {
+        let mut command = env.command(words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), &ended.stderr[..]), (Some(0), &b""[..]), "{words:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use palisade_core::Exit;
@@ -16,6 +17,13 @@ const NOBODY: u32 = 65534;
 
 /// Runs the binary as [`NOBODY`], with a home of its own, against the daemon of `env`.
 fn as_nobody(env: &TestEnv, words: &[&str]) -> Said {
+    as_nobody_with(env, words, |command, home| {
+        command.env("HOME", home).env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
+    })
+}
+
+/// Runs the binary as [`NOBODY`] with the variables of `env`, but for what `change` does with a home of its own.
+fn as_nobody_with(env: &TestEnv, words: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Said {
     let place = Scratch::new();
     assert_eq!(place.path().metadata().unwrap().uid(), 0, "run this as root: it takes another user");
     let (binary, home) = (place.join("palisade"), place.join("home"));
@@ -28,8 +36,8 @@ fn as_nobody(env: &TestEnv, words: &[&str]) -> Said {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary).args(words);
     env.surround(&mut command);
-    command.current_dir("/").stdin(Stdio::null()).env("HOME", &home);
-    command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
+    command.current_dir("/").stdin(Stdio::null());
+    change(&mut command, &home);
     command.output().unwrap().into()
 }
 
@@ -67,4 +75,21 @@ fn doctor_sees_the_daemons_of_other_users() {
     };
     assert!(sees(&here), "{found:#}");
     assert!(sees("may not connect"), "{found:#}");
+}
+
+#[test]
+fn a_journal_of_another_user_is_told_as_such_and_not_called_absent() {
+    let env = TestEnv::without_daemon();
+    env.palisade(&["deploy", "--app", "stock-alert", "--environment", "production", "--", "true"])
+        .ends(Exit::Done);
+    let read = |words: &[&str]| as_nobody_with(&env, words, |_, _| {});
+    let said = read(&["journal", "tail"]).ends(Exit::Journal);
+    assert!(said.stderr.contains("cannot be read"), "{}", said.stderr);
+    assert!(said.stderr.contains("fix: run this as the user whose journal it is"), "{}", said.stderr);
+    let doctor = read(&["doctor"]).stdout;
+    assert_eq!(
+        doctor.matches("whose journal it is").count(),
+        doctor.matches("the journal cannot be read").count()
+    );
+    assert_eq!(doctor.matches("journal/head").count(), 1, "what is said once is enough: {doctor}");
 }

@@ -160,7 +160,13 @@ fn open(path: &Path, name: &str) -> Result<(Connection, Turn), Error> {
     let failed = |error: rusqlite::Error| failed(name, &error);
     // SQLite gives its log and its index the mode of the database, and would make that one readable by a group.
     let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    made.map_err(|error| unreachable(name, &error))?;
+    made.map_err(|error| match path.parent() {
+        Some(folder) if error.kind() == std::io::ErrorKind::NotFound => Error::Unreachable {
+            store: name.to_owned(),
+            problem: format!("there is no folder {}", folder.display()),
+        },
+        _ => unreachable(name, &error),
+    })?;
     let turn = Turn::beside(path).map_err(|error| unreachable(name, &error))?;
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     connection.busy_timeout(BUSY_WAIT).map_err(failed)?;

@@ -135,7 +135,9 @@ fn unfit(deed: &Deed, plan: &Plan) -> Failure {
 
 fn tell(output: Output, deed: &Deed, args: &BulkArgs, plan: &Plan) {
     let of = args.queue.as_ref().map(|queue| format!(" of queue {queue}")).unwrap_or_default();
-    output.talk(format_args!("plan: {} {} jobs{of}", word(deed), styled(STRONG, plan.targets.len())));
+    let count = plan.targets.len();
+    let jobs = if count == 1 { "job" } else { "jobs" };
+    output.talk(format_args!("plan: {} {} {jobs}{of}", word(deed), styled(STRONG, count)));
     for job in plan.targets.iter().take(SAMPLE) {
         output.talk(format_args!("  {}", show::line(job)));
     }
@@ -187,10 +189,18 @@ async fn carry_out(
     output.data(format_args!("{} {}: {}", styled(GOOD, "done:"), word(deed), summary(&answers)))?;
     output.data(format_args!("  recorded: {recorded}"))?;
     if let Some(undo) = undo(deed) {
-        output.data(format_args!("  undo:     palisade job {undo} JOB"))?;
+        output.data(format_args!("  undo:     palisade job {undo} {}", named(&ids)))?;
     }
     let refused = answers.keys().any(|answer| !answer.starts_with("now ") && !answer.starts_with("already "));
     Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// Jobs as a command line names them: a few by their numbers.
+fn named(ids: &[JobId]) -> String {
+    match ids {
+        few if few.len() <= SAMPLE => few.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        _ => "JOB ...".to_owned(),
+    }
 }
 
 fn undo(deed: &Deed) -> Option<&'static str> {

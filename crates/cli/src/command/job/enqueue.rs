@@ -64,11 +64,9 @@ pub(crate) async fn enqueue(session: &Session, output: Output, args: &EnqueueArg
     Ok(Exit::Done)
 }
 
-fn parse(name: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str::<Value>(text).map_err(|error| {
-        Failure::usage(format!("{name} is no JSON: {error}; no job was made"))
-            .hint("quote it: --payload '{\"day\":\"2026-02-17\"}'")
-    })
+fn parse(name: &str, text: &str, hint: &str) -> Result<Value, Failure> {
+    serde_json::from_str::<Value>(text)
+        .map_err(|error| Failure::usage(format!("{name} is no JSON: {error}; no job was made")).hint(hint))
 }
 
 fn payloads(args: &EnqueueArgs) -> Result<Vec<Payload>, Failure> {
@@ -79,8 +77,8 @@ fn payloads(args: &EnqueueArgs) -> Result<Vec<Payload>, Failure> {
         return lines(&name(path), &read(path)?);
     }
     let payload = match (&args.payload, &args.payload_file) {
-        (Some(text), _) => parse("the payload", text)?,
-        (None, Some(path)) => parse(&name(path), &read(path)?)?,
+        (Some(text), _) => parse("the payload", text, "quote it: --payload '{\"day\":\"2026-02-17\"}'")?,
+        (None, Some(path)) => parse(&name(path), &read(path)?, "mend the file: it holds one JSON document")?,
         (None, None) => Value::Null,
     };
     Ok(vec![(None, payload)])
@@ -89,8 +87,10 @@ fn payloads(args: &EnqueueArgs) -> Result<Vec<Payload>, Failure> {
 /// A payload for each line that is not empty.
 fn lines(name: &str, text: &str) -> Result<Vec<Payload>, Failure> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let one =
-        |(at, line): (usize, &str)| Ok((Some(at + 1), parse(&format!("line {} of {name}", at + 1), line)?));
+    let hint = "mend that line: each line is a JSON document of its own";
+    let one = |(at, line): (usize, &str)| {
+        Ok((Some(at + 1), parse(&format!("line {} of {name}", at + 1), line, hint)?))
+    };
     let payloads: Vec<Payload> = lines.map(one).collect::<Result<_, Failure>>()?;
     if payloads.is_empty() {
         return Err(Failure::usage(format!("{name} holds no line, so there is no job to make")));
@@ -109,8 +109,7 @@ fn read(path: &Path) -> Result<String, Failure> {
         std::io::stdin().read_to_string(&mut text)?;
         return Ok(text);
     }
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Failure, format!("cannot read {}: {error}", path.display())))
+    std::fs::read_to_string(path).map_err(|error| Failure::unreadable(path, &error))
 }
 
 fn template(session: &Session, args: &EnqueueArgs, by: Note) -> Result<NewJob, Failure> {
