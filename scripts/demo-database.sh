@@ -102,9 +102,13 @@ act "Atom: a jobs table, its worker, and a test app with production's credential
 node "$atom" seed
 expect_states "running running running"
 work
-echo "   The times are compressed: the beats were written as old ones. No rule is weakened for this."
+cat <<'END'
+   The day of the report, compressed: the beats were written as old ones, and it is 14:36. No rule is weakened for this.
+     10:13  f648f968 begins       14:25  its last beat: the beats get lost, the job goes on
+     14:35  ten minutes of silence are over, the threshold in the test app's code; production's is sixty
+END
 
-act "1. Unguarded: the stale test app's reaper comes by, ten minutes in its code"
+act "1. 14:36, unguarded: the stale test app's reaper comes by, and the job dies"
 expect_app 0 reap
 expect_states "cancelled cancelled running"
 worker_ends 3
@@ -133,7 +137,7 @@ expect_states "running running running"
 worker_ends 0
 echo "   The worker was at work all the time, and its job is done."
 
-act "5. Enforced: the same day once more, the same script, the same role and password"
+act "5. 14:36 once more, enforced: the same script, the same role and password, refused; the job goes on"
 expect_exit 0 guard remove table $table
 node "$atom" seed
 work

@@ -1,4 +1,4 @@
-//! The designs that are compared: ours, and nine that lack something.
+//! The designs that are compared: ours, and eleven that lack something.
 
 /// How a judge comes to think that a worker is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,10 @@ pub(crate) struct Design {
     pub(crate) attempt: bool,
     /// A checkpoint must be newer than the last one.
     pub(crate) sequence: bool,
+    /// A job is made once under its key.
+    pub(crate) key: bool,
+    /// After a restore, numbers of claims go on above what may have been given out.
+    pub(crate) raises: bool,
     /// A worker whose write is refused drops its attempt.
     pub(crate) drops: bool,
     /// What it has to break: nothing, or each of these.
@@ -107,6 +111,8 @@ pub(crate) const FULL: Design = Design {
     recheck: true,
     attempt: true,
     sequence: true,
+    key: true,
+    raises: true,
     drops: true,
     breaks: &[],
 };
@@ -121,12 +127,14 @@ const SEED: Design = Design {
     recheck: false,
     attempt: false,
     sequence: false,
+    key: true,
+    raises: true,
     drops: true,
     breaks: &[Promise::S1, Promise::S2, Promise::S3, Promise::S4a, Promise::S4b, Promise::S4c],
 };
 
 /// The designs that lack something in what they may do at any time.
-pub(crate) const WEAKENED: [Design; 8] = [
+pub(crate) const WEAKENED: [Design; 9] = [
     SEED,
     Design {
         name: "one threshold for all, own clocks, no lease",
@@ -154,9 +162,14 @@ pub(crate) const WEAKENED: [Design; 8] = [
         ..FULL
     },
     Design { name: "no order of checkpoints", sequence: false, breaks: &[Promise::S4c], ..FULL },
+    Design { name: "no key at the enqueue", key: false, breaks: &[Promise::S4b], ..FULL },
     Design { name: "guard in the clients only", guard: false, breaks: &[Promise::S1, Promise::S2], ..FULL },
 ];
 
-/// The ninth lacks something that only a bound of time shows.
+/// This one lacks something that only a restore shows.
+pub(crate) const SET_BACK: Design =
+    Design { name: "numbers begin again after a restore", raises: false, breaks: &[Promise::S3], ..FULL };
+
+/// And this one something that only a bound of time shows.
 pub(crate) const DEAF: Design =
     Design { name: "a refused worker carries on", drops: false, breaks: &[Promise::L1], ..FULL };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
-use crate::design::{DEAF, Design, FULL, Promise, WEAKENED};
-use crate::system::{Action, SECOND, System, TURNED};
+use crate::design::{DEAF, Design, FULL, Promise, SET_BACK, WEAKENED};
+use crate::system::{Action, RESTORED, SECOND, System, TURNED};
 use crate::world::{Faults, Tick, World};
 
 /// What was found of one system.
@@ -43,17 +43,29 @@ pub(crate) fn full(large: bool) -> Vec<System> {
     sizes.into_iter().map(sized).collect()
 }
 
+/// Runs with a server that is set back once, to a backup of any moment before.
+pub(crate) fn restored(large: bool) -> Vec<System> {
+    let sized = |design, horizon| {
+        let mut system = System::timeless(design, horizon, 1, 2, 1);
+        system.faults.restores = 1;
+        system
+    };
+    let mut systems = vec![sized(SET_BACK, 3), sized(FULL, 2)];
+    systems.extend(large.then(|| sized(FULL, 3)));
+    systems
+}
+
 /// Runs with a bound of time: one worker may stand still, one may die, and one reaper.
 ///
 /// The tight bound is one sweep, for the first look may come just before the claim; twice the silence, for the first
-/// judge may be killed just before it decides; and the lease's time. One tick less has to fail, and so has the ninth
+/// judge may be killed just before it decides; and the lease's time. One tick less has to fail, and so has the last
 /// weakened design, within the same bound and within a longer one.
 pub(crate) fn bounded(threshold: Tick, ttl: Tick) -> [System; 4] {
     let bound = 1 + 2 * (threshold + 1) + ttl;
     let system = |design, bound, horizon| {
         let mut system = System::timeless(design, horizon, threshold, ttl, 1);
         system.bound = Some(bound);
-        system.faults = Faults { pauses: 1, crashes: 1, kills: 1 };
+        system.faults = Faults { restores: 0, pauses: 1, crashes: 1, kills: 1 };
         system
     };
     let short = Design { breaks: &[Promise::L1], ..FULL };
@@ -84,7 +96,7 @@ pub(crate) fn check(system: System) -> Found {
         .filter_map(|promise| Some((promise, discoveries.remove(promise.name()).map(steps)?)))
         .collect();
     let unseen: Vec<_> =
-        [SECOND, TURNED].into_iter().filter(|name| !discoveries.contains_key(name)).collect();
+        [SECOND, TURNED, RESTORED].into_iter().filter(|name| !discoveries.contains_key(name)).collect();
     let right = if expected.is_empty() {
         broken.is_empty() && unseen.is_empty()
     } else {

@@ -59,9 +59,27 @@ impl System {
                 world.workers[number].health = Health::Dead;
             }
             Action::Kill(number) => kill(&mut world, number),
+            Action::Backup => world.backup = Some((world.job, world.claims.made)),
+            Action::Restore => self.restore(&mut world),
         }
         self.watch(&mut world);
         world
+    }
+
+    /// The server is set back. What an operator does then ends the lease and raises its term, and numbers go on above
+    /// all that were given out. Transactions that were open are gone.
+    fn restore(&self, world: &mut World) {
+        let Some((job, made)) = world.backup.take() else { return };
+        world.faults.restores -= 1;
+        world.job = job;
+        world.lease.expires = world.now;
+        world.claims.old = world.claims.made;
+        world.claims.set_back = if self.design.raises { 0 } else { world.claims.made - made };
+        for reaper in &mut world.reapers {
+            if matches!(reaper.reap, Reap::Open(..)) {
+                reaper.reap = Reap::Nothing;
+            }
+        }
     }
 
     /// Another term begins.
@@ -75,9 +93,16 @@ impl System {
 
     /// A worker's write comes in.
     fn receive(&self, world: &mut World, message: Message) {
+        if message == Message::Enqueue {
+            // Without a key it is another job, which waits as this one did.
+            if world.job.stage == Stage::Absent || !self.design.key {
+                world.job.stage = Stage::Queued;
+            }
+            return;
+        }
         let attempt = message.attempt();
         let current = world.runs(attempt);
-        if self.design.attempt && !current {
+        if self.design.attempt && !world.seems_to_run(attempt) {
             return self.refuse(world, attempt);
         }
         if let Message::Checkpoint(_, number) = message {
@@ -89,8 +114,8 @@ impl System {
         }
         broken(world, Promise::S3, !current);
         match message {
-            Message::Beat(_) => world.job.beat = world.now,
-            Message::Checkpoint(..) => {}
+            Message::Beat(_) => (world.job.beat, world.heard) = (world.now, world.now),
+            Message::Enqueue | Message::Checkpoint(..) => {}
             Message::Complete(_) => {
                 world.job.stage = Stage::Done;
                 world.job.completions += 1;
@@ -162,7 +187,7 @@ impl System {
     fn commit(&self, world: &mut World, number: usize) {
         let Reap::Open(look, term) = world.reapers[number].reap else { return };
         world.reapers[number].reap = Reap::Nothing;
-        let same = world.runs(look.attempt) && world.job.beat == look.beat;
+        let same = world.seems_to_run(look.attempt) && world.job.beat == look.beat;
         let writes = if self.design.recheck { same } else { world.job.stage == Stage::Running };
         if writes {
             self.reap(world, Some(term));
@@ -171,7 +196,7 @@ impl System {
 
     /// The write itself, and what it breaks.
     fn reap(&self, world: &mut World, term: Option<u8>) {
-        let young = world.now - world.job.beat <= self.threshold;
+        let young = world.now - world.heard <= self.threshold;
         let current = term.is_some_and(|term| term != 0 && term == world.lease.term);
         broken(world, Promise::S1, young);
         broken(world, Promise::S2, !current);
@@ -200,8 +225,9 @@ impl System {
 
 fn claim(world: &mut World, number: usize) {
     world.job.stage = Stage::Running;
-    world.job.attempt += 1;
-    world.job.beat = world.now;
+    world.claims.made += 1;
+    world.job.attempt = world.claims.made;
+    (world.job.beat, world.heard) = (world.now, world.now);
     let worker = &mut world.workers[number];
     worker.attempt = world.job.attempt;
     worker.step = world.job.checkpoint;

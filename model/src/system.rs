@@ -47,6 +47,10 @@ pub(crate) enum Action {
     Crash(usize),
     /// A reaper dies; its open transaction is rolled back.
     Kill(usize),
+    /// The server is backed up.
+    Backup,
+    /// The server is set back to its backup.
+    Restore,
 }
 
 /// A design with sizes.
@@ -75,7 +79,7 @@ pub(crate) struct System {
 impl System {
     /// A system without a bound of time.
     pub(crate) fn timeless(design: Design, horizon: Tick, threshold: Tick, ttl: Tick, work: u8) -> Self {
-        let faults = Faults { pauses: 0, crashes: 0, kills: 0 };
+        let faults = Faults { restores: 0, pauses: 0, crashes: 0, kills: 0 };
         Self { design, horizon, threshold, ttl, work, bound: None, faults, told: Arc::default() }
     }
 
@@ -173,6 +177,9 @@ impl Model for System {
             self.of_worker(world, number, actions);
             self.of_reaper(world, number, actions);
         }
+        if world.faults.restores > 0 {
+            actions.push(if world.backup.is_none() { Action::Backup } else { Action::Restore });
+        }
         let mut last = None;
         for message in world.messages.iter().copied() {
             if last == Some(message) {
@@ -216,12 +223,19 @@ impl Model for System {
                 world.job.stage == Stage::Done && world.job.attempt > 1
             }),
             Property::sometimes(TURNED, |_, world: &World| world.lease.term > 1),
+            Property::sometimes(RESTORED, |system: &Self, world: &World| {
+                system.faults.restores == 0
+                    || (world.faults.restores == 0 && world.claims.made > world.claims.old)
+            }),
         ]
     }
 }
 
 /// Seen at least once: a job done by its second attempt.
 pub(crate) const SECOND: &str = "done by a second attempt";
+
+/// Seen at least once, where there is a restore: a claim after it.
+pub(crate) const RESTORED: &str = "claimed after a restore";
 
 /// Seen at least once: another leader.
 pub(crate) const TURNED: &str = "the lease changed hands";

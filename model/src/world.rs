@@ -9,6 +9,8 @@ pub(crate) const PAIR: usize = 2;
 /// Where the job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
+    /// Was not enqueued yet.
+    Absent,
     /// Waits for a worker.
     Queued,
     /// Was claimed, by the attempt that the row has.
@@ -24,7 +26,7 @@ pub(crate) enum Stage {
 pub(crate) struct Job {
     /// Where it stands.
     pub(crate) stage: Stage,
-    /// The number of its last claim; 0 before the first.
+    /// Its last claim; 0 before the first.
     pub(crate) attempt: u8,
     /// When its last beat was accepted. A judge compares it and sees whether there was one since.
     pub(crate) beat: Tick,
@@ -104,9 +106,11 @@ pub(crate) struct Reaper {
     pub(crate) next_sweep: Tick,
 }
 
-/// What a worker sends to the server. It may be late, come out of order, never, or twice.
+/// What a worker, or who enqueues, sends to the server. It may be late, come out of order, never, or twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Message {
+    /// Make this job, under its key.
+    Enqueue,
     /// I am alive.
     Beat(u8),
     /// This attempt, and the number of the checkpoint.
@@ -116,9 +120,10 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// The attempt that it carries.
+    /// The attempt that it carries; 0 for none.
     pub(crate) const fn attempt(self) -> u8 {
         match self {
+            Self::Enqueue => 0,
             Self::Beat(attempt) | Self::Checkpoint(attempt, _) | Self::Complete(attempt) => attempt,
         }
     }
@@ -127,12 +132,25 @@ impl Message {
 /// What may still go wrong in a run with a bound of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Faults {
+    /// Restores of the server from a backup.
+    pub(crate) restores: u8,
     /// Workers that may be paused.
     pub(crate) pauses: u8,
     /// Workers that may die.
     pub(crate) crashes: u8,
     /// Reapers that may die.
     pub(crate) kills: u8,
+}
+
+/// Claims as they are, apart from the numbers that the server gives them. A server that is set back may give a number twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claims {
+    /// How many there were: the last one.
+    pub(crate) made: u8,
+    /// Those above this one were made after the restore.
+    pub(crate) old: u8,
+    /// And bear numbers that are so much lower than they are.
+    pub(crate) set_back: u8,
 }
 
 /// Everything at one moment.
@@ -144,6 +162,12 @@ pub(crate) struct World {
     pub(crate) job: Job,
     /// The lease.
     pub(crate) lease: Lease,
+    /// The claims.
+    pub(crate) claims: Claims,
+    /// When a beat or a claim was accepted last, which no restore undoes.
+    pub(crate) heard: Tick,
+    /// A backup: the row, and how many claims there were. Of which one is restored.
+    pub(crate) backup: Option<(Job, u8)>,
     /// The workers.
     pub(crate) workers: [Worker; PAIR],
     /// The reapers.
@@ -163,18 +187,21 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The beginning: a job that waits, a lease that is free.
-    pub(crate) const fn new(faults: Faults) -> Self {
+    /// The beginning: a job that is about to be enqueued, a lease that is free.
+    pub(crate) fn new(faults: Faults) -> Self {
         let worker = Worker { health: Health::Well, attempt: 0, step: 0, next_beat: 0 };
         let reaper = Reaper { dead: false, term: 0, seen: None, reap: Reap::Nothing, next_sweep: 0 };
         Self {
             now: 0,
-            job: Job { stage: Stage::Queued, attempt: 0, beat: 0, checkpoint: 0, completions: 0 },
+            job: Job { stage: Stage::Absent, attempt: 0, beat: 0, checkpoint: 0, completions: 0 },
             lease: Lease { term: 0, expires: 0 },
+            claims: Claims { made: 0, old: 0, set_back: 0 },
+            heard: 0,
+            backup: None,
             workers: [worker; PAIR],
             reapers: [reaper; PAIR],
             stale: false,
-            messages: Vec::new(),
+            messages: vec![Message::Enqueue],
             doubled: false,
             faults,
             orphan: None,
@@ -185,6 +212,15 @@ impl World {
     /// Whether the job runs as this attempt.
     pub(crate) fn runs(&self, attempt: u8) -> bool {
         self.job.stage == Stage::Running && self.job.attempt == attempt
+    }
+
+    /// Whether the server sees it run as this attempt: it compares numbers.
+    pub(crate) fn seems_to_run(&self, attempt: u8) -> bool {
+        self.job.stage == Stage::Running && self.number(self.job.attempt) == self.number(attempt)
+    }
+
+    fn number(&self, attempt: u8) -> u8 {
+        if attempt > self.claims.old { attempt - self.claims.set_back } else { attempt }
     }
 
     /// Whether this reaper holds the lease at this moment.

@@ -326,7 +326,7 @@ impl Docket for Jobs {
         &mut self,
         condemned: &[Condemned<Arc<str>, Beat>],
         under: &Held,
-    ) -> Result<Vec<Doomed>, Error> {
+    ) -> Result<(Vec<Doomed>, usize), Error> {
         let policy = self.guarded.policy.unwrap_or_default();
         let reaper = Reaper { by: self.settings.by.clone(), term: under.term.number(), policy };
         let doomed = |one: &Condemned<Arc<str>, Beat>| {
@@ -334,7 +334,7 @@ impl Docket for Jobs {
             let seen = Running { key: one.key.clone(), beat: one.counter, parts };
             Doomed { seen, reason: Reason { ground: one.ground, reaper: reaper.clone() } }
         };
-        Ok(condemned.iter().map(doomed).collect())
+        Ok((condemned.iter().map(doomed).collect(), condemned.len()))
     }
 
     fn takings(&self, wanted: &[&Doomed]) -> Vec<Taking> {

@@ -70,7 +70,7 @@ pub trait Docket: Send {
     /// Why it could not look or write.
     type Error: Display + Send;
 
-    /// So many who are condemned by one sweep go in one pass, with one intent and one outcome.
+    /// So many who are condemned by one sweep go in one pass at most, with one intent and one outcome.
     const IN_A_PASS: usize;
     /// So many jobs go in one statement.
     const TOGETHER: usize;
@@ -93,12 +93,13 @@ pub trait Docket: Send {
         forget: &[Self::Key],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// What follows from condemnations of the last look.
+    /// What follows from condemnations of the last look: jobs to take, and from how many of these, the first ones. Where
+    /// their jobs are more than go together it may leave out some, which are asked for in another pass of the same sweep.
     fn wanted(
         &mut self,
         condemned: &[Condemned<Self::Key, Self::Counter>],
         under: &Held,
-    ) -> impl Future<Output = Result<Vec<Self::Wanted>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(Vec<Self::Wanted>, usize), Self::Error>> + Send;
 
     /// Which jobs are stuck after a sweep that charged so much time. A docket without a sign of progress has none.
     fn stuck(

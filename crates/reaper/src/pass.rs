@@ -53,36 +53,46 @@ where
         let is_new = |one: &&Condemned<D::Key, D::Counter>| told.get(&one.key) != Some(&one.counter);
         let new: Vec<_> = condemned.iter().filter(is_new).cloned().collect();
         term.told = condemned.iter().map(|one| (one.key.clone(), one.counter.clone())).collect();
-        for new in new.chunks(D::IN_A_PASS) {
-            let Some(wanted) = self.wanted(docket, term, new).await else { return };
+        let mut left = new.as_slice();
+        while !left.is_empty() {
+            let Some((wanted, of)) = self.wanted(docket, term, left).await else { return };
+            left = &left[of..];
             let all: Vec<_> = wanted.iter().collect();
             docket.takings(&all).into_iter().for_each(|taking| self.clerk.tell(&News::WouldReap(taking)));
         }
     }
 
+    /// What one pass takes, and from how many of these, the first ones: one at least.
     async fn wanted<D: Docket>(
         &self,
         docket: &mut D,
         term: &Term<D>,
         condemned: &[Condemned<D::Key, D::Counter>],
-    ) -> Option<Vec<D::Wanted>> {
-        match timeout(PATIENCE, docket.wanted(condemned, &term.lease)).await {
-            Ok(Ok(wanted)) => return Some(wanted),
+    ) -> Option<(Vec<D::Wanted>, usize)> {
+        let most = condemned.len().min(D::IN_A_PASS);
+        match timeout(PATIENCE, docket.wanted(&condemned[..most], &term.lease)).await {
+            Ok(Ok((wanted, of))) => return Some((wanted, of.clamp(1, most))),
             Ok(Err(error)) => self.fault(&error),
             Err(_) => self.fault(&"no answer in time to what the silent ones hold"),
         }
         None
     }
 
-    /// Takes what follows from these condemnations, with one intent and one outcome.
-    pub(crate) async fn pass<D: Docket>(
+    /// Takes what follows from these condemnations, each pass with one intent and one outcome.
+    pub(crate) async fn passes<D: Docket>(
         &self,
         docket: &mut D,
         term: &mut Term<D>,
         condemned: &[Condemned<D::Key, D::Counter>],
     ) {
-        if let Some(wanted) = self.wanted(docket, term, condemned).await.filter(|wanted| !wanted.is_empty()) {
-            self.carry_out(docket, term, &wanted).await;
+        let mut left = condemned;
+        while !(left.is_empty() || term.over) {
+            // What cannot be asked for now is condemned again by the next sweep.
+            let Some((wanted, of)) = self.wanted(docket, term, left).await else { return };
+            left = &left[of..];
+            if !wanted.is_empty() {
+                self.carry_out(docket, term, &wanted).await;
+            }
         }
     }
 

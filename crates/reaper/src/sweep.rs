@@ -36,11 +36,9 @@ where
         if self.settings.dry || docket.is_observed() {
             self.tell_dry(docket, term, &ruling.condemned).await;
         } else {
-            for condemned in ruling.condemned.chunks(D::IN_A_PASS) {
-                self.pass(docket, term, condemned).await;
-                if term.over {
-                    return self.clerk.tell(&News::TermOver);
-                }
+            self.passes(docket, term, &ruling.condemned).await;
+            if term.over {
+                return self.clerk.tell(&News::TermOver);
             }
         }
         self.stuck(docket, term, ruling.charged).await;

@@ -25,6 +25,8 @@ struct Board {
     /// To these the store objects.
     bad: Vec<u64>,
     anew: bool,
+    /// It asks for the jobs of so many in one pass.
+    at_once: Option<usize>,
     observed: bool,
     over: bool,
     /// How many jobs each statement had.
@@ -78,8 +80,13 @@ impl Docket for Board {
         Ok(())
     }
 
-    async fn wanted(&mut self, condemned: &[Condemned<u64, u64>], _: &Held) -> Result<Vec<u64>, Bad> {
-        Ok(condemned.iter().map(|one| one.key).collect())
+    async fn wanted(
+        &mut self,
+        condemned: &[Condemned<u64, u64>],
+        _: &Held,
+    ) -> Result<(Vec<u64>, usize), Bad> {
+        let of = condemned.len().min(self.at_once.unwrap_or(usize::MAX));
+        Ok((condemned[..of].iter().map(|one| one.key).collect(), of))
     }
 
     fn takings(&self, wanted: &[&u64]) -> Vec<Taking> {
@@ -206,6 +213,20 @@ fn a_pass_is_recorded_before_and_after_and_leaves_nothing_to_the_next_term() {
         ]
     );
     assert_eq!(board.beats.keys().copied().collect::<Vec<_>>(), (3..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn whom_a_pass_leaves_out_the_next_one_takes_in_the_same_sweep_and_the_brake_holds_for_all_of_them() {
+    let (mut board, sheet) = (Board { at_once: Some(2), ..Board::default() }, Sheet::new());
+    block_on(sweeps(&mut board, &sheet, settings(), 5, 20));
+    let begun: Vec<_> = sheet.take().into_iter().filter(|line| line.starts_with("begun")).collect();
+    assert_eq!(begun.len(), 3, "{begun:?}");
+    assert!(begun[0].starts_with("begun: term 1; 2 jobs;") && begun[2].starts_with("begun: term 1; 1 jobs;"));
+    assert_eq!(board.statements, [2, 2, 1]);
+
+    let (mut board, sheet) = (Board { at_once: Some(2), ..Board::default() }, Sheet::new());
+    block_on(sweeps(&mut board, &sheet, settings(), 7, 20));
+    assert_eq!((sheet.take(), board.statements.len()), (vec!["elected".to_owned(), "held".to_owned()], 0));
 }
 
 #[test]

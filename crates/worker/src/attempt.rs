@@ -63,6 +63,7 @@ where
     let (how, said) = ending::how(&order);
     let complete = order == Order::Complete;
     let (done, written) = oneshot::channel();
+    hold.ends();
     let end = End { hold, order, done };
     let written = match shared.ends.send(end).await {
         Ok(()) => written.await.unwrap_or(Err(Unwritten::Over)),

@@ -20,6 +20,8 @@ use crate::report::{Report, Reports};
 pub(crate) struct Health {
     /// The last beat was acknowledged.
     pub(crate) may_claim: bool,
+    /// How often one was acknowledged after some were not: the store may have forgotten something meanwhile.
+    pub(crate) returns: u32,
     /// The store refuses this worker: it has to end.
     pub(crate) refused: Option<String>,
 }
@@ -146,19 +148,22 @@ where
                         hold.beats_again(missed);
                     }
                 }
-                self.health.send_replace(Health { may_claim: pulse.may_claim(), refused: None });
+                self.health.send_modify(|health| {
+                    health.may_claim = pulse.may_claim();
+                    health.returns += u32::from(missed > 0);
+                });
                 true
             }
             Follow::Missed { missed, for_ms, problem } => {
                 self.reports.tell(Report::BeatMissed { missed, for_ms, problem });
-                self.health.send_replace(Health { may_claim: false, refused: None });
+                self.health.send_modify(|health| health.may_claim = false);
                 true
             }
             Follow::End { problem } => {
                 for hold in holds {
                     hold.stop(Stop::Spent);
                 }
-                self.health.send_replace(Health { may_claim: false, refused: Some(problem) });
+                self.health.send_modify(|health| (health.may_claim, health.refused) = (false, Some(problem)));
                 false
             }
         }

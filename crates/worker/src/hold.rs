@@ -82,6 +82,8 @@ pub(crate) struct Hold {
     claimed_ms: u64,
     /// Whether its handler may have side effects.
     started: AtomicBool,
+    /// Its end is being written, so that the store may have it before anybody here knows.
+    ending: AtomicBool,
     progress: AtomicI64,
     moved: AtomicBool,
     news: Mutex<News>,
@@ -103,6 +105,7 @@ impl Hold {
             acknowledged,
             claimed_ms: clock::boot_ms(),
             started: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             progress: AtomicI64::new(0),
             moved: AtomicBool::new(false),
             news: Mutex::default(),
@@ -161,6 +164,16 @@ impl Hold {
                 None
             }
         }
+    }
+
+    /// From now on its end is being written.
+    pub(crate) fn ends(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether its end is being written.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// When the last acknowledged beat began.

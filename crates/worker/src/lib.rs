@@ -16,6 +16,7 @@
 mod attempt;
 mod beats;
 pub mod checkpoint;
+mod claims;
 pub mod context;
 mod ending;
 pub mod fence;

@@ -87,6 +87,14 @@ pub enum Report {
         /// Why.
         problem: String,
     },
+    /// The store had a claim as this worker's on which nobody worked: its answer was lost, or a backup brought it back. It
+    /// was given back.
+    GaveBack {
+        /// The job.
+        job: JobId,
+        /// The claim.
+        token: Token,
+    },
     /// A beat was not acknowledged: nothing is claimed until one is.
     BeatMissed {
         /// How many in a row.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use palisade_core::QueueName;
 use palisade_host::{clock, files, process, random};
 use palisade_jobs::claim::Ask;
-use palisade_jobs::store::HeldClaim;
-use palisade_jobs::{Claim, Error as StoreError, Finish, Incarnation, JobStore, Note, Order, Token, Worker};
+use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore, Note, Token, Worker};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::attempt::{self, Shared};
 use crate::beats::{Beats, Health};
 use crate::checkpoint::Place;
+use crate::claims;
 use crate::context::Context;
 use crate::ending::Failure;
 use crate::finisher;
@@ -95,8 +95,10 @@ const GATHER: Duration = Duration::from_millis(5);
 const PROMOTE: Duration = Duration::from_secs(1);
 /// Whether a database may give out jobs is looked at so often.
 const DISPATCH: Duration = Duration::from_secs(5);
-/// Far more than a worker can hold: what it holds is looked at whole.
-const MOST_LOST: u32 = 100_000;
+/// What the store has as this worker's is compared with what runs here so often, besides after trouble.
+const COMPARE: Duration = Duration::from_secs(60);
+/// For how long an answer to that is waited for.
+const COMPARING: Duration = Duration::from_secs(5);
 /// At its start a worker waits for its store for so long.
 const START: Duration = Duration::from_secs(60);
 /// The ends of attempts are tried for so long after a drain.
@@ -228,6 +230,12 @@ struct Loop<S, P, H> {
     heard: u64,
     promote_at: Instant,
     dispatch_at: Instant,
+    /// When claims are compared next.
+    compare_at: Instant,
+    /// The answer to a claim was lost: nothing is claimed before claims were compared.
+    owes: bool,
+    /// How often beats were acknowledged again, as far as this has seen.
+    returns: u32,
     /// The database's beacon is stale: nothing is claimed, and what runs goes on.
     is_closed: bool,
     payload: std::marker::PhantomData<fn(P)>,
@@ -261,6 +269,9 @@ where
             heard: 0,
             promote_at: Instant::now(),
             dispatch_at: Instant::now(),
+            compare_at: Instant::now() + COMPARE,
+            owes: false,
+            returns: 0,
             is_closed: false,
             payload: std::marker::PhantomData,
         }
@@ -278,15 +289,16 @@ where
         let mut look_at = Instant::now();
         let store = Arc::clone(&self.shared.store);
         loop {
-            let Health { may_claim, refused } = health.borrow_and_update().clone();
+            let Health { may_claim, returns, refused } = health.borrow_and_update().clone();
             if refused.is_some() || (draining && self.attempts.is_empty()) {
                 self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
                 return refused;
             }
-            let free = self.free();
-            let claims = may_claim && !draining && free > 0;
-            let is_worth_it = free * 4 >= usize::from(self.settings.concurrency);
-            let due = if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) };
+            if self.compares(may_claim, returns).await {
+                continue;
+            }
+            let claims = may_claim && !draining && !self.owes && self.free() > 0;
+            let (due, compare_at) = (self.due(look_at), self.compare_at);
             if claims && Instant::now() >= due {
                 let empty = self.claim().await;
                 if empty && self.settings.until_empty && self.attempts.is_empty() {
@@ -302,6 +314,7 @@ where
                     look_at = look_at.min(Instant::now() + FIRST_PAUSE);
                 }
                 () = sleep_until(due), if claims => {}
+                () = sleep_until(compare_at), if may_claim => {}
                 heard = store.woken(&self.settings.queue, self.heard), if claims => {
                     self.heard = heard;
                     self.pause = FIRST_PAUSE;
@@ -329,6 +342,12 @@ where
     /// So many more jobs may run.
     fn free(&self) -> usize {
         usize::from(self.settings.concurrency).saturating_sub(self.holding.len())
+    }
+
+    /// When to look next. Where few places are free, others are waited for.
+    fn due(&self, look_at: Instant) -> Instant {
+        let is_worth_it = self.free() * 4 >= usize::from(self.settings.concurrency);
+        if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) }
     }
 
     /// Asks for as many jobs as fit; whether none came.
@@ -402,34 +421,32 @@ where
     async fn store_trouble(&mut self, error: &StoreError) -> bool {
         self.shared.reports.tell(Report::StoreTrouble { problem: error.to_string() });
         self.pause = (self.pause * 2).min(self.settings.poll);
-        if let StoreError::Unknown { .. } = error {
-            self.give_back_unheld().await;
-        }
+        self.owes |= matches!(error, StoreError::Unknown { .. });
+        self.compare_at = Instant::now();
         true
     }
 
-    /// Claims whose answer was lost are held by this worker and run by nobody; its beats would keep them for ever.
-    async fn give_back_unheld(&mut self) {
-        let store = &self.shared.store;
-        loop {
-            let done = match store.claims_of(&self.incarnation, MOST_LOST).await {
-                Ok(claims) => {
-                    let unheld = claims.iter().filter(|claim| !self.holding.has(claim.token));
-                    let back = |claim: &HeldClaim| Finish {
-                        job: claim.job,
-                        token: claim.token,
-                        order: Order::Drain,
-                    };
-                    let unheld: Vec<_> = unheld.map(back).collect();
-                    unheld.is_empty() || store.finish(&unheld).await.is_ok()
-                }
-                Err(_) => false,
-            };
-            if done {
-                return;
-            }
-            sleep(FIRST_PAUSE * 10).await;
+    /// Settles with the store what this worker holds, where that is due; whether it was.
+    async fn compares(&mut self, may_claim: bool, returns: u32) -> bool {
+        if std::mem::replace(&mut self.returns, returns) != returns {
+            self.compare_at = Instant::now();
         }
+        if !may_claim || Instant::now() < self.compare_at {
+            return false;
+        }
+        let settling = claims::settle(&*self.shared.store, &self.incarnation, &self.holding);
+        match timeout(COMPARING, settling).await {
+            Ok(Ok(back)) => {
+                (self.owes, self.compare_at) = (false, Instant::now() + COMPARE);
+                let tell = |(job, token)| self.shared.reports.tell(Report::GaveBack { job, token });
+                back.into_iter().for_each(tell);
+            }
+            // Not sooner than after a pause.
+            Ok(Err(_)) | Err(_) => {
+                self.compare_at = Instant::now() + self.settings.poll.max(FIRST_PAUSE * 10);
+            }
+        }
+        true
     }
 
     /// An attempt is over: it is no longer beaten for.

@@ -50,7 +50,7 @@ fn pause(site: &mut impl Place, ms: u64) {
     all.iter().for_each(|pid| process::thaw(*pid));
 }
 
-fn trials<P: Place>() -> [Trial<P>; 9] {
+fn trials<P: Place>() -> [Trial<P>; 10] {
     [
         Trial { name: "none", back: SOON, own_clock: false, strike: |_| {} },
         Trial {
@@ -125,9 +125,26 @@ fn trials<P: Place>() -> [Trial<P>; 9] {
             back: SOON,
             own_clock: false,
             strike: |site| {
-                for fault in [Fault::Hold, Fault::Short(900), Fault::HalfClose] {
+                for fault in
+                    [Fault::Hold, Fault::Short(40), Fault::Short(900), Fault::Short(4_000), Fault::HalfClose]
+                {
                     site.far().order(fault);
                     wait(T_MS / 3);
+                    site.far().order(Fault::None);
+                    wait(T_MS / 3);
+                }
+            },
+        },
+        Trial {
+            name: "all connections late, cut and half closed at once",
+            back: SOON,
+            own_clock: false,
+            strike: |site| {
+                for fault in [Fault::Hold, Fault::Short(400), Fault::HalfClose] {
+                    site.near().order(fault.clone());
+                    site.far().order(fault);
+                    wait(T_MS + 500);
+                    site.near().order(Fault::None);
                     site.far().order(Fault::None);
                     wait(T_MS / 3);
                 }
@@ -225,6 +242,58 @@ fn a_reap_that_comes_after_its_term_writes_nothing_though_a_third_held_the_row()
         site.server.sql("postgres", "SELECT count(*) FROM palisade.history WHERE event = 'exit'"),
         "0"
     );
+    drop(second);
+}
+
+#[test]
+fn a_late_reap_of_a_claim_writes_nothing_once_its_term_is_over() {
+    let works = Works::new(Postgres::start("15"), 2, SOON);
+    let first = works.reaper();
+    let term = works.elected(0);
+    // The reap is on its way, its reaper is stopped, and the worker is back, though a third holds its claim.
+    works.near.order(Fault::HoldAt(b"silent AS MATERIALIZED".to_vec()));
+    works.freeze(1);
+    eventually("a reap is on its way", || works.near.holds().then_some(()));
+    process::freeze(first.0.id());
+    let mut third = works.server.session("postgres", "postgres");
+    third.ask("BEGIN");
+    third.ask("SELECT FROM palisade_jobs.job_run WHERE worker = 'w01' FOR UPDATE");
+    works.thaw(1);
+    let second = works.reaper_directly();
+    works.elected(term);
+    third.ask("COMMIT");
+    works.near.order(Fault::None);
+    process::thaw(first.0.id());
+    wait(2 * T_MS);
+    works.everybody_works();
+    assert_eq!(works.reaped(), [].into());
+    drop(second);
+}
+
+#[test]
+fn a_claim_that_a_third_holds_stops_neither_its_reaper_nor_the_next_one() {
+    let works = Works::new(Postgres::start("15"), 2, SOON);
+    let first = works.reaper();
+    let term = works.elected(0);
+    let mut third = works.server.session("postgres", "postgres");
+    third.ask("BEGIN");
+    third.ask("SELECT FROM palisade_jobs.job_run WHERE worker = 'w01' FOR UPDATE");
+    works.freeze(1);
+    // Between its decision and its end: the statement waits for the row.
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'WITH term%' AND wait_event_type = 'Lock'";
+    eventually("the reap waits", || (works.server.sql("postgres", waits) == "1").then_some(()));
+    assert_eq!(works.term(), Some(term), "a row that is locked ends no term");
+    process::freeze(first.0.id());
+    let second = works.reaper_directly();
+    let next = works.elected(term);
+    assert_eq!(works.reaped(), [].into());
+    third.ask("COMMIT");
+    let taken = eventually("the dead worker's job is taken", || works.reaped().into_values().next());
+    assert!(taken.1.contains(&format!("term {next}")), "{taken:?}");
+    process::thaw(first.0.id());
+    wait(T_MS);
+    assert_eq!(works.reaped().len(), 1);
     drop(second);
 }
 

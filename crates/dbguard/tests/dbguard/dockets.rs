@@ -68,7 +68,7 @@ async fn take_all(docket: &mut Docketed) -> Vec<Answer> {
             ground: Ground::Silence(silence),
         })
         .collect();
-    let wanted = docket.wanted(&condemned, &under()).await.unwrap();
+    let (wanted, _) = docket.wanted(&condemned, &under()).await.unwrap();
     docket.take(&wanted, &under(), &Intended::without_journal()).await.unwrap()
 }
 

@@ -7,9 +7,9 @@ use palisade_jobs::claim::Terms;
 use palisade_jobs::id::{Incarnation, JobId, Token};
 use palisade_jobs::reaper::{Paced, Step};
 use palisade_jobs::store::{Beats, HeldClaim, Holder, Silent};
-use palisade_postgres::{TypedRow, Value};
+use palisade_postgres::TypedRow;
 
-use super::pool::{Line, Pool, Stop, transact};
+use super::pool::Pool;
 use super::rows::{field, ms, number, numbers, parsed, terms, text, texts, unsigned, word};
 
 pub(super) async fn beats(pool: &Pool) -> Result<Beats, Error> {
@@ -110,32 +110,35 @@ pub(super) async fn remember(
     let suspects: Vec<&str> = suspect.clone().map(|row| row.incarnation.as_str()).collect();
     let suspect_beats: Vec<i64> = suspect.map(|row| ms(row.beat)).collect();
     let forgotten: Vec<&str> = forget.iter().map(Incarnation::as_str).collect();
-    let kept = [text(&timeline), texts(&names), numbers(&beats), numbers(&silent)];
-    let told = [texts(&suspects), numbers(&suspect_beats)];
-    transact!(pool, "keep silences", line => write(line, &kept, &told, &[texts(&forgotten)]))
-}
-
-async fn write(
-    line: &Line<'_>,
-    kept: &[Value<'_>],
-    told: &[Value<'_>],
-    forgotten: &[Value<'_>],
-) -> Result<(), Stop> {
-    const KEEP: &str = "INSERT INTO palisade_jobs.silence AS s (timeline, incarnation, beat, silent_ms)
-        SELECT $1, g.* FROM unnest($2::text[], $3::int8[], $4::int8[]) g
-        ON CONFLICT (incarnation) DO UPDATE SET timeline = excluded.timeline, beat = excluded.beat,
-            silent_ms = excluded.silent_ms";
-    // A worker that beats just now is not waited for: it is no suspect any more.
-    const TELL: &str = "UPDATE palisade_jobs.worker_beat b SET suspect = true WHERE ctid = ANY (ARRAY(
-        SELECT w.ctid FROM unnest($1::text[], $2::int8[]) g (incarnation, beat)
-        JOIN palisade_jobs.worker_beat w ON w.incarnation = g.incarnation AND w.beat = g.beat
-        WHERE NOT w.suspect FOR UPDATE OF w SKIP LOCKED))";
-    const FORGET: &str = "DELETE FROM palisade_jobs.silence WHERE incarnation = ANY ($1)";
-    line.ask("keep silences", KEEP, kept).await?;
-    line.ask("tell suspects", TELL, told).await?;
-    line.ask("forget silences", FORGET, forgotten).await?;
+    let values = [
+        text(&timeline),
+        texts(&names),
+        numbers(&beats),
+        numbers(&silent),
+        texts(&suspects),
+        numbers(&suspect_beats),
+        texts(&forgotten),
+    ];
+    pool.write("keep silences", KEEP, &values).await?;
     Ok(())
 }
+
+/// One statement, so that a reaper that stands still in the middle holds no worker's beat. A worker that beats just now is not
+/// waited for: it is no suspect any more.
+///
+/// `$1` timeline, `$2` incarnation, `$3` beat, `$4` silence; `$5` incarnation of a suspect, `$6` its beat; `$7` whom to forget.
+const KEEP: &str = "WITH kept AS (
+    INSERT INTO palisade_jobs.silence AS s (timeline, incarnation, beat, silent_ms)
+    SELECT $1, g.* FROM unnest($2::text[], $3::int8[], $4::int8[]) g
+    ON CONFLICT (incarnation) DO UPDATE SET timeline = excluded.timeline, beat = excluded.beat,
+        silent_ms = excluded.silent_ms
+), told AS (
+    UPDATE palisade_jobs.worker_beat b SET suspect = true WHERE ctid = ANY (ARRAY(
+        SELECT w.ctid FROM unnest($5::text[], $6::int8[]) g (incarnation, beat)
+        JOIN palisade_jobs.worker_beat w ON w.incarnation = g.incarnation AND w.beat = g.beat
+        WHERE NOT w.suspect FOR UPDATE OF w SKIP LOCKED))
+)
+DELETE FROM palisade_jobs.silence WHERE incarnation = ANY ($7)";
 
 pub(super) async fn recall(pool: &Pool, timeline: &str) -> Result<Vec<Silent>, Error> {
     const RECALL: &str = "SELECT incarnation, beat, silent_ms FROM palisade_jobs.silence WHERE timeline = $1";

@@ -12,6 +12,9 @@ use super::schema;
 /// So many connections at most.
 const CONNECTIONS_MOST: usize = 8;
 
+/// A client that stands still in the middle of a transaction holds its locks for so long: the server ends it then.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
 /// What lost a race against another transaction is tried so often.
 const TRIES: u32 = 20;
 
@@ -172,6 +175,27 @@ impl Pool {
         Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
     }
 
+    /// As [`Self::write`]; `None` where a row is locked for longer than the statement waits for it, and nothing was written.
+    pub(super) async fn write_unless_locked(
+        &self,
+        what: &str,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Option<Vec<TypedRow>>, Error> {
+        for _ in 0..TRIES {
+            let line = self.line().await?;
+            let done = line.session().typed(what, sql, values).await;
+            if done.as_ref().is_err_and(|error| error.sqlstate() == Some("55P03")) {
+                line.done();
+                return Ok(None);
+            }
+            if let Some(ended) = line.ended(done) {
+                return ended.map(Some);
+            }
+        }
+        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
+    }
+
     /// The rows of one statement that only reads.
     pub(super) async fn read(
         &self,
@@ -188,7 +212,7 @@ impl Pool {
     /// A connection with an open transaction.
     pub(super) async fn begin(&self, what: &str) -> Result<Line<'_>, Error> {
         let line = self.line().await?;
-        line.session().run(what, "BEGIN").await.map_err(|error| line.unwritten(&error))?;
+        line.session().run(what, BEGIN).await.map_err(|error| line.unwritten(&error))?;
         Ok(line)
     }
 
@@ -353,8 +377,9 @@ impl Line<'_> {
 
 /// An error after which nothing is written.
 pub(super) fn before(name: &str, error: &PgError) -> Error {
-    // Shutting down, starting up, out of connections or of disk: the same may work later.
-    let passing = |state: &str| ["57P", "53", "08", "55P", "40"].iter().any(|class| state.starts_with(class));
+    // Shutting down, starting up, out of connections or of disk, stood still too long: the same may work later.
+    let passing =
+        |state: &str| ["57P", "53", "08", "55P", "40", "25P03"].iter().any(|class| state.starts_with(class));
     let refused = matches!(error, PgError::Statement { .. } | PgError::Url { .. } | PgError::Roots { .. });
     if refused && error.sqlstate().is_some_and(|state| !passing(state)) {
         return Error::Refused(format!("{name}: {error}; nothing of this was written"));

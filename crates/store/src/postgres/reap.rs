@@ -7,12 +7,12 @@ use palisade_jobs::store::{Fence, REAPER, Reap, Reaped};
 use palisade_jobs::{Error, EventKind, State};
 use palisade_postgres::Type;
 
-use super::pool::{Line, Pool, Stop, transact};
+use super::pool::Pool;
 use super::rows::{field, json, ms, number, numbers, text, texts, word};
 
 pub(super) async fn reap(pool: &Pool, under: &Fence, reaps: &[Reap]) -> Result<Vec<Reaped>, Error> {
     let parts = Parts::of(reaps);
-    let Some(taken) = transact!(pool, "reap", line => all(line, under, &parts))? else {
+    let Some(taken) = all(pool, under, &parts).await? else {
         return Ok(vec![Reaped::TermOver; reaps.len()]);
     };
     let answer = |reap: &Reap| {
@@ -77,18 +77,11 @@ impl<'a> Parts<'a> {
 
 /// What was taken, or `None` where the lease is over.
 async fn all(
-    line: &Line<'_>,
+    pool: &Pool,
     under: &Fence,
     parts: &Parts<'_>,
-) -> Result<Option<BTreeMap<(JobId, Token), State>>, Stop> {
-    // A takeover waits for this transaction, a renewal does not.
-    const TERM: &str = "SELECT 1 FROM palisade_jobs.lease \
-        WHERE name = $1 AND term = $2 AND holder = $3 AND expires_at > clock_timestamp() FOR KEY SHARE";
+) -> Result<Option<BTreeMap<(JobId, Token), State>>, Error> {
     let (holder, term) = (under.holder.as_str(), ms(under.term));
-    let fence = [text(&REAPER), number(&term), text(&holder)];
-    if line.ask("look at the term", TERM, &fence).await?.is_empty() {
-        return Ok(None);
-    }
     let values = [
         numbers(&parts.jobs),
         numbers(&parts.tokens),
@@ -102,38 +95,67 @@ async fn all(
         (&parts.stuck as _, Type::BOOL_ARRAY),
         numbers(&parts.progress),
         numbers(&parts.checkpoints),
+        text(&REAPER),
+        number(&term),
+        text(&holder),
     ];
-    let rows = line.ask("reap", TAKE, &values).await?;
+    let rows = match pool.write_unless_locked("reap", &take(""), &values).await? {
+        Some(rows) => rows,
+        None => pool.write("reap", &take(UNLOCKED), &values).await?,
+    };
+    if rows.is_empty() {
+        return Ok(None);
+    }
     let mut taken = BTreeMap::new();
     for row in &rows {
-        let state: State = word(field(row, "state")?)?;
+        let Some(state) = field::<Option<&str>>(row, "state")? else { continue };
+        let state: State = word(state)?;
         let (jobs, tokens): (Vec<i64>, Vec<i64>) = (field(row, "jobs")?, field(row, "tokens")?);
         taken.extend(jobs.into_iter().zip(tokens).map(|(job, token)| ((JobId(job), Token(token)), state)));
     }
     Ok(Some(taken))
 }
 
-/// One statement for all of them. A beat that comes now waits until this is over; one that came before refutes.
+/// One statement for all of them, and a transaction of its own, so that a reaper that stands still in the middle holds no
+/// lock: neither the lease's, for which the next reaper would wait, nor that of a beat. A take-over waits for this
+/// statement, a renewal does not. A beat that comes now waits until it is over; one that came before, or is just coming,
+/// refutes. Rows of jobs that somebody else has locked are hardly waited for: then it is tried without them ([`UNLOCKED`]).
 ///
 /// `state` is [`palisade_jobs::rules::silenced`] once more, in SQL: the suite holds both to the same cases. What is
 /// the same for many jobs is written once, and `gone` has narrow rows (docs/adr/0031-a-reap-is-one-row.md).
 ///
 /// `$1` job, `$2` token, `$3` of which part; for each part `$4` incarnation, `$5` beat, `$6` proven, `$7` reason,
-/// `$8` event, `$9` by, `$10` stuck; of a stuck job, whose worker beats, `$11` progress and `$12` checkpoint.
-const TAKE: &str = "WITH silent AS MATERIALIZED (
+/// `$8` event, `$9` by, `$10` stuck; of a stuck job, whose worker beats, `$11` progress and `$12` checkpoint. The lease is
+/// `$13` name, `$14` term, `$15` holder. One row without a state says that it is in force.
+fn take(unlocked: &str) -> String {
+    format!("{WHO} {unlocked}{TAKEN}")
+}
+
+/// Takes a look more at each row, so that it is not in the first try.
+const UNLOCKED: &str = "AND r.ctid = ANY (ARRAY(
+            SELECT ctid FROM palisade_jobs.job_run WHERE job = ANY ($1) FOR UPDATE SKIP LOCKED))";
+
+const WHO: &str = "WITH term AS MATERIALIZED (
+    SELECT set_config('lock_timeout', '500ms', true) FROM palisade_jobs.lease
+    WHERE name = $13 AND term = $14 AND holder = $15 AND expires_at > clock_timestamp() FOR KEY SHARE
+), silent AS MATERIALIZED (
     SELECT p.ord - 1 AS part, nextval('palisade_jobs.event_number') AS number, p.incarnation, p.proven, p.reason,
         p.kind, p.by, p.stuck, p.progress, p.checkpoint
     FROM unnest($4::text[], $5::int8[], $6::bool[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::int8[],
         $12::int8[]) WITH ORDINALITY
         AS p (incarnation, beat, proven, reason, kind, by, stuck, progress, checkpoint, ord)
-    JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND (b.beat = p.beat OR p.stuck) FOR SHARE OF b
+    CROSS JOIN term
+    JOIN palisade_jobs.worker_beat b ON b.incarnation = p.incarnation AND (b.beat = p.beat OR p.stuck)
+    FOR SHARE OF b SKIP LOCKED
 ), clock AS MATERIALIZED (SELECT palisade_jobs.now_ms() AS now
 ), gone AS (
     DELETE FROM palisade_jobs.job_run r
     USING unnest($1::int8[], $2::int8[], $3::int8[]) g (job, token, part), silent s, palisade_jobs.queue q
     WHERE r.job = g.job AND r.token = g.token AND s.part = g.part AND r.incarnation = s.incarnation
         AND q.name = r.queue AND (NOT s.stuck OR q.on_stuck <> 'alert' AND r.progress IS NOT DISTINCT FROM s.progress
-            AND s.checkpoint = (SELECT coalesce(max(c.sequence), 0) FROM palisade_jobs.checkpoint c WHERE c.job = r.job))
+            AND s.checkpoint = (SELECT coalesce(max(c.sequence), 0) FROM palisade_jobs.checkpoint c WHERE c.job = r.job))";
+
+const TAKEN: &str = "
     RETURNING r.job, r.token, r.queue, r.priority, r.keyed, r.progress, r.attempts, s.number, r.claim_event,
         r.claimed_ms, r.reap_after_ms,
         q.handover_delay_ms AS wait, CASE
@@ -169,4 +191,5 @@ const TAKE: &str = "WITH silent AS MATERIALIZED (
             array_agg(reap_after_ms) AS reap_after_ms, int8range(min(job), max(job), '[]') AS span
         FROM gone GROUP BY number) taken USING (number)
 )
-SELECT state, array_agg(job) AS jobs, array_agg(token) AS tokens FROM gone GROUP BY state";
+SELECT state, array_agg(job) AS jobs, array_agg(token) AS tokens FROM gone GROUP BY state
+UNION ALL SELECT NULL, NULL, NULL FROM term";

@@ -13,8 +13,11 @@ use palisade_jobs::{Error, Incarnation, JobStore, Note, Worker};
 use palisade_lease::Held;
 use palisade_reaper::{Answer, Docket, Job, Look, Of, Remembers, Stuck, Taking};
 
-/// So many jobs are taken from one worker in one pass.
+/// So many jobs are taken from one worker in one pass, and of several hardly more.
 const TOGETHER: u32 = 10_000;
+
+/// For so long it is asked in one pass what the condemned hold, one after the other.
+const ASKING: Duration = Duration::from_secs(2);
 
 /// The workers of a store.
 #[derive(Debug)]
@@ -92,8 +95,7 @@ where
     type Wanted = Reap;
     type Error = Error;
 
-    /// What a worker holds may be much: one after the other.
-    const IN_A_PASS: usize = 1;
+    const IN_A_PASS: usize = 64;
     const TOGETHER: usize = TOGETHER as usize;
 
     async fn begin(&mut self) -> Result<Remembers<Self>, Error> {
@@ -144,17 +146,21 @@ where
         &mut self,
         condemned: &[Condemned<Incarnation, u64>],
         under: &Held,
-    ) -> Result<Vec<Reap>, Error> {
+    ) -> Result<(Vec<Reap>, usize), Error> {
         let (floor, by, fence) = (self.limits.floor, self.by.clone(), fence(under));
         let seen = self.seen().await?;
-        let mut wanted = Vec::new();
+        let (mut wanted, mut of, asked) = (Vec::new(), 0, Stopwatch::start());
         for Condemned { key, counter, ground } in condemned {
+            if wanted.len() >= Self::TOGETHER || asked.elapsed() >= ASKING {
+                break;
+            }
+            of += 1;
             let claims = seen.store.claims_of(key, TOGETHER).await?;
             wanted.extend(reaps(key, *counter, *ground, floor, &claims, &by, &fence));
             // Whatever comes of it: what it holds then is another matter, and asked for anew.
             seen.roll.taken(key);
         }
-        Ok(wanted)
+        Ok((wanted, of))
     }
 
     async fn stuck(&mut self, charged: Duration, under: &Held) -> Result<Stuck<Reap>, Error> {

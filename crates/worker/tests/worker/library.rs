@@ -200,6 +200,59 @@ fn without_an_acknowledged_beat_side_effects_stop_before_anybody_else_may_start(
     });
 }
 
+/// Takes a claim away as a restored backup does: the job waits as before it, and its history knows nothing.
+fn set_back(yard: &Yard, job: palisade_jobs::JobId) {
+    let beside = rusqlite::Connection::open(yard.store.path()).unwrap();
+    beside.busy_timeout(Duration::from_secs(5)).unwrap();
+    let back = "UPDATE job SET state = 'ready', incarnation = NULL, token = NULL WHERE id = ?1";
+    assert_eq!(beside.execute(back, [job.0]).unwrap(), 1);
+}
+
+#[test]
+fn after_missed_beats_a_worker_and_its_store_agree_on_what_it_holds() {
+    run(async {
+        let yard = Yard::new().await;
+        let known = yard.enqueue(json!("known")).await;
+        let drops = Arc::new(AtomicU64::new(0));
+        let dropped = Arc::clone(&drops);
+        let handler = move |context: Context<Value>| {
+            let dropped = Arc::clone(&dropped);
+            async move {
+                context.progress(1)?;
+                let why = context.stopped().await;
+                dropped.fetch_add(u64::from(why != Stop::Drain), Ordering::SeqCst);
+                Err(Failure::Stopped)
+            }
+        };
+        let drive = async {
+            yard.until(known, "it runs", |job| job.progress == Some(1)).await;
+            let first = yard.store.job(known).await.unwrap().unwrap().token;
+            // A claim that its worker never heard of, and one that the store does not know any more.
+            let lost = yard.enqueue(json!("lost")).await;
+            let (incarnation, _) = yard.store.beats().await.unwrap().workers.remove(0);
+            let queue = palisade_core::QueueName::new("mail").unwrap();
+            let ask = palisade_jobs::claim::Ask { queue, most: 1, incarnation, reap_after: None };
+            assert_eq!(yard.store.claim(&ask).await.unwrap()[0].job, lost);
+            set_back(&yard, known);
+            let room = File::options().write(true).open(yard.scratch.join("jobs.db-room")).unwrap();
+            room.lock().unwrap();
+            tokio::time::sleep(Duration::from_millis(TERMS.beat_every_ms * 2)).await;
+            room.unlock().unwrap();
+            yard.until_state(lost, State::Ready).await;
+            let again = |job: &palisade_jobs::Job| job.state == State::Running && job.token > first;
+            yard.until(known, "it is claimed anew", again).await;
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(yard.place(), handler), drive);
+        assert!(told.iter().any(|report| matches!(report, Report::GaveBack { .. })), "{told:?}");
+        assert_eq!(
+            drops.load(Ordering::SeqCst),
+            1,
+            "the attempt that the store did not know went on: {told:?}"
+        );
+    });
+}
+
 #[test]
 fn a_place_that_is_down_stops_no_job_and_is_seen_in_it() {
     run(async {

@@ -4,4 +4,5 @@
 
 mod checkpoints;
 mod library;
+mod reaper;
 mod yard;

@@ -75,6 +75,7 @@ impl Metrics {
             | Report::Resumed { .. }
             | Report::Recovered { .. }
             | Report::Stopping { .. }
+            | Report::GaveBack { .. }
             | Report::Draining
             | Report::DispatchClosed { .. }
             | Report::DispatchOpen

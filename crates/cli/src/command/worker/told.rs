@@ -91,6 +91,11 @@ fn line(report: &Report) -> String {
             format!("job {job}: {}{said}", ended(*how))
         }
         Report::Lost { job, problem, .. } => format!("job {job}: {} {problem}", Code::ClaimSpent),
+        Report::GaveBack { job, .. } => {
+            format!(
+                "job {job}: the store had it as this worker's, and nobody worked on it: it was given back"
+            )
+        }
         Report::BeatMissed { missed, for_ms, problem } => {
             let code = Code::BeatMissed;
             format!("{code} {missed} beats missed for {for_ms} ms, nothing is claimed: {problem}")

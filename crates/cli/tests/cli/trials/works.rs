@@ -24,8 +24,8 @@ const UNTIL_GO: &str = r#"echo "$PALISADE_TOKEN" >"mark-$$"; palisade job checkp
 
 pub(super) struct Works {
     home: Scratch,
-    server: Postgres,
-    near: Proxy,
+    pub(super) server: Postgres,
+    pub(super) near: Proxy,
     far: Proxy,
     workers: BTreeMap<usize, Worker>,
     /// How often the stale reaper was refused, and how many jobs it took.
@@ -112,7 +112,7 @@ impl Works {
     }
 
     /// The tokens of claims that were taken by any reaper, with their jobs and why.
-    fn reaped(&self) -> BTreeMap<String, (String, String)> {
+    pub(super) fn reaped(&self) -> BTreeMap<String, (String, String)> {
         let sql = "SELECT token, job, reason FROM palisade_jobs.reap, unnest(tokens, jobs) t (token, job)";
         let row = |row: &str| {
             let [token, job, why] = row.splitn(3, '|').collect::<Vec<_>>()[..] else { panic!("{row}") };
@@ -132,8 +132,34 @@ impl Works {
         tokens
     }
 
-    fn everybody_works(&self) {
-        eventually("every worker has a job", || (self.running().len() == self.workers.len()).then_some(()));
+    /// Every worker has a job, and a program works on each claim that the store has: none is left over from a backup.
+    pub(super) fn everybody_works(&self) {
+        eventually("every worker has a job, and every claim its program", || {
+            let claims = self.server.sql("postgres", "SELECT token FROM palisade_jobs.job_run");
+            let claims: BTreeSet<String> = claims.lines().map(str::to_owned).collect();
+            let all = self.running().len() == self.workers.len() && claims.len() == self.workers.len();
+            (all && claims.is_subset(&self.worked_on())).then_some(())
+        });
+    }
+
+    /// The worker with that number stands still, and its program with it soon.
+    pub(super) fn freeze(&self, number: usize) {
+        process::freeze(self.workers[&number].0.id());
+    }
+
+    pub(super) fn thaw(&self, number: usize) {
+        process::thaw(self.workers[&number].0.id());
+    }
+
+    /// One with nothing between it and the server.
+    pub(super) fn reaper_directly(&self) -> Reaper {
+        self.reaper_at(self.server.port())
+    }
+
+    fn reaper_at(&self, port: u16) -> Reaper {
+        let words = "reaper run --sweep-every 200ms --reconnect-grace 2s --lease 3s";
+        let words: Vec<_> = words.split(' ').collect();
+        Reaper(palisade(&self.home, &url(port), &words).spawn().unwrap())
     }
 }
 
@@ -197,9 +223,7 @@ impl Place for Works {
     }
 
     fn reaper(&self) -> Reaper {
-        let words = "reaper run --sweep-every 200ms --reconnect-grace 2s --lease 3s";
-        let words: Vec<_> = words.split(' ').collect();
-        Reaper(palisade(&self.home, &url(self.near.port()), &words).spawn().unwrap())
+        self.reaper_at(self.near.port())
     }
 
     fn first(&mut self) -> &mut Option<Reaper> {
@@ -220,7 +244,7 @@ impl Place for Works {
 
     fn aftermath(&mut self) -> [usize; 3] {
         // Who could not beat has let go by itself, and takes a job up again. After a restore the store may have claims that
-        // were given back since the backup: those nobody works on, and they have to be taken.
+        // were given back since the backup: those nobody works on. Their workers give them back, or the reaper takes them.
         let (until, mut alive) = (clock::boot_ms() + 2 * T_MS, self.worked_on());
         let mut known: BTreeSet<String> = self.reaped().into_keys().collect();
         while clock::boot_ms() < until {
