@@ -11,6 +11,9 @@ use palisade_testkit::Scratch;
 use crate::Outcome;
 use crate::rounds::timed;
 
+/// What this program does where it stands for the least of all clients: the list of a socket, read and not decoded.
+pub(crate) const BARE_LIST: &str = "bare-list";
+
 /// Palisade's binary and PM2's command line, on one daemon, with state in a folder of their own.
 pub(crate) struct Commands {
     palisade: PathBuf,
@@ -56,6 +59,13 @@ impl Commands {
         let mut command = self.command(&self.palisade);
         command.args(words).env("GITHUB_ACTIONS", "true").env("GITHUB_RUN_ID", self.run.get().to_string());
         command.env("GITHUB_REPOSITORY", "octo/flyer-crawler").env("GITHUB_JOB", "deploy");
+        finish(command)
+    }
+
+    /// Milliseconds of a process that does nothing but the bare exchange.
+    pub(crate) fn bare_list(&self, socket: &Path) -> Outcome<f64> {
+        let mut command = self.command(&std::env::current_exe()?);
+        command.arg(BARE_LIST).arg(socket);
         finish(command)
     }
 

@@ -18,7 +18,7 @@ use rustix::process::{Pid, test_kill_process};
 use crate::environment::Environment;
 use crate::files;
 
-pub use chain::{Found, MAX_ANCESTORS, ancestors, find_all};
+pub use chain::{Found, MAX_ANCESTORS, ancestors, children, find_all, find_all_but};
 pub use stat::{Credentials, Stat, State};
 
 /// Most bytes of a command line that are looked at.

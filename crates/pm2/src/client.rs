@@ -27,6 +27,11 @@ use crate::methods::{Call, Method};
 use exchange::{Arrived, Connection};
 use growing::Growing;
 
+/// What is done by this thread while the daemon, which it is told, thinks about a list: once, as soon as the question is
+/// on its way, and not at all where it never gets that far. A list of 200 processes takes the daemon 12 ms and more, and
+/// a thread beside this one would compete with the daemon for a processor.
+pub type Meanwhile<'a> = &'a mut (dyn FnMut(ProcessRef) + Send);
+
 /// A connection to one daemon, which has said its version and its methods.
 #[derive(Debug)]
 pub struct Client {
@@ -82,8 +87,8 @@ impl Client {
         answers.pop().unwrap_or(Answer::NotSent(Lost::GivenUp))
     }
 
-    /// Sends a call whose result is a list of objects, and reads its entries while they arrive. `None` stands for a
-    /// result that is no such list.
+    /// Sends a call whose result is a list of objects, does `meanwhile` while the daemon thinks, and reads the entries
+    /// while they arrive. `None` stands for a result that is no such list.
     ///
     /// # Errors
     /// Any answer but [`Answer::Done`].
@@ -91,16 +96,19 @@ impl Client {
         &mut self,
         call: &Call,
         deadline: Duration,
+        meanwhile: Meanwhile<'_>,
     ) -> Result<Option<Vec<T>>, Answer> {
         if !self.methods.contains(&call.method()) {
             return Err(Answer::NotSent(Lost::NotOffered(call.method())));
         }
-        let (mut answers, read) = listed(&mut self.connection, vec![call.body()], deadline).await;
+        let daemon = self.daemon;
+        let mut thinks = || meanwhile(daemon);
+        let (mut answers, read) = listed(&mut self.connection, call, deadline, &mut thinks).await;
         list_of(answers.pop(), read)
     }
 
-    /// Connects and asks for a list as [`Client::call_list`] does. With a daemon that `acquainted` knows, the call goes
-    /// with the introduction.
+    /// Connects, asks for a list as [`Client::call_list`] does, and says who answers. A daemon that `acquainted` knows is
+    /// asked for nothing else: that very process has introduced itself before.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -109,19 +117,21 @@ impl Client {
         call: &Call,
         deadline: Duration,
         acquainted: Option<&Acquainted>,
-    ) -> Result<(Self, Result<Option<Vec<T>>, Answer>), ConnectError> {
+        meanwhile: Meanwhile<'_>,
+    ) -> Result<(ProcessRef, Result<Option<Vec<T>>, Answer>), ConnectError> {
         let mut reached = connect::reach(socket, deadline).await?;
         if !acquainted.is_some_and(|acquainted| acquainted.with(reached.daemon)) {
             let mut client = Self::introduce(socket, deadline, reached).await?;
             acquainted.inspect(|acquainted| acquainted.note(client.daemon));
-            let list = client.call_list(call, deadline).await;
-            return Ok((client, list));
+            let list = client.call_list(call, deadline, meanwhile).await;
+            return Ok((client.daemon, list));
         }
-        let mut bodies = connect::introduction();
-        bodies.push(call.body());
-        let (mut answers, read) = listed(&mut reached.connection, bodies, deadline).await;
-        let list = list_of(answers.pop(), read);
-        Ok((Self::introduced(socket, deadline, reached, &answers)?, list))
+        let mut thinks = || meanwhile(reached.daemon);
+        let (mut answers, read) = listed(&mut reached.connection, call, deadline, &mut thinks).await;
+        if let [Answer::NoReply(Lost::Deadline(_))] = answers[..] {
+            return Err(Unreachable::Silent { socket: socket.to_owned(), deadline }.into());
+        }
+        Ok((reached.daemon, list_of(answers.pop(), read)))
     }
 
     /// Sends calls side by side and waits for all answers, for at most `deadline` in all: one answer for each
@@ -139,15 +149,20 @@ impl Client {
     }
 }
 
-/// Sends calls of which the last is answered by a list, and reads its entries while they arrive.
+/// Sends a call that is answered by a list, says when the daemon `thinks`, and reads the entries while they arrive.
 async fn listed<T: DeserializeOwned + Send>(
     connection: &mut Connection,
-    bodies: Vec<String>,
+    call: &Call,
     deadline: Duration,
+    thinks: &mut (dyn FnMut() + Send),
 ) -> (Vec<Answer>, Option<Vec<T>>) {
     let mut growing = Growing::<T>::new();
     let mut read = false;
     let mut reader = |arrived: Arrived<'_>| match arrived {
+        Arrived::NotYet => {
+            thinks();
+            false
+        }
         Arrived::Partly(json) => {
             growing.look(json);
             false
@@ -157,7 +172,7 @@ async fn listed<T: DeserializeOwned + Send>(
             read
         }
     };
-    let answers = connection.exchange_watched(bodies, deadline, &mut reader).await;
+    let answers = connection.exchange_watched(vec![call.body()], deadline, &mut reader).await;
     (answers, read.then(|| growing.into_entries()))
 }
 

@@ -81,7 +81,23 @@ impl Location {
     /// # Errors
     /// `/proc` cannot be listed.
     pub fn daemons(&self) -> Result<Vec<ProcessRef>, TwoDaemonsError> {
-        let mut found: Vec<ProcessRef> = self.titled()?.into_iter().map(|found| found.process).collect();
+        self.daemons_but(&[])
+    }
+
+    /// As [`Location::daemons`], where `reached` is known to be one: its children, which may be hundreds, are not looked
+    /// at, for a child of a daemon counts for none.
+    ///
+    /// # Errors
+    /// As [`Location::daemons`].
+    pub fn daemons_beside(&self, reached: ProcessRef) -> Result<Vec<ProcessRef>, TwoDaemonsError> {
+        let is_daemon = process::stat(reached.pid)
+            .is_ok_and(|stat| stat.process == reached && stat.command.starts_with(TITLE));
+        self.daemons_but(&if is_daemon { process::children(reached.pid) } else { Vec::new() })
+    }
+
+    fn daemons_but(&self, but: &[u32]) -> Result<Vec<ProcessRef>, TwoDaemonsError> {
+        let mut found: Vec<ProcessRef> =
+            self.titled_but(but)?.into_iter().map(|found| found.process).collect();
         found.extend(self.named_by_pid_file());
         Ok(found)
     }
@@ -104,7 +120,7 @@ impl Location {
         Err(TwoDaemonsError::Two { home: self.home.clone(), reached, others })
     }
 
-    fn titled(&self) -> Result<Vec<Found>, TwoDaemonsError> {
+    fn titled_but(&self, but: &[u32]) -> Result<Vec<Found>, TwoDaemonsError> {
         let home = self.home.to_string_lossy();
         let canonical = self.home.canonicalize().unwrap_or_else(|_| self.home.clone());
         let canonical = canonical.to_string_lossy();
@@ -112,7 +128,7 @@ impl Location {
             home_of_title(title)
                 .is_some_and(|of| of.trim_end_matches('/') == home.trim_end_matches('/') || of == canonical)
         };
-        let mut found = process::find_all(TITLE, fits).map_err(TwoDaemonsError::Processes)?;
+        let mut found = process::find_all_but(but, TITLE, fits).map_err(TwoDaemonsError::Processes)?;
         // A daemon that starts a worker is two for a moment: the child bears its title until it is node. The parent
         // of a daemon of its own is process 1, or whatever adopts orphans.
         let titled: Vec<u32> = found.iter().map(|found| found.process.pid).collect();

@@ -23,7 +23,7 @@ use palisade_pipeline::{Fault, Resource, Values};
 
 use crate::acquainted::Acquainted;
 use crate::bundle::{Bundle, Bundles};
-use crate::client::{Answer, Client, ConnectError, Reply};
+use crate::client::{Answer, Client, ConnectError, Meanwhile, Reply};
 use crate::list::Listing;
 use crate::locate::{Location, TwoDaemonsError};
 use crate::methods::{Call, CarriedEnv};
@@ -180,10 +180,15 @@ impl Pm2 {
 
     /// Makes sure that the daemon that answers is the only one.
     async fn only(&self, reached: &DaemonIdentity, search: Search) -> Result<(), Fault> {
-        let found = search.await.map_err(fault::search)?;
-        found
-            .and_then(|found| self.location.check_only_daemon(reached.process, found))
-            .map_err(fault::two_daemons)
+        self.is_only(reached.process, search.await.map_err(fault::search)?)
+    }
+
+    fn is_only(
+        &self,
+        reached: ProcessRef,
+        found: Result<Vec<ProcessRef>, TwoDaemonsError>,
+    ) -> Result<(), Fault> {
+        found.and_then(|found| self.location.check_only_daemon(reached, found)).map_err(fault::two_daemons)
     }
 
     /// The daemon's list for people and scripts.
@@ -191,13 +196,25 @@ impl Pm2 {
     /// # Errors
     /// The daemon cannot be reached, or its answer is no list.
     pub async fn list(&self) -> Result<Vec<Overview>, Fault> {
-        let search = self.search();
+        self.list_and_meanwhile(&mut |_daemon| ()).await
+    }
+
+    /// As [`Pm2::list`], with something else to do for this thread while the daemon thinks.
+    ///
+    /// # Errors
+    /// As [`Pm2::list`].
+    pub async fn list_and_meanwhile(&self, meanwhile: Meanwhile<'_>) -> Result<Vec<Overview>, Fault> {
         let (socket, acquainted) = (&self.location.socket, self.acquainted.as_ref());
-        let (client, answer) = Client::connect_and_list(socket, &Call::list(), QUESTION_DEADLINE, acquainted)
-            .await
-            .map_err(fault::connect)?;
-        let daemon = self.identity(&client)?;
-        self.only(&daemon, search).await?;
+        let mut found = None;
+        let mut meanwhile = |daemon| {
+            found = Some(self.location.daemons_beside(daemon));
+            meanwhile(daemon);
+        };
+        let (daemon, answer) =
+            Client::connect_and_list(socket, &Call::list(), QUESTION_DEADLINE, acquainted, &mut meanwhile)
+                .await
+                .map_err(fault::connect)?;
+        self.is_only(daemon, found.unwrap_or_else(|| self.location.daemons_beside(daemon)))?;
         match answer {
             Ok(Some(entries)) => Ok(overview::rows(entries)),
             Ok(None) | Err(Answer::Done(_)) => Err(fault::no_list(&self.location)),

@@ -139,6 +139,11 @@ impl Frame {
         self.args.iter().enumerate().map(read).collect()
     }
 
+    /// The arguments as they came, tags and all.
+    pub(crate) fn raw_args(&self) -> Vec<&[u8]> {
+        self.args.iter().map(|range| &self.bytes[range.clone()]).collect()
+    }
+
     /// The frame as it came.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -52,13 +52,9 @@ struct Row<'a> {
 
 pub(crate) async fn list(session: &Session, output: Output, daemon: &Pm2Home) -> Result<Exit, Failure> {
     let pm2 = self::daemon(session, daemon)?;
-    // The policy is read while the daemon thinks: first of all, it has to be asked.
-    let policy = async {
-        tokio::task::yield_now().await;
-        session.policy_if_any()
-    };
-    let (rows, policy) = tokio::join!(biased; pm2.list(), policy);
-    let (policy, rows) = (policy?, rows?);
+    let mut policy = None;
+    let rows = pm2.list_and_meanwhile(&mut |_daemon| policy = Some(session.policy_if_any())).await;
+    let (policy, rows) = (policy.unwrap_or_else(|| session.policy_if_any())?, rows?);
     let owner =
         |row: &Overview| policy.as_ref().map(|policy: &Policy| policy.owner_in(&row.name, &row.namespace));
     if output.json {

@@ -1,5 +1,6 @@
 //! Parents of a process, and searches over all processes.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
@@ -21,6 +22,8 @@ const MAX_SCRIPT_BYTES: usize = 1024;
 
 /// Most bytes of a short name that the kernel keeps.
 const MAX_COMMAND_BYTES: usize = 15;
+/// Most bytes of a list of children that are looked at: tens of thousands.
+const MAX_CHILDREN_BYTES: u64 = 512 * 1024;
 /// Most bytes of a title that are looked at.
 const MAX_TITLE_BYTES: u64 = 4096;
 
@@ -110,16 +113,42 @@ fn file_of(pid: u32, word: &OsString) -> Option<PathBuf> {
 ///
 /// # Errors
 /// If `/proc` cannot be listed.
-pub fn find_all(prefix: &str, mut matches: impl FnMut(&str) -> bool) -> Result<Vec<Found>, Error> {
+pub fn find_all(prefix: &str, matches: impl FnMut(&str) -> bool) -> Result<Vec<Found>, Error> {
+    find_all_but(&[], prefix, matches)
+}
+
+/// As [`find_all`], without a look at the processes `but`: what is known already need not be looked up.
+///
+/// # Errors
+/// As [`find_all`].
+pub fn find_all_but(
+    but: &[u32],
+    prefix: &str,
+    mut matches: impl FnMut(&str) -> bool,
+) -> Result<Vec<Found>, Error> {
+    let but: HashSet<u32> = but.iter().copied().collect();
     let mut numbers: Vec<u32> = std::fs::read_dir("/proc")
         .map_err(Error::Unlisted)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| !but.contains(pid))
         .collect();
     numbers.sort_unstable();
     let prefix = &prefix.as_bytes()[..prefix.len().min(MAX_COMMAND_BYTES)];
     let proc = File::open("/proc").map_err(Error::Unlisted)?;
     let named = |pid: &u32| is_named(&proc, *pid, prefix);
     Ok(numbers.into_iter().filter(named).filter_map(|pid| find(pid, &mut matches)).collect())
+}
+
+/// The children of `pid` that its first thread started, as far as the kernel tells. Where it does not, or children come
+/// and go meanwhile, some or all are left out.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let listed = files::read_start(Path::new(&path), MAX_CHILDREN_BYTES).unwrap_or_default();
+    listed
+        .split(u8::is_ascii_whitespace)
+        .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+        .collect()
 }
 
 fn find(pid: u32, matches: &mut impl FnMut(&str) -> bool) -> Option<Found> {

@@ -125,8 +125,18 @@ fn a_script_given_by_its_whole_path_is_found_and_a_folder_is_no_script() {
 }
 
 fn child_of(parent: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    children.split_ascii_whitespace().next().unwrap().parse().unwrap()
+    let [child] = process::children(parent)[..] else { panic!("{parent} has one child") };
+    assert_eq!(process::stat(child).unwrap().parent, parent);
+    child
+}
+
+#[test]
+fn who_has_no_children_or_is_gone_has_none() {
+    let alone = Shell::start(Command::new("sh").args(["-c", "echo ready; read _; :"]));
+    let pid = alone.0.id();
+    assert_eq!(process::children(pid), [0; 0]);
+    drop(alone);
+    assert_eq!(process::children(pid), [0; 0]);
 }
 
 #[test]
@@ -143,6 +153,8 @@ fn a_daemon_is_found_by_its_title() {
         process::find_all("PM2 v", |seen| seen.starts_with(&title)).unwrap().is_empty(),
         "it is called sh"
     );
+    let but = [daemon.0.id()];
+    assert!(process::find_all_but(&but, "sh", |seen| seen.starts_with(&title)).unwrap().is_empty());
     let long = "sh and much more than a short name can be";
     assert!(process::find_all(long, |_| true).unwrap().is_empty());
 }

@@ -119,17 +119,21 @@ enum Said {
 }
 
 /// The id that a reply belongs to, and what it says. `seen` is told the JSON of the reply first, and says whether it
-/// has read it already.
+/// has read it already: then nobody goes through it again, not even to see whether it is text.
 pub(super) fn read(
     frame: Frame,
-    seen: &mut dyn FnMut(&str) -> bool,
+    seen: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<(String, Answer), ProtocolError> {
+    if let [json, id] = frame.raw_args()[..]
+        && let (Some(json), Some(id)) = (json.strip_prefix(b"j:"), id.strip_prefix(b"s:"))
+        && let Ok(id) = std::str::from_utf8(id)
+        && seen(json)
+    {
+        return Ok((id.to_owned(), Answer::Done(Reply::empty())));
+    }
     let args = frame.args()?;
     let [Arg::Json(json), Arg::Text(id)] = args[..] else { return Err(ProtocolError::NotAReply) };
     let id = id.to_owned();
-    if seen(json) {
-        return Ok((id, Answer::Done(Reply::empty())));
-    }
     match said(json, frame.bytes())? {
         Said::Refused(error) => Ok((id, Answer::Refused(error))),
         Said::Done(result) => Ok((id, Answer::Done(Reply { frame: frame.into_bytes(), result }))),

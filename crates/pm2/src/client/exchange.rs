@@ -16,13 +16,15 @@ pub const IN_FLIGHT: usize = 16;
 /// Bytes that are read at once: more would cost more in fresh pages than it saves in calls to the kernel.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Is shown the JSON of a reply while it arrives, and once more when it is whole. Then it says whether it has read
-/// all of it, so that nobody else has to.
+/// Is told when all that was asked is on its way, is shown the JSON of the last reply while it arrives, and once more
+/// when it is whole. Then it says whether it has read all of it, so that nobody else has to.
 pub(super) type Reader<'a> = &'a mut (dyn FnMut(Arrived<'_>) -> bool + Send);
 
 /// A reply's JSON.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Arrived<'a> {
+    /// Nothing: the last request has just been handed to the kernel, and the daemon will think about it.
+    NotYet,
     /// Its beginning.
     Partly(&'a [u8]),
     /// All of it.
@@ -69,7 +71,7 @@ impl Connection {
         self.exchange_watched(bodies, deadline, &mut |_| false).await
     }
 
-    /// As [`Connection::exchange`], with `reader` to read the last call's reply while it arrives. It is shown nothing
+    /// As [`Connection::exchange`], with `reader` to read the last call's reply while it arrives. It is shown no byte
     /// before all others have been answered, for only then it is clear which reply that is.
     pub(super) async fn exchange_watched(
         &mut self,
@@ -122,7 +124,12 @@ impl Batch {
         let (mut from, mut to) = stream.split();
         let mut buffer = vec![0; READ_BYTES];
         self.fill();
+        let mut asked = false;
         while !self.waiting.is_empty() {
+            if !asked && self.requests.is_empty() && self.written == self.outgoing.len() {
+                asked = true;
+                reader(Arrived::NotYet);
+            }
             // Reading goes on while writing waits, so that two full buffers cannot block each other.
             tokio::select! {
                 written = write(&mut to, &self.outgoing[self.written..]), if self.written < self.outgoing.len() => {
@@ -160,7 +167,7 @@ impl Batch {
         let protocol = |error: ProtocolError| Lost::Protocol(error);
         while let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? {
             let last = self.only_last_waits();
-            let mut seen = |json: &str| last && reader(Arrived::Whole(json.as_bytes()));
+            let mut seen = |json: &[u8]| last && reader(Arrived::Whole(json));
             let (id, answer) = read(frame, &mut seen).map_err(protocol)?;
             let (place, _) = self.waiting.remove(&id).ok_or(Lost::Protocol(ProtocolError::Unmatched))?;
             self.answers[place] = Some(answer);

@@ -1,16 +1,16 @@
-//! A daemon that was met before gets the question with the introduction; nobody else does.
+//! A daemon that was met before is asked for its list and nothing else.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use palisade_core::actor::ProcessRef;
 use palisade_host::process;
 use palisade_pm2::Client;
 use palisade_pm2::acquainted::Acquainted;
-use palisade_pm2::client::{ConnectError, Unreachable};
+use palisade_pm2::client::ConnectError;
 use palisade_pm2::methods::Call;
 use palisade_pm2::wire::{Arg, Decoder, encode};
 use palisade_testkit::{App, PATIENCE, Pm2, Scratch};
@@ -22,43 +22,59 @@ fn this_process() -> ProcessRef {
     process::stat(std::process::id()).expect("this process lives").process
 }
 
-/// A listener in this process that answers nothing before three requests are in.
-fn waits_for_three(methods: Value) -> (Scratch, PathBuf) {
-    let folder = Scratch::new();
-    let socket = folder.join("rpc.sock");
-    let listener = UnixListener::bind(&socket).expect("a scratch folder takes sockets");
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let (mut decoder, mut buffer, mut ids) = (Decoder::new(), [0; 4096], Vec::new());
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                decoder.push(&buffer[..count]);
-                while let Ok(Some(frame)) = decoder.next_frame() {
-                    let Ok(args) = frame.args() else { return };
-                    let [Arg::Json(_), Arg::Text(id)] = args[..] else { return };
-                    ids.push(id.to_owned());
-                }
-                if let [first, second, third] = &ids[..] {
-                    let bodies = [
-                        (first, json!({ "methods": methods })),
-                        (second, json!({ "args": ["7.0.4"] })),
-                        (third, json!({ "args": [[{ "pm_id": 0 }, { "pm_id": 1 }]] })),
-                    ];
-                    for (id, body) in bodies {
-                        let reply = encode(&[Arg::Json(&body.to_string()), Arg::Text(id)]).expect("small");
-                        stream.write_all(&reply).expect("the client reads");
-                    }
-                    ids.clear();
-                }
-            }
-        }
-    });
-    (folder, socket)
+/// A listener in this process that gives a list, counts what it is asked, and introduces itself with `methods`.
+struct Listener {
+    _folder: Scratch,
+    socket: PathBuf,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
-fn list(socket: &Path, known: &Acquainted, deadline: Duration) -> Result<Vec<Value>, ConnectError> {
-    let call = Call::list();
-    block_on(Client::connect_and_list::<Value>(socket, &call, deadline, Some(known)))
-        .map(|(_, list)| list.expect("it was answered").expect("it is a list"))
+impl Listener {
+    fn with(methods: Value) -> Self {
+        let folder = Scratch::new();
+        let socket = folder.join("rpc.sock");
+        let listener = UnixListener::bind(&socket).expect("a scratch folder takes sockets");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                answer(stream, &methods, &noted);
+            }
+        });
+        Self { _folder: folder, socket, asked }
+    }
+
+    /// What was asked since the last look.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().expect("no test panicked with it"))
+    }
+
+    fn list(&self, known: &Acquainted) -> Result<Vec<Value>, ConnectError> {
+        let call = Call::list();
+        block_on(Client::connect_and_list::<Value>(&self.socket, &call, PATIENCE, Some(known), &mut |_| ()))
+            .map(|(_, list)| list.expect("it was answered").expect("it is a list"))
+    }
+}
+
+fn answer(mut stream: UnixStream, methods: &Value, asked: &Mutex<Vec<String>>) {
+    let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        decoder.push(&buffer[..count]);
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            let Ok(args) = frame.args() else { return };
+            let [Arg::Json(json), Arg::Text(id)] = args[..] else { return };
+            let question: Value = serde_json::from_str(json).expect("the client writes JSON");
+            let name = question["method"].as_str().unwrap_or("methods").to_owned();
+            let body = match name.as_str() {
+                "methods" => json!({ "methods": methods }),
+                "getVersion" => json!({ "args": ["7.0.4"] }),
+                _ => json!({ "args": [[{ "pm_id": 0 }, { "pm_id": 1 }]] }),
+            };
+            asked.lock().expect("no test panicked with it").push(name);
+            let reply = encode(&[Arg::Json(&body.to_string()), Arg::Text(id)]).expect("small");
+            stream.write_all(&reply).expect("the client reads");
+        }
+    }
 }
 
 fn methods() -> Value {
@@ -67,17 +83,27 @@ fn methods() -> Value {
 }
 
 #[test]
-fn only_a_process_that_was_met_gets_the_question_with_the_introduction() {
-    let (folder, socket) = waits_for_three(methods());
+fn a_process_introduces_itself_once() {
+    let (listener, folder) = (Listener::with(methods()), Scratch::new());
     let known = Acquainted::new(folder.join("daemons"));
-    let stranger = list(&socket, &known, Duration::from_millis(200));
-    assert!(
-        matches!(stranger, Err(ConnectError::Unreachable(Unreachable::Silent { .. }))),
-        "a stranger was asked before it had introduced itself: {stranger:?}"
-    );
-    known.note(this_process());
-    let entries = list(&socket, &known, PATIENCE).expect("all three were sent at once");
-    assert_eq!(entries, [json!({ "pm_id": 0 }), json!({ "pm_id": 1 })]);
+    let introduced = ["methods", "getVersion", "getMonitorData"];
+    for expected in [&introduced[..], &["getMonitorData"], &["getMonitorData"]] {
+        let entries = listener.list(&known).expect("it answers");
+        assert_eq!(entries, [json!({ "pm_id": 0 }), json!({ "pm_id": 1 })]);
+        assert_eq!(listener.asked(), expected);
+    }
+    assert!(known.with(this_process()));
+}
+
+#[test]
+fn who_introduces_itself_otherwise_than_expected_is_not_met() {
+    let mut strange = methods();
+    strange["getMonitorData"]["params"] = json!(["env", "more", "cb"]);
+    let (listener, folder) = (Listener::with(strange), Scratch::new());
+    let known = Acquainted::new(folder.join("daemons"));
+    let error = listener.list(&known).expect_err("its methods are not as expected");
+    assert!(matches!(error, ConnectError::Protocol { .. }), "{error}");
+    assert!(!known.with(this_process()) && !listener.asked().contains(&"getMonitorData".to_owned()));
 }
 
 #[test]
@@ -91,17 +117,6 @@ fn a_note_of_another_boot_or_start_is_of_another_process() {
     let note = folder.join("daemons").join(format!("{}-{}", here.pid, here.start_ticks));
     fs::write(note, "00000000-0000-0000-0000-000000000000").expect("it is ours");
     assert!(!known.with(here), "a note of another boot counted");
-}
-
-#[test]
-fn who_was_met_must_still_introduce_itself_as_expected() {
-    let mut strange = methods();
-    strange["getMonitorData"]["params"] = json!(["env", "more", "cb"]);
-    let (folder, socket) = waits_for_three(strange);
-    let known = Acquainted::new(folder.join("daemons"));
-    known.note(this_process());
-    let error = list(&socket, &known, PATIENCE).expect_err("its methods are not as expected");
-    assert!(matches!(error, ConnectError::Protocol { .. }), "{error}");
 }
 
 #[test]

@@ -27,14 +27,19 @@ fn two_daemons_on_one_home_are_detected_and_both_are_named() {
     let hidden = [("PM2_DAEMON_RPC_PORT", bed.pm2.home().join("rpc2.sock").display().to_string())];
     let seen = bed.pm2.pm2_with(&["jlist"], &hidden.each_ref().map(|(name, path)| (*name, path.as_str())));
     assert_eq!(seen.stdout.trim(), "[]", "to the second daemon's callers the fleet looks empty");
-    let fault = block_on(bed.identified()).expect_err("there are two");
-    assert_eq!(fault.kind.code(), Code::TwoDaemons);
-    for pid in [first, second] {
-        assert!(fault.message.contains(&pid.to_string()), "{} does not name {pid}", fault.message);
+    let identified = block_on(bed.identified()).expect_err("there are two");
+    // A list looks for daemons too, though not among the children of the one that answers.
+    let listed = block_on(bed.resource().list()).expect_err("there are two");
+    for fault in [identified, listed] {
+        assert_eq!(fault.kind.code(), Code::TwoDaemons);
+        for pid in [first, second] {
+            assert!(fault.message.contains(&pid.to_string()), "{} does not name {pid}", fault.message);
+        }
     }
     process::kill(second);
     process::wait_gone(second);
     block_on(bed.identified()).expect("one is left");
+    assert_eq!(block_on(bed.resource().list()).expect("one is left").len(), 1);
 }
 
 #[test]
