@@ -377,6 +377,37 @@ mod tests {
     type Ablated = (Kind, Client, fn(&mut Expectations));
 
     #[test]
+    fn without_what_they_are_judged_by_changes_of_the_schema_and_second_writers_are_not_found() {
+        let ddl = |all: &Expectations, app: &str, role: &str, address: &str| {
+            let client = client(app, role, address);
+            kinds(all, &Sighting::Ddl { client, verb: "ALTER TABLE".to_owned() }).contains(&Kind::Ddl)
+        };
+        let all = expectations();
+        // Nobody said who may change the schema.
+        let mut none = all.clone();
+        none.apps.iter_mut().for_each(|app| app.ddl = false);
+        assert!(
+            ddl(&all, "atom-saas@42", "app", "10.0.3.7") && !ddl(&none, "atom-saas@42", "app", "10.0.3.7")
+        );
+        // Nobody said from where the one comes who may.
+        let mut anywhere = all.clone();
+        anywhere.apps.iter_mut().for_each(|app| app.networks.clear());
+        let elsewhere = ("atom-migrate", "owner", "10.0.0.8");
+        assert!(ddl(&all, elsewhere.0, elsewhere.1, elsewhere.2));
+        assert!(!ddl(&anywhere, elsewhere.0, elsewhere.1, elsewhere.2));
+        let writes = |apps: &[&str]| -> BTreeSet<(String, String)> {
+            apps.iter().map(|app| ("public.backfill_jobs".to_owned(), (*app).to_owned())).collect()
+        };
+        assert_eq!(all.writers(&writes(&["atom-saas", "psql"])).len(), 1);
+        assert!(all.writers(&writes(&["atom-saas"])).is_empty(), "without the second writer");
+        // Who is meant to write is what tells the others apart.
+        let mut meant = all.clone();
+        meant.apps[2].app = "psql".to_owned();
+        meant.apps[2].writes = meant.apps[0].writes.clone();
+        assert!(meant.writers(&writes(&["atom-saas", "psql"])).is_empty());
+    }
+
+    #[test]
     fn without_what_it_is_judged_by_each_finding_is_gone() {
         let from = |app: &str, role: &str, address: &str| client(app, role, address);
         let parts: [Ablated; 8] = [

@@ -70,16 +70,22 @@ impl Elsewhere {
     /// [`Error::Unfit`], or what the database says.
     pub async fn find(session: &Session, typed: &str) -> Result<Self, Error> {
         let unfit = |problem: &str| Error::Unfit { table: typed.to_owned(), problem: problem.to_owned() };
-        let (table, column) = typed
-            .rsplit_once('.')
+        let (table, column) = quote::split_last(typed)
             .ok_or_else(|| unfit("name where the beat is as TABLE.COLUMN, such as processes.last_beat"))?;
-        let table = Table::find(session, table).await?;
+        Self::of(&Table::find(session, table).await?, &column)
+    }
+
+    /// A beat in the column of that name.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`].
+    pub fn of(table: &Table, column: &str) -> Result<Self, Error> {
         let column = table.column(column)?.clone();
         let mut keys = table.columns.iter().filter(|column| column.key);
         let (Some(key), None) = (keys.next().cloned(), keys.next()) else {
             return Err(table.unfit("the beat is looked up by a primary key of one column".to_owned()));
         };
-        Ok(Self { schema: table.schema, name: table.name, column, key })
+        Ok(Self { schema: table.schema.clone(), name: table.name.clone(), column, key })
     }
 
     pub(crate) fn qualified(&self) -> String {
@@ -139,16 +145,21 @@ impl Columns {
                 table.unfit(format!("{} is {}, and a heartbeat has to be a timestamp", beat.name, beat.kind))
             );
         }
+        if self.ends_quotes(table) {
+            return Err(table.unfit(format!(
+                "the table or a column has {QUOTE} in its name, which ends the guard's own quotes"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a name that goes into the body of a function would end it there.
+    pub(crate) fn ends_quotes(&self, table: &Table) -> bool {
         let there = self.elsewhere.iter().flat_map(|there| [&there.column, &there.key]);
         let own = self.key.iter().chain(&self.own).chain(&self.reason).chain(&self.mark);
         let names = own.chain([&self.status, &self.beat]).chain(there).map(|column| &column.name);
         let tables = self.elsewhere.iter().flat_map(|there| [&there.schema, &there.name]);
-        if names.chain(tables).any(|name| name.contains(QUOTE)) {
-            return Err(
-                table.unfit(format!("a column has {QUOTE} in its name, which ends the guard's own quotes"))
-            );
-        }
-        Ok(())
+        names.chain(tables).chain([&table.schema, &table.name]).any(|name| name.contains(QUOTE))
     }
 
     /// State, beat and key: the columns that only the right code may change.

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::rules::Mode;
 use crate::script::OWNER;
 use crate::table::text;
+use crate::work::settled;
 
 const SQL: &str = include_str!("sql/login.sql");
 
@@ -114,11 +115,7 @@ pub async fn unwelcome(session: &Session) -> Result<Vec<Unwelcome>, Error> {
 /// # Errors
 /// [`Error::Forbidden`] where the role is no superuser, or what the database says. Nothing of it stays.
 pub async fn run(session: &Session, sql: &str) -> Result<(), Error> {
-    let ran = session.run("change the login trigger", sql).await;
-    if ran.is_err() {
-        session.run("go back", "ROLLBACK").await?;
-    }
-    Ok(ran?)
+    Ok(settled(session, session.run("change the login trigger", sql).await).await?)
 }
 
 /// Forgets logins that are older than thirty days. Says whether this role may.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::audit;
 use crate::error::Error;
 use crate::table::text;
+use crate::work::settled;
 
 pub use plan::{Plan, prepare, restrict, retire, undo};
 pub use users::{User, users};
@@ -103,11 +104,7 @@ pub(crate) async fn of(session: &Session, old: &str) -> Result<Rotation, Error> 
 /// says. Nothing of it stays then.
 pub async fn carry_out(session: &Session, plan: &Plan) -> Result<(), Error> {
     audit::prepare(session).await?;
-    let done = attempt(session, plan).await;
-    if done.is_err() {
-        session.run("go back", "ROLLBACK").await?;
-    }
-    done
+    settled(session, attempt(session, plan).await).await
 }
 
 async fn attempt(session: &Session, plan: &Plan) -> Result<(), Error> {

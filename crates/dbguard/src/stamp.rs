@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::quote;
 use crate::script;
 use crate::table::text;
+use crate::work::settled;
 
 /// What is in the schema of a database already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +111,7 @@ pub(crate) fn noted(what: &str) -> String {
 /// # Errors
 /// What the database says.
 pub async fn run(session: &Session, what: &str, sql: &str) -> Result<(), Error> {
-    let Err(error) = session.run(what, sql).await else { return Ok(()) };
-    session.run("go back", "ROLLBACK").await?;
-    Err(error.into())
+    Ok(settled(session, session.run(what, sql).await).await?)
 }
 
 /// Renews the beacon of a database; a database whose stamp is not its own gets none.

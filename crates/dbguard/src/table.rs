@@ -25,6 +25,13 @@ pub struct Column {
 }
 
 impl Column {
+    /// A column of that number, name and type, which is part of the primary key or not.
+    #[must_use]
+    pub fn new(number: i16, name: &str, kind: &str, key: bool) -> Self {
+        let (name, kind) = (name.to_owned(), kind.to_owned());
+        Self { number, name, kind, key, labels: Vec::new(), room: None }
+    }
+
     /// Its type for a cast that changes no value: without a length `character` means one character.
     pub(crate) fn cast(&self) -> &str {
         match self.kind.as_str() {
@@ -97,6 +104,28 @@ const PARTITION_KEYS: &str = "SELECT DISTINCT a.attname::text FROM pg_catalog.pg
     AND a.attnum > 0) ORDER BY 1";
 
 impl Table {
+    /// A table that has no guard yet, in a database without one, as a role sees it that does not own it: for who makes SQL
+    /// without a server.
+    #[must_use]
+    pub fn new(schema: &str, name: &str, owner: &str, columns: Vec<Column>) -> Self {
+        Self {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            bare: format!("{}.{}", quote::name(schema), quote::name(name)),
+            owner: owner.to_owned(),
+            owned: false,
+            columns,
+            partitions: Vec::new(),
+            partition_keys: Vec::new(),
+            subscribed: false,
+            id: 1,
+            guarded: false,
+            schema_there: false,
+            stamped: false,
+            superuser: false,
+        }
+    }
+
     /// Looks up a name as SQL would: folded unless quoted, in the search path unless it has a schema.
     ///
     /// # Errors

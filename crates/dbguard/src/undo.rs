@@ -11,6 +11,7 @@ use crate::installed::Installed;
 use crate::quote;
 use crate::script::Columns;
 use crate::table::{Table, text};
+use crate::work::settled;
 
 /// Which exits shall be undone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,13 +115,8 @@ pub async fn undo(
         return Ok(Vec::new());
     }
     let sql = statement(guard, table, &columns, &ids, wanted.to.as_deref());
-    match session.rows("give the jobs back", &sql).await {
-        Ok(rows) => Ok(rows.iter().map(|row| text(row, 0)).collect()),
-        Err(error) => {
-            session.run("go back", "ROLLBACK").await?;
-            Err(error.into())
-        }
-    }
+    let given = settled(session, session.rows("give the jobs back", &sql).await).await?;
+    Ok(given.iter().map(|row| text(row, 0)).collect())
 }
 
 fn statement(

@@ -23,6 +23,20 @@ impl Default for Patience {
     }
 }
 
+/// What a transaction came to; where it failed, the session has left it.
+///
+/// # Errors
+/// What failed, or that it could not be left.
+pub(crate) async fn settled<T, E>(session: &Session, ran: Result<T, E>) -> Result<T, E>
+where
+    E: From<palisade_postgres::Error>,
+{
+    if ran.is_err() {
+        session.run("go back", "ROLLBACK").await?;
+    }
+    ran
+}
+
 /// Runs a whole transaction, again and again while the table is in use.
 ///
 /// # Errors
@@ -36,8 +50,7 @@ pub async fn run(
 ) -> Result<u32, Error> {
     let mut attempt = 1;
     loop {
-        let Err(error) = session.run(what, sql).await else { return Ok(attempt) };
-        session.run("go back", "ROLLBACK").await?;
+        let Err(error) = settled(session, session.run(what, sql).await).await else { return Ok(attempt) };
         if !error.is_busy() {
             return Err(error.into());
         }
@@ -55,9 +68,5 @@ pub async fn run(
 /// # Errors
 /// What the database says.
 pub async fn mode(session: &Session, id: i32, mode: Mode) -> Result<(), Error> {
-    let changed = session.run("change the mode", &script::mode(id, mode)).await;
-    if changed.is_err() {
-        session.run("go back", "ROLLBACK").await?;
-    }
-    Ok(changed?)
+    Ok(settled(session, session.run("change the mode", &script::mode(id, mode)).await).await?)
 }

@@ -36,6 +36,8 @@ pub struct Identity {
 /// The server behind the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Server {
+    /// Address and port as the server itself has them, such as `10.0.0.5:5432`; `None` over a local socket.
+    pub address: Option<String>,
     /// Such as `18.4`.
     pub version: String,
     /// Such as 180004.
@@ -216,17 +218,19 @@ const FACTS: &str = "SELECT current_setting('server_version'), current_setting('
     r.rolcreaterole, has_database_privilege(d.oid, 'CREATE'), \
     r.rolsuper OR pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('logging_collector') = 'on' AND \
     has_function_privilege('pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE'), \
-    (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')) \
+    (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p')), \
+    host(inet_server_addr()) || ':' || inet_server_port() \
     FROM pg_catalog.pg_database d, pg_catalog.pg_roles r \
     WHERE d.datname = current_database() AND r.rolname = current_user";
 
 const TIMELINE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint()) \
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END";
 
-const PROVIDER_IDS: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE setting <> '' AND (name IN \
-    ('neon.project_id', 'neon.branch_id', 'neon.endpoint_id', 'neon.timeline_id', 'neon.tenant_id') \
-    OR split_part(name, '.', 1) IN ('neon', 'rds', 'aurora', 'cloudsql', 'azure', 'supautils')) \
-    ORDER BY name";
+/// Identifiers by name, whether an extension declares them or only a file sets them; beside them whatever a provider declares.
+const PROVIDER_IDS: &str = "SELECT name, current_setting(name, true) FROM unnest(ARRAY['neon.project_id', 'neon.branch_id', \
+    'neon.endpoint_id', 'neon.timeline_id', 'neon.tenant_id']) name WHERE coalesce(current_setting(name, true), '') <> '' \
+    UNION SELECT name, setting FROM pg_catalog.pg_settings WHERE setting <> '' AND split_part(name, '.', 1) IN \
+    ('neon', 'rds', 'aurora', 'cloudsql', 'azure', 'supautils') ORDER BY name";
 
 /// Settings that identify; the others of a provider's prefix only show who it is.
 const IDS: [&str; 5] =
@@ -295,6 +299,7 @@ fn server(facts: &Row, system: Option<String>, timeline: Option<String>, setting
         ("supautils.", "Supabase"),
     ];
     Server {
+        address: facts.get(13).cloned().flatten(),
         version: text(facts, 0),
         version_number: text(facts, 1).parse().unwrap_or_default(),
         system_identifier: system,

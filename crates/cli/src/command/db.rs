@@ -164,6 +164,7 @@ fn show(output: Output, identity: &Identity) -> Result<(), Failure> {
     let mut facts = vec![
         ("database", format!("{} ({})", styled(STRONG, Shown(&identity.database)), identity.id)),
         ("server", server_line(identity)),
+        ("known by", bound_line(identity)),
     ];
     if let Some(provider) = server.provider {
         facts.push(("provider", provider.to_owned()));
@@ -207,8 +208,16 @@ fn show(output: Output, identity: &Identity) -> Result<(), Failure> {
 fn server_line(identity: &Identity) -> String {
     let server = &identity.server;
     let standby = if server.standby { ", a standby" } else { "" };
-    let timeline = server.timeline.map(|timeline| format!(", timeline {timeline}")).unwrap_or_default();
-    format!("PostgreSQL {}{timeline}{standby}", Shown(&server.version))
+    let address = server.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    format!("PostgreSQL {}{address}{standby}", Shown(&server.version))
+}
+
+/// What a copy does not have, each by its name.
+fn bound_line(identity: &Identity) -> String {
+    let server = &identity.server;
+    let system = server.system_identifier.as_deref().unwrap_or("unknown: this role may not see it");
+    let timeline = server.timeline.map_or_else(|| "unknown".to_owned(), |timeline| timeline.to_string());
+    format!("system identifier {system}, oid {}, timeline {timeline}", server.database_oid)
 }
 
 fn level(level: Level) -> String {

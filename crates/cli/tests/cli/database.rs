@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use palisade_core::Exit;
-use palisade_testkit::{Postgres, Scratch};
+use palisade_testkit::{PgBouncer, Postgres, Scratch};
 
 use crate::said::Said;
 
@@ -55,6 +55,81 @@ fn no_url_a_wrong_one_and_an_unreachable_one_end_with_their_own_exit_codes() {
     palisade(&home, &[], &["db", "identify", "mysql://a@b/c"]).ends(Exit::Usage);
     let said = palisade(&home, &[], &["db", "identify", "postgres://a@127.0.0.1:1/b"]);
     assert!(said.ends(Exit::Unreachable).stderr.contains("PAL-005"));
+}
+
+#[test]
+fn identify_names_everything_that_tells_a_database_a_role_and_a_way_from_others() {
+    let home = Scratch::new();
+    let server = Postgres::start_with(
+        "15",
+        &["neon.project_id=dry-1", "neon.branch_id=br-main", "neon.endpoint_id=ep-7"],
+    );
+    server.sql("postgres", "CREATE DATABASE jobs");
+    server.role("app", "CREATEROLE");
+    server.as_role("app", "jobs", "SELECT 1").succeeds();
+    server.sql("jobs", "CREATE TABLE j (id int PRIMARY KEY, status text, beat timestamptz)");
+    let admin = [("PALISADE_DATABASE_URL", &*server.admin("jobs"))];
+    palisade(&home, &admin, &["db", "stamp", "--environment", "production"]).ends(Exit::Done);
+    let guard = "guard install table j --status status --running r --heartbeat beat";
+    palisade(&home, &admin, &guard.split(' ').collect::<Vec<_>>()).ends(Exit::Done);
+    let pooler = PgBouncer::before(&server, &["app"]);
+    let facts = server.sql(
+        "jobs",
+        "SELECT (SELECT system_identifier FROM pg_control_system()), oid FROM pg_database WHERE datname = 'jobs'",
+    );
+    let (system, oid) = facts.split_once('|').unwrap();
+    let by_app = [("PALISADE_DATABASE_URL", &*pooler.url("app", "jobs"))];
+    let said = palisade(&home, &by_app, &["db", "identify"]).ends(Exit::Done).stdout;
+    for part in [
+        &format!("jobs ({system}/{oid}/br-main)"),
+        &format!(
+            "PostgreSQL 15.{}",
+            server.sql("jobs", "SHOW server_version").split(['.', ' ']).nth(1).unwrap()
+        ),
+        &format!(" at 127.0.0.1:{}", server.port()),
+        &format!("system identifier {system}, oid {oid}, timeline 1"),
+        "provider    Neon",
+        "neon.project_id dry-1",
+        "neon.branch_id br-main",
+        "neon.endpoint_id ep-7",
+        "app: may make roles; owns 0 tables",
+        "a pooler in transaction mode",
+        "stamp       production",
+        "guarded",
+        "here Palisade can",
+        "rotate a role",
+        "let the database sleep",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let document = palisade(&home, &by_app, &["db", "identify", "--json"]).ends(Exit::Done).json();
+    assert_eq!(document["server"]["system_identifier"], system);
+    assert_eq!(document["server"]["database_oid"].to_string(), oid);
+    assert_eq!(document["server"]["address"], format!("127.0.0.1:{}", server.port()));
+    assert_eq!(
+        (document["server"]["timeline"].as_u64(), &document["between"]),
+        (Some(1), &"transaction-pooler".into())
+    );
+    assert_eq!(document["server"]["provider_ids"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&document["role"]["create_role"], &document["role"]["superuser"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(document["stamp"]["environment"], "production");
+    let abilities = document["abilities"].as_array().unwrap();
+    assert!(
+        abilities.len() == 7
+            && abilities.iter().all(|one| one["level"].is_string() && one["reason"].is_string())
+    );
+    // The branch of such a provider is another database, though everything else is the same.
+    server.sql("postgres", "ALTER DATABASE jobs SET neon.branch_id = 'br-copy'");
+    let id = document["id"].as_str().unwrap();
+    let said = palisade(&home, &admin, &["db", "identify", "--expect", id]).ends(Exit::Refused);
+    assert!(said.stderr.contains("PAL-311"), "{}", said.stderr);
+    let said =
+        palisade(&home, &admin, &["guard", "mode", "table", "j", "enforce", "--environment", "production"]);
+    assert!(said.ends(Exit::Refused).stderr.contains("another branch of the provider"));
+    assert_eq!(server.sql("jobs", "SELECT palisade.flaw()"), "copy");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use palisade_postgres::{Row, Session};
 use super::SCHEMA;
 use crate::error::Error;
 use crate::table::text;
+use crate::work::settled;
 
 /// What stands between the parts of a list.
 const BETWEEN: &str = "\u{1f}";
@@ -110,11 +111,8 @@ pub(crate) async fn prepare(session: &Session) -> Result<(), Error> {
     if there(session).await? {
         return Ok(());
     }
-    let made = session.run("make the schema of expectations", &format!("BEGIN;\n{SCHEMA}COMMIT;")).await;
-    if made.is_err() {
-        session.run("go back", "ROLLBACK").await?;
-    }
-    Ok(made?)
+    let sql = format!("BEGIN;\n{SCHEMA}COMMIT;");
+    Ok(settled(session, session.run("make the schema of expectations", &sql).await).await?)
 }
 
 /// Changes the expectations, and records who did.

@@ -212,13 +212,22 @@ fn guarded(table: &Table, guard: &Installed) -> Option<Vec<String>> {
     Columns::numbered(table, guard).map(|columns| columns.guarded_names())
 }
 
-/// Asks for every right that the role keeps although it should not.
+/// Asks for every right that the role keeps although it should not: its own, or one of a role that it can become.
 fn check(relation: &str, guarded: &[String], role: &str) -> String {
     let (shown, role) = (quote::text(relation), quote::text(role));
     let columns = quote::texts(guarded);
+    let may = |right: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE pg_has_role({role}, r.oid, 'MEMBER') AND {right})"
+        )
+    };
     format!(
-        "SELECT {shown}, 'UPDATE of ' || c FROM unnest({columns}) c WHERE has_column_privilege({role}, {shown}, c, 'UPDATE') \
-         UNION ALL SELECT {shown}, p FROM unnest(ARRAY['DELETE', 'TRUNCATE']) p WHERE has_table_privilege({role}, {shown}, p)"
+        "SELECT {shown}, 'UPDATE of ' || c FROM unnest({columns}) c WHERE {} \
+         UNION ALL SELECT {shown}, p FROM unnest(ARRAY['DELETE', 'TRUNCATE']) p WHERE {} \
+         UNION ALL SELECT {shown}, 'ownership' FROM pg_catalog.pg_class c \
+         WHERE c.oid = to_regclass({shown}) AND pg_has_role({role}, c.relowner, 'MEMBER')",
+        may(&format!("has_column_privilege(r.oid, {shown}, c, 'UPDATE')")),
+        may(&format!("has_table_privilege(r.oid, {shown}, p)")),
     )
 }
 

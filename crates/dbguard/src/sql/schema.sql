@@ -1,5 +1,5 @@
 CREATE SCHEMA palisade;
-COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 2. Take them away with: palisade guard remove table';
+COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 3. Take them away with: palisade guard remove table';
 REVOKE ALL ON SCHEMA palisade FROM PUBLIC;
 
 -- One row per guarded table: its columns by number, so that a rename is followed, and its rules.
@@ -148,14 +148,15 @@ LANGUAGE sql IMMUTABLE AS $palisade$
 $palisade$;
 
 -- The statement without its values; where that is in doubt, nothing. A regular expression runs only where it has something
--- to find: a large update asks once for each row.
+-- to find: a large update asks once for each row. A backslash stands in no other text than E'': how those are read does not
+-- depend on standard_conforming_strings, which is the session's.
 CREATE FUNCTION palisade.shape() RETURNS text
 LANGUAGE plpgsql AS $palisade$
 DECLARE
   text text := current_query();
 BEGIN
-  IF octet_length(text) > 1024 OR text <> translate(text, '$\', '') OR strpos(text, '--') > 0 OR strpos(text, '/*') > 0
-    OR strpos(lower(text), 'password') > 0 AND text ~* '\mpassword\M' THEN
+  IF octet_length(text) > 1024 OR text <> translate(text, E'$\\', '') OR strpos(text, '--') > 0 OR strpos(text, '/*') > 0
+    OR strpos(lower(text), 'password') > 0 AND text ~* E'\\mpassword\\M' THEN
     RETURN NULL;
   END IF;
   IF strpos(text, '''') > 0 THEN
@@ -165,10 +166,10 @@ BEGIN
     END IF;
   END IF;
   IF text <> translate(text, '0123456789', '') THEN
-    text := regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g');
+    text := regexp_replace(text, E'\\m[0-9][0-9.]*', '?', 'g');
   END IF;
-  IF text ~ '\s\s|[^\S ]' THEN
-    text := regexp_replace(text, '\s+', ' ', 'g');
+  IF text ~ E'\\s\\s|[^\\S ]' THEN
+    text := regexp_replace(text, E'\\s+', ' ', 'g');
   END IF;
   RETURN rtrim(text, '; ');
 END $palisade$;

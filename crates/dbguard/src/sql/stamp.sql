@@ -44,7 +44,8 @@ BEGIN
   SELECT coalesce(d.system, 'unknown') || '/' || d.number || CASE WHEN d.branch <> '' THEN '/' || d.branch ELSE '' END,
     s.environment, CASE
     WHEN s.one IS NULL THEN 'unstamped'
-    WHEN s.system_identifier <> d.system OR s.database_oid <> d.number OR s.branch <> d.branch THEN 'copy'
+    -- Where the stamp names no branch, a setting of that name is nobody's but the session's own.
+    WHEN s.system_identifier <> d.system OR s.database_oid <> d.number OR s.branch <> '' AND s.branch <> d.branch THEN 'copy'
     WHEN s.timeline <> d.timeline THEN 'promoted'
     WHEN b.at < clock_timestamp() - b.max_age THEN 'stale' END INTO id, environment, flaw
   FROM palisade.database() d LEFT JOIN palisade.stamp s ON true LEFT JOIN palisade.beacon b ON true;

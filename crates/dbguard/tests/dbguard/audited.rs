@@ -127,6 +127,10 @@ fn a_changed_schema_is_told_once_and_then_known() {
         assert_eq!(look().map(|finding| finding.kind), Some(Kind::Ddl), "{changed}");
         assert_eq!(look(), None, "{changed}");
     }
+    // Without the schema that was known there is nothing that differs from it.
+    jobs.app("CREATE TABLE one_more (id int)").succeeds();
+    jobs.admin("UPDATE palisade_audit.database SET schema_hash = NULL");
+    assert_eq!(look(), None);
 }
 
 #[test]
@@ -138,11 +142,19 @@ fn two_apps_that_write_one_guarded_table_are_named() {
     )
     .succeeds();
     jobs.app(&format!("SET application_name = 'atom-saas-test'; {REAPER}")).succeeds();
-    let found = wait(async {
-        let session = jobs.connect("postgres").await;
-        let writes = audit::writers(&session, 3600).await.unwrap();
-        palisade_audit::Expectations::default().writers(&writes)
-    });
+    let look = || {
+        wait(async {
+            let session = jobs.connect("postgres").await;
+            let writes = audit::writers(&session, 3600).await.unwrap();
+            palisade_audit::Expectations::default().writers(&writes)
+        })
+    };
+    let found = look();
     let [found] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(found.what, "backfill_jobs is written by 2 apps: atom-saas, atom-saas-test");
+    // Without the rows of the second there is one, and without a guard nobody keeps who writes.
+    jobs.admin("DELETE FROM palisade.history WHERE app = 'atom-saas-test'");
+    assert_eq!(look(), []);
+    jobs.remove("postgres", "backfill_jobs", true).unwrap();
+    assert_eq!(look(), []);
 }

@@ -61,6 +61,28 @@ fn a_worker_of_another_environment_cannot_claim_and_one_that_says_nothing_can() 
     jobs.app("SET application_name = 'x-test'; UPDATE backfill_jobs SET status = 'completed'").succeeds();
 }
 
+/// A setting that a provider has may be set by anybody where there is no such provider.
+#[test]
+fn a_session_that_says_it_is_on_another_branch_is_on_no_copy() {
+    for version in palisade_testkit::postgres::VERSIONS {
+        let jobs = Jobs::guarded(version);
+        stamp(&jobs.server, "production");
+        let says = |name: &str| format!("SET neon.branch_id = 'x'; SET application_name = '{name}'; {CLAIM}");
+        queue(&jobs);
+        jobs.app(&says("atom-test")).fails("PL335");
+        jobs.admin("INSERT INTO palisade.binding (role, environment) VALUES ('app', 'test')");
+        jobs.app(&says("atom")).fails("PL335");
+        // Where the stamp names a branch, another one is a copy.
+        jobs.admin("UPDATE palisade.stamp SET branch = 'br-main'");
+        assert_eq!(jobs.admin("SET neon.branch_id = 'br-copy'; SELECT palisade.flaw()"), "copy", "{version}");
+        assert_eq!(
+            jobs.admin("SET neon.branch_id = 'br-main'; SELECT palisade.flaw() IS NULL"),
+            "t",
+            "{version}"
+        );
+    }
+}
+
 #[test]
 fn in_a_database_of_test_the_names_of_test_are_at_home() {
     let jobs = Jobs::guarded("18");

@@ -224,6 +224,16 @@ fn in_enforce_too_nobody_is_kept_out_by_the_triggers_own_trouble() {
 }
 
 #[test]
+fn without_its_event_trigger_whom_the_rules_keep_out_gets_in() {
+    let jobs = enforcing();
+    assert!(refusal(&jobs, "app", "atom-test").is_some());
+    for part in ["ALTER EVENT TRIGGER palisade_login DISABLE", "DROP EVENT TRIGGER palisade_login"] {
+        jobs.admin(part);
+        assert_eq!(refusal(&jobs, "app", "atom-test"), None, "{part}");
+    }
+}
+
+#[test]
 fn what_it_cannot_refuse_by_is_no_reason_to_enforce() {
     let jobs = Jobs::unguarded("18");
     let fit = || wait(async { login::fit(&jobs.connect("postgres").await, Mode::Enforce).await });

@@ -3,8 +3,8 @@
 use palisade_dbguard::rotate::{self, Plan, Step};
 use palisade_dbguard::{Error, Mode};
 use palisade_postgres::Session;
-use palisade_testkit::psql;
 use palisade_testkit::psql::Said;
+use palisade_testkit::{Psql, psql};
 
 use crate::fixture::{Jobs, REAPER, wait};
 
@@ -117,6 +117,132 @@ fn rights_that_come_from_elsewhere_bar_the_step_and_nothing_is_kept() {
     );
     assert_eq!(jobs.admin("SELECT step FROM palisade_audit.rotation"), "prepared");
     jobs.app(WORK).succeeds();
+}
+
+#[test]
+fn a_role_that_it_can_become_bars_the_step_too() {
+    let jobs = jobs("15");
+    begin(&jobs);
+    jobs.admin("CREATE ROLE keepers NOLOGIN; ALTER ROLE app NOINHERIT; GRANT keepers TO app");
+    let plan = planned(&jobs, async |session| rotate::restrict(session, "app", Some("keepers")).await);
+    let barred = wait(async { rotate::carry_out(&jobs.connect("postgres").await, &plan.unwrap()).await });
+    assert!(matches!(barred, Err(Error::Barred { .. })), "app may say SET ROLE keepers: {barred:?}");
+    jobs.admin("REVOKE keepers FROM app");
+    let plan = planned(&jobs, async |session| rotate::restrict(session, "app", Some("keepers")).await);
+    carried_out(&jobs, &plan.unwrap());
+    jobs.app(REAPER).fails("42501");
+}
+
+/// A plan that lacks the statement at that place.
+fn without(plan: &Plan, at: usize) -> Plan {
+    let mut plan = plan.clone();
+    plan.statements.remove(at);
+    plan
+}
+
+/// What a role may do with the table and in its schema, however it was granted.
+fn rights(jobs: &Jobs, role: &str) -> String {
+    jobs.admin(&format!(
+        "SELECT string_agg(has_table_privilege('{role}', 'backfill_jobs', p)::text, ' ') || \
+         has_schema_privilege('{role}', 'public', 'CREATE') || has_column_privilege('{role}', 'other', 'b', 'UPDATE') \
+         || has_table_privilege('{role}', 'palisade.guard', 'SELECT') || pg_has_role('{role}', 'readers', 'MEMBER') \
+         FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p"
+    ))
+}
+
+#[test]
+fn each_statement_of_a_rotations_beginning_is_needed() {
+    let jobs = jobs("15");
+    jobs.admin(
+        "CREATE TABLE other (a int, b int); GRANT UPDATE (b) ON other TO app; CREATE ROLE readers; GRANT readers TO app",
+    );
+    let prepared =
+        || planned(&jobs, async |session| rotate::prepare(session, "app", "app2", "x").await).unwrap();
+    carried_out(&jobs, &prepared());
+    assert_eq!(rights(&jobs, "app2"), rights(&jobs, "app"));
+    undo(&jobs);
+    let table = "\"public\".\"backfill_jobs\"";
+    let plan = prepared();
+    let needed = |statement: &str| {
+        let of = [
+            "ON TABLE public.backfill_jobs",
+            "ON SCHEMA public",
+            "(b) ON TABLE public.other",
+            "palisade.guard",
+            "GRANT readers",
+        ];
+        statement.contains(table) || of.iter().any(|of| statement.contains(of))
+    };
+    let places: Vec<_> = (0..plan.statements.len()).filter(|at| needed(&plan.statements[*at])).collect();
+    assert!(places.len() >= 10, "{:?}", plan.statements);
+    for at in places {
+        let plan = prepared();
+        carried_out(&jobs, &without(&plan, at));
+        let lacks = rights(&jobs, "app2") != rights(&jobs, "app");
+        assert!(lacks || plan.statements[at].contains("USAGE ON SCHEMA public"), "{}", plan.statements[at]);
+        undo(&jobs);
+    }
+}
+
+#[test]
+fn each_statement_that_restricts_a_role_is_needed_and_the_look_afterwards_sees_what_is_missing() {
+    for owns in [true, false] {
+        let jobs = jobs("15");
+        if !owns {
+            jobs.admin("ALTER TABLE backfill_jobs OWNER TO postgres; GRANT ALL ON backfill_jobs TO app");
+        }
+        begin(&jobs);
+        let plan = restrict(&jobs).unwrap();
+        let place = |text: &str| plan.statements.iter().position(|statement| statement.contains(text));
+        let carry =
+            |plan: &Plan| wait(async { rotate::carry_out(&jobs.connect("postgres").await, plan).await });
+        // What takes rights away: without it the step is not kept, and by hand its harm is done.
+        let taken = if owns { "OWNER TO" } else { "REVOKE UPDATE, DELETE, TRUNCATE" };
+        let lacks = without(&plan, place(taken).unwrap());
+        assert!(matches!(carry(&lacks), Err(Error::Barred { .. })), "{owns}");
+        let deed = if owns {
+            format!(
+                "ALTER TABLE backfill_jobs DISABLE TRIGGER ALL; GRANT UPDATE ON backfill_jobs TO app; {REAPER}"
+            )
+        } else {
+            REAPER.to_owned()
+        };
+        let by_hand = |plan: &Plan, deed: &str| {
+            jobs.admin(&format!("BEGIN; {} SET LOCAL ROLE app; {deed}; ROLLBACK", plan.sql()));
+        };
+        by_hand(&lacks, &deed);
+        let whole = format!("BEGIN; {} SET LOCAL ROLE app; {deed}; ROLLBACK", plan.sql());
+        jobs.server.as_role("postgres", "jobs", &whole).fails("42501");
+        // What leaves it the rest: without it the old code could not even finish.
+        let rest = "SELECT count(*) FROM backfill_jobs; UPDATE backfill_jobs SET entities = 7";
+        by_hand(&plan, rest);
+        let given = without(&plan, place("GRANT UPDATE (").unwrap());
+        let said = format!("BEGIN; {} SET LOCAL ROLE app; {rest}; ROLLBACK", given.sql());
+        jobs.server.as_role("postgres", "jobs", &said).fails("42501");
+        // And the record of the step, by which the way back is found.
+        let unrecorded = without(&plan, place("INSERT INTO palisade_audit.rotation").unwrap());
+        carry(&unrecorded).unwrap();
+        assert_eq!(jobs.admin("SELECT step FROM palisade_audit.rotation"), "prepared");
+    }
+}
+
+#[test]
+fn each_statement_that_retires_a_role_is_needed() {
+    let jobs = jobs("15");
+    begin(&jobs);
+    carried_out(&jobs, &restrict(&jobs).unwrap());
+    let retire = || planned(&jobs, async |session| rotate::retire(session, "app", true).await).unwrap();
+    let place =
+        |text: &str| retire().statements.iter().position(|statement| statement.contains(text)).unwrap();
+    let (login, sessions) = (place("NOLOGIN"), place("pg_terminate_backend"));
+    carried_out(&jobs, &without(&retire(), login));
+    jobs.app("SELECT 1").succeeds();
+    undo(&jobs);
+    let mut open = Psql::open(&jobs.url());
+    assert_eq!(open.ask("SELECT 1").0, "1");
+    carried_out(&jobs, &without(&retire(), sessions));
+    assert_eq!(open.ask("SELECT 1").0, "1", "a session that is there goes on");
+    assert!(!jobs.app("SELECT 1").success);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn written(jobs: &Jobs) -> Scratch {
             blocks += 1;
         }
     }
-    assert_eq!(blocks, 5, "blocks of docs/identity.md that name a file");
+    assert_eq!(blocks, 6, "blocks of docs/identity.md that name a file");
     folder.write("app.key", &key_of(jobs, "atom").file());
     folder
 }
@@ -60,5 +60,15 @@ fn the_node_snippets_prove_who_they_are() {
     std::os::unix::fs::symlink(clients::atom().canonicalize().unwrap(), folder.join("node_modules")).unwrap();
     run(&jobs, &folder, "node", "with-pg.mjs", ("NODE_NO_WARNINGS", Path::new("1")));
     let rows = "SELECT identity FROM palisade.history WHERE event = 'entry' AND identity IS NOT NULL";
+    assert_eq!(jobs.admin(rows), "atom/production");
+}
+
+#[test]
+fn the_ruby_snippet_proves_who_it_is() {
+    let jobs = stamped("15");
+    let folder = written(&jobs);
+    must_ask(&jobs, true, None);
+    run(&jobs, &folder, "ruby", "with_active_record.rb", ("LANG", Path::new("C.UTF-8")));
+    let rows = "SELECT identity FROM palisade.history WHERE identity IS NOT NULL";
     assert_eq!(jobs.admin(rows), "atom/production");
 }

@@ -12,9 +12,23 @@ use crate::identities::{begin, key_of};
 use crate::stamps::stamp;
 use crate::verified::damages;
 
-/// What `guard install table --dry-run` of a build of format 1 printed for the table of the fixture.
-const SUPERUSER: &str = include_str!("../earlier/format-1-superuser.sql");
-const OWNER: &str = include_str!("../earlier/format-1-owner.sql");
+/// What `guard install table --dry-run` of a build of each earlier format printed for the table of the fixture.
+const EARLIER: [(u32, &str); 2] =
+    [(1, include_str!("../earlier/format-1.sql")), (2, include_str!("../earlier/format-2.sql"))];
+
+/// What the same printed for the table's owner: there is no role of the guards, and nobody becomes one.
+fn as_owner(sql: &str) -> String {
+    let (before, rest) = sql.split_once("DO $palisade$ BEGIN\n").unwrap();
+    let (role, rest) = rest.split_once("SET LOCAL ROLE palisade_owner;\n").unwrap();
+    assert!(role.contains("CREATE SCHEMA palisade AUTHORIZATION palisade_owner;"));
+    let lines = rest.lines().filter(|line| {
+        !line.contains(" TO palisade_owner;")
+            && !line.contains("ROLE")
+            && !line.starts_with("REVOKE ALL ON palisade.secret")
+    });
+    let rest: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("{before}CREATE SCHEMA palisade;\n{rest}")
+}
 
 /// What has to be there afterwards as it was before.
 const KEPT: &str = "SELECT 'guard', md5(string_agg(g::text, ';')) FROM palisade.guard g \
@@ -30,9 +44,9 @@ const FUNCTIONS: &str = "SELECT p.oid::regprocedure, p.prosrc, p.proconfig, p.pr
     pg_get_userbyid(p.proowner), pg_get_function_arguments(p.oid), pg_get_function_result(p.oid) \
     FROM pg_proc p WHERE p.pronamespace = 'palisade'::regnamespace ORDER BY p.oid::regprocedure::text";
 
-fn earlier(version: &'static str) -> Jobs {
+fn earlier(version: &'static str, sql: &str) -> Jobs {
     let jobs = Jobs::unguarded(version);
-    jobs.admin(SUPERUSER);
+    jobs.admin(sql);
     jobs
 }
 
@@ -94,18 +108,24 @@ fn lived_in(jobs: &Jobs) {
 }
 
 fn upgraded_under_load(version: &'static str) {
-    let jobs = earlier(version);
-    lived_in(&jobs);
-    assert_eq!(stands(&jobs), Standing::Older(1));
-    let said = damages(&jobs);
-    assert_eq!(said, [format!("the guards are older than this build: format 1, and not {FORMAT}")]);
+    for (format, sql) in EARLIER {
+        upgraded_from(&earlier(version, sql), version, format);
+    }
+    assert_eq!(EARLIER.len() + 1, FORMAT as usize);
+}
+
+fn upgraded_from(jobs: &Jobs, version: &str, format: u32) {
+    lived_in(jobs);
+    assert_eq!(stands(jobs), Standing::Older(format));
+    let said = damages(jobs);
+    assert_eq!(said, [format!("the guards are older than this build: format {format}, and not {FORMAT}")]);
     let (kept, over) = (jobs.admin(KEPT), AtomicBool::new(false));
     let (upgraded, work) = std::thread::scope(|scope| {
         let workers = ["w1", "w2"].map(|name| {
-            let (jobs, over) = (&jobs, &over);
+            let (jobs, over) = (jobs, &over);
             scope.spawn(move || works(jobs, name, over))
         });
-        let done = upgraded(&jobs, "postgres");
+        let done = upgraded(jobs, "postgres");
         std::thread::sleep(Duration::from_millis(100));
         over.store(true, Ordering::Relaxed);
         (done, workers.map(|worker| worker.join().unwrap()))
@@ -115,21 +135,21 @@ fn upgraded_under_load(version: &'static str) {
         assert!(rounds > 0 && wrong.is_empty(), "{version}: {wrong:?}");
     }
     assert_eq!(jobs.admin(KEPT), kept, "{version}");
-    assert_eq!((stands(&jobs), damages(&jobs)), (Standing::Current, vec![]), "{version}");
+    assert_eq!((stands(jobs), damages(jobs)), (Standing::Current, vec![]), "{version}");
     // The rules hold, the key counts, and what was taken before is given back.
     jobs.up_for_a_day();
     jobs.app(
         "SET application_name = 'atom-old'; UPDATE backfill_jobs SET status = 'completed' WHERE name = 'n1'",
     )
     .fails("PL324");
-    let proof = begin(&jobs, &key_of(&jobs, "atom"), "");
+    let proof = begin(jobs, &key_of(jobs, "atom"), "");
     assert_eq!(jobs.app(&proof).succeeds(), "proven");
     assert_eq!(jobs.count("cancelled"), 3);
     let wanted = palisade_dbguard::undo::Wanted { since: Duration::from_secs(3600), ..Default::default() };
-    assert_eq!(crate::history::undone(&jobs, &wanted).1, 3, "{version}");
+    assert_eq!(crate::history::undone(jobs, &wanted).1, 3, "{version}");
     jobs.running(3, "12 minutes");
     jobs.app(REAPER).fails("PL301");
-    let again = crate::upgraded::upgraded(&jobs, "postgres");
+    let again = crate::upgraded::upgraded(jobs, "postgres");
     assert_eq!(again, Upgraded { attempts: 0, finished: true }, "there is nothing to do");
 }
 
@@ -145,10 +165,12 @@ fn guards_of_an_earlier_build_are_upgraded_in_place_under_load_on_18() {
 
 #[test]
 fn an_upgraded_schema_is_the_one_that_this_build_installs() {
-    for (sql, role) in [(SUPERUSER, "postgres"), (OWNER, "app")] {
+    let scripts =
+        EARLIER.iter().flat_map(|(_, sql)| [((*sql).to_owned(), "postgres"), (as_owner(sql), "app")]);
+    for (sql, role) in scripts {
         let jobs = Jobs::unguarded("15");
         jobs.admin("GRANT CREATE ON DATABASE jobs TO app");
-        jobs.server.as_role(role, "jobs", sql).succeeds();
+        jobs.server.as_role(role, "jobs", &sql).succeeds();
         assert!(upgraded(&jobs, role).finished);
         let found = (jobs.admin(FUNCTIONS), jobs.server.dump_as("postgres", "jobs"));
         jobs.remove(role, "backfill_jobs", true).unwrap();
@@ -165,7 +187,7 @@ fn an_upgraded_schema_is_the_one_that_this_build_installs() {
 
 #[test]
 fn what_an_open_transaction_may_still_call_stays_until_it_is_over() {
-    let jobs = earlier("18");
+    let jobs = earlier("18", EARLIER[0].1);
     jobs.admin(
         "SET ROLE palisade_owner; CREATE FUNCTION palisade.of_before() RETURNS void LANGUAGE sql AS ''",
     );
@@ -185,7 +207,7 @@ fn what_an_open_transaction_may_still_call_stays_until_it_is_over() {
 
 #[test]
 fn nothing_is_put_beside_guards_of_another_format() {
-    let jobs = earlier("15");
+    let jobs = earlier("15", EARLIER[0].1);
     let barred = |jobs: &Jobs| {
         wait(async { palisade_dbguard::upgrade::expect_current(&jobs.connect("postgres").await).await })
     };

@@ -1,9 +1,15 @@
--- Format 1: what `palisade guard install table backfill_jobs ... --dry-run` of commit efa1d13 printed, as the table's owner.
+-- Format 2: what `palisade guard install table backfill_jobs ... --dry-run` of commit 93c9d31 printed, as a superuser.
 BEGIN;
 SET LOCAL lock_timeout = '200ms';
 
-CREATE SCHEMA palisade;
-COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 1. Take them away with: palisade guard remove table';
+DO $palisade$ BEGIN
+  IF to_regrole('palisade_owner') IS NULL THEN
+    CREATE ROLE palisade_owner NOLOGIN BYPASSRLS;
+  END IF;
+END $palisade$;
+CREATE SCHEMA palisade AUTHORIZATION palisade_owner;
+SET LOCAL ROLE palisade_owner;
+COMMENT ON SCHEMA palisade IS 'Guards of Palisade, format 2. Take them away with: palisade guard remove table';
 REVOKE ALL ON SCHEMA palisade FROM PUBLIC;
 
 -- One row per guarded table: its columns by number, so that a rename is followed, and its rules.
@@ -145,20 +151,36 @@ BEGIN
   RETURN false;
 END $palisade$;
 
--- The statement without its values; where that is in doubt, nothing.
+-- The place of a moment in the ring, as the table's own default has it, without the arithmetic of numeric.
+CREATE FUNCTION palisade.place_of(moment timestamptz) RETURNS smallint
+LANGUAGE sql IMMUTABLE AS $palisade$
+  SELECT (date_part('day', moment - '1970-01-01 00:00:00+00'::timestamptz)::integer % 32)::smallint;
+$palisade$;
+
+-- The statement without its values; where that is in doubt, nothing. A regular expression runs only where it has something
+-- to find: a large update asks once for each row.
 CREATE FUNCTION palisade.shape() RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 DECLARE
   text text := current_query();
 BEGIN
-  IF octet_length(text) > 1024 OR text ~ '[$\\]|--|/\*' OR text ~* '\mpassword\M' THEN
+  IF octet_length(text) > 1024 OR text <> translate(text, '$\', '') OR strpos(text, '--') > 0 OR strpos(text, '/*') > 0
+    OR strpos(lower(text), 'password') > 0 AND text ~* '\mpassword\M' THEN
     RETURN NULL;
   END IF;
-  text := regexp_replace(text, '''(?:[^'']|'''')*''', '?', 'g');
-  IF text ~ '''' THEN
-    RETURN NULL;
+  IF strpos(text, '''') > 0 THEN
+    text := regexp_replace(text, '''(?:[^'']|'''')*''', '?', 'g');
+    IF strpos(text, '''') > 0 THEN
+      RETURN NULL;
+    END IF;
   END IF;
-  RETURN rtrim(regexp_replace(regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g'), '\s+', ' ', 'g'), '; ');
+  IF text <> translate(text, '0123456789', '') THEN
+    text := regexp_replace(text, '\m[0-9][0-9.]*', '?', 'g');
+  END IF;
+  IF text ~ '\s\s|[^\S ]' THEN
+    text := regexp_replace(text, '\s+', ' ', 'g');
+  END IF;
+  RETURN rtrim(text, '; ');
 END $palisade$;
 
 -- What a row holds, in few letters and whatever the session's settings are: who undoes an exit compares it.
@@ -225,12 +247,13 @@ BEGIN
     HINT = format('This statement changed nothing. What it means and how to go on: palisade explain PAL-%s', code);
 END $palisade$;
 
--- A job leaves its running state.
+-- A job leaves its running state. Like all that is called for each row and by nothing but the functions of a table, it has
+-- the search path of those; setting it again costs as much as a look at a table.
 CREATE FUNCTION palisade.leave(
   rule integer, key text, was text, became text, beat timestamptz, reason text, mark text, readable boolean,
-  reason_was text, content text, mine boolean
-) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+  reason_was text, content text, mine boolean, finished boolean
+) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   moment timestamptz := clock_timestamp();
@@ -240,18 +263,31 @@ DECLARE
   code integer;
   said text;
   me palisade.identity;
+  -- Whether anything may be known about who acts, or held against it.
+  somebody boolean := coalesce(current_setting('palisade.identity', true), '') <> '';
+  shape text;
 BEGIN
-  SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
-  IF NOT FOUND THEN
-    RETURN;
+  IF somebody OR (SELECT w.watched FROM palisade.watch w) IS DISTINCT FROM false THEN
+    somebody := true;
+    me := palisade.me();
   END IF;
-  me := palisade.me();
-  -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
   DELETE FROM palisade.job j WHERE j.guard = rule AND j.key = leave.key
   RETURNING greatest(j.entered_at, j.high) INTO sign;
-  sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
-  age := moment - sign;
-  IF me.quarantine IS NOT NULL THEN
+  IF finished AND (NOT somebody OR me.quarantine IS NULL) THEN
+    ground := 'done';
+    age := moment - greatest(sign, CASE WHEN beat <= moment THEN beat END);
+  ELSE
+    SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+    IF NOT FOUND THEN
+      RETURN false;
+    END IF;
+    -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
+    sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
+    age := moment - sign;
+  END IF;
+  IF ground = 'done' THEN
+    NULL;
+  ELSIF me.quarantine IS NOT NULL THEN
     code := 324;
   ELSIF became = ANY (g.done) THEN
     ground := 'done';
@@ -282,8 +318,21 @@ BEGIN
     code := 302;
   END IF;
   IF code IS NULL THEN
-    PERFORM palisade.record(g, 'exit', key, was, became, reason, beat, age, ground, NULL, reason_was, content, me);
-    RETURN;
+    IF ground <> 'done' THEN
+      shape := palisade.shape();
+    END IF;
+    IF somebody THEN
+      INSERT INTO palisade.history (day, guard, event, key, was, became, reason, beat, age, ground, reason_was, content,
+        statement, identity, lease, term, epoch)
+      VALUES (palisade.place_of(moment), rule, 'exit', key, was, became, left(reason, 1000), beat, age, ground, reason_was, content,
+        shape, me.app || '/' || me.environment, me.lease, me.term, me.epoch);
+    ELSE
+      INSERT INTO palisade.history (day, guard, event, key, was, became, reason, beat, age, ground, reason_was, content,
+        statement)
+      VALUES (palisade.place_of(moment), rule, 'exit', key, was, became, left(reason, 1000), beat, age, ground, reason_was, content,
+        shape);
+    END IF;
+    RETURN true;
   END IF;
   said := format('%s -> %s refused: ', was, became) || CASE code
     WHEN 301 THEN format('its last heartbeat is %s old, and the rule is %s',
@@ -292,11 +341,12 @@ BEGIN
     WHEN 307 THEN 'the guard cannot read a column that it needs'
     ELSE palisade.barred(code, me) END;
   PERFORM palisade.finding(g, 'exit', key, was, became, reason, beat, age, code, said, reason_was, content, me);
+  RETURN true;
 END $palisade$;
 
 -- A claim counts as a beat, unless the same transaction moves the job: that is no sign of life.
 CREATE FUNCTION palisade.claim(rule integer, key text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $palisade$
+LANGUAGE plpgsql AS $palisade$
 #variable_conflict use_column
 BEGIN
   INSERT INTO palisade.job AS j (guard, key, entered_at, claimed_by)
@@ -307,37 +357,54 @@ BEGIN
 END $palisade$;
 
 -- A job enters a running state.
-CREATE FUNCTION palisade.enter(rule integer, key text, was text, became text, beat timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
+CREATE FUNCTION palisade.come(rule integer, key text, was text, became text, beat timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
 DECLARE
   g palisade.guard;
   me palisade.identity;
+  moment timestamptz := clock_timestamp();
+  somebody boolean := coalesce(current_setting('palisade.identity', true), '') <> '';
+  watched boolean;
+  home text;
   alien text;
   code integer;
 BEGIN
   SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
   IF NOT FOUND THEN
-    RETURN;
+    RETURN false;
   END IF;
-  me := palisade.me();
-  alien := palisade.foreign_by(me);
+  SELECT w.watched, w.home INTO watched, home FROM palisade.watch w;
+  -- A name that tells of an environment has a mark in it; most have none.
+  IF somebody OR watched IS DISTINCT FROM false OR home IS NOT NULL
+    AND current_setting('application_name') <> translate(current_setting('application_name'), '-_./', '') THEN
+    somebody := true;
+    me := palisade.me();
+    alien := palisade.foreign_by(me);
+    code := CASE WHEN me.quarantine IS NOT NULL THEN 324 WHEN me.epoch < me.minimum THEN 323 END;
+  END IF;
   code := CASE
-    WHEN me.quarantine IS NOT NULL THEN 324
-    WHEN me.epoch < me.minimum THEN 323
-    WHEN g.identity_required AND NOT palisade.satisfies(me) THEN 321
+    WHEN code IS NOT NULL THEN code
+    WHEN g.identity_required AND (NOT somebody OR NOT palisade.satisfies(me)) THEN 321
     WHEN alien IS NOT NULL THEN 335
-    WHEN beat > clock_timestamp() + g.clock_skew THEN 305 END;
-  IF code IS NULL THEN
-    PERFORM palisade.record(g, 'entry', key, was, became, NULL, beat, NULL, NULL, NULL, me => me);
-  ELSE
+    WHEN beat > moment + g.clock_skew THEN 305 END;
+  IF code IS NOT NULL THEN
     PERFORM palisade.finding(g, 'entry', key, was, became, NULL, beat, NULL, code,
       CASE code WHEN 305 THEN format('a heartbeat of %s lies more than %s in the future', beat, g.clock_skew)
       ELSE format('%s -> %s refused: ', coalesce(was, 'nothing'), became)
         || CASE code WHEN 335 THEN alien ELSE palisade.barred(code, me) END END, me => me);
+  ELSIF somebody THEN
+    INSERT INTO palisade.history (day, guard, event, key, was, became, beat, identity, lease, term, epoch)
+    VALUES (palisade.place_of(moment), rule, 'entry', key, was, became, beat, me.app || '/' || me.environment, me.lease, me.term,
+      me.epoch);
+  ELSE
+    INSERT INTO palisade.history (day, guard, event, key, was, became, beat)
+    VALUES (palisade.place_of(moment), rule, 'entry', key, was, became, beat);
   END IF;
-  IF key IS NOT NULL THEN
+  -- Beside a beat that comes with it a claim tells nothing more.
+  IF key IS NOT NULL AND (beat BETWEEN moment - interval '1 second' AND moment + g.clock_skew) IS NOT TRUE THEN
     PERFORM palisade.claim(rule, key);
   END IF;
+  RETURN true;
 END $palisade$;
 
 -- The highest beat counts, also after it was set back by a little.
@@ -393,6 +460,23 @@ BEGIN
     entered_at = CASE WHEN j.claimed_by = excluded.moved_by THEN j.before ELSE j.entered_at END;
   PERFORM palisade.record(g, 'moved', moved.key, moved.state, moved.state, NULL, NULL, NULL, NULL, NULL)
   FROM palisade.guard g WHERE g.id = moved.rule;
+END $palisade$;
+
+-- A job stays in a running state.
+CREATE FUNCTION palisade.keep(
+  rule integer, put_back boolean, readable boolean, key text, became_key text, state text, beat timestamptz,
+  became_beat timestamptz
+) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
+BEGIN
+  IF put_back THEN
+    PERFORM palisade.moved(rule, key, state);
+  END IF;
+  IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat OR became_beat IS NULL AND beat IS NOT NULL
+    OR became_beat > clock_timestamp()) THEN
+    PERFORM palisade.stay(rule, key, became_key, state, beat, became_beat);
+  END IF;
+  RETURN false;
 END $palisade$;
 
 -- A table would be emptied: nothing else says that its running jobs may go. Rows that a policy hides are an error here, and
@@ -698,7 +782,7 @@ END $palisade$;
 CREATE FUNCTION palisade.satisfies(me palisade.identity) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $palisade$
 BEGIN
-  RETURN me.known AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
+  RETURN coalesce(me.known, false) AND (me.minimum IS NULL OR me.epoch IS NOT NULL);
 END $palisade$;
 
 CREATE FUNCTION palisade.barred(code integer, me palisade.identity) RETURNS text
@@ -873,6 +957,37 @@ BEGIN
   RETURN format('a client of another environment may not claim a job of %s: %s', home, why);
 END $palisade$;
 
+-- What a judgement looks at first, in one row: whether anybody has to be told apart here. The tables that it sums up keep it.
+CREATE TABLE palisade.watch (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  -- A build may be too old, somebody is in quarantine, or a role is bound to an environment.
+  watched boolean NOT NULL,
+  -- The environment of the stamp.
+  home text
+);
+INSERT INTO palisade.watch (watched) VALUES (true);
+
+-- Two that change something at once would each miss what the other did: the second waits.
+CREATE FUNCTION palisade.sum_up() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
+BEGIN
+  PERFORM 1 FROM palisade.watch w FOR UPDATE;
+  UPDATE palisade.watch w SET home = (SELECT s.environment FROM palisade.stamp s),
+    watched = EXISTS (SELECT FROM palisade.app a WHERE a.minimum_epoch IS NOT NULL)
+      OR EXISTS (SELECT FROM palisade.quarantine q WHERE q.lifted_at IS NULL) OR EXISTS (SELECT FROM palisade.binding);
+  RETURN NULL;
+END $palisade$;
+
+CREATE TRIGGER sum_up AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON palisade.app
+  FOR EACH STATEMENT EXECUTE FUNCTION palisade.sum_up();
+CREATE TRIGGER sum_up AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON palisade.quarantine
+  FOR EACH STATEMENT EXECUTE FUNCTION palisade.sum_up();
+CREATE TRIGGER sum_up AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON palisade.stamp
+  FOR EACH STATEMENT EXECUTE FUNCTION palisade.sum_up();
+CREATE TRIGGER sum_up AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON palisade.binding
+  FOR EACH STATEMENT EXECUTE FUNCTION palisade.sum_up();
+UPDATE palisade.binding SET role = role WHERE false;
+
 -- A partition that is made later inherits the trigger for rows, and not the one for TRUNCATE: these lack it.
 CREATE FUNCTION palisade.bare_partitions(OUT relation regclass, OUT rule integer, OUT always boolean) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $palisade$
@@ -925,7 +1040,11 @@ GRANT SELECT ON palisade.stamp, palisade.beacon TO PUBLIC;
 GRANT EXECUTE ON FUNCTION palisade.begin(text, text, text, text, bigint, bigint),
   palisade.acquire(text, text, interval), palisade.renew(text, text, bigint, interval), palisade.release(text, text, bigint),
   palisade.bare_partitions(), palisade.cover(regclass, integer, boolean) TO PUBLIC;
+RESET ROLE;
 
+GRANT USAGE ON SCHEMA "public" TO palisade_owner;
+GRANT SELECT ON "public"."backfill_jobs" TO palisade_owner;
+SET LOCAL ROLE palisade_owner;
 INSERT INTO palisade.guard (id, relation, mode, status_column, claimed, beat_column, beat_relation, beat_there, beat_key, key_columns, own_columns, reason_column, mark_column, running, done, own, min_age, quiet_after, clock_skew, reason, mark, budget, budget_window, always)
 VALUES (1, '"public"."backfill_jobs"'::regclass, 'enforce', 3, false, 4, NULL, NULL, NULL, '{1}', '{}', 5, 6, ARRAY['running']::text[], ARRAY['completed']::text[], ARRAY['failed', 'queued']::text[], '3600 seconds'::interval, '120 seconds'::interval, '60 seconds'::interval, '^Reaper:', '^user:', 3, '600 seconds'::interval, true)
 ON CONFLICT (id) DO UPDATE SET relation = excluded.relation, mode = excluded.mode, status_column = excluded.status_column, claimed = excluded.claimed, beat_column = excluded.beat_column, beat_relation = excluded.beat_relation, beat_there = excluded.beat_there, beat_key = excluded.beat_key, key_columns = excluded.key_columns, own_columns = excluded.own_columns, reason_column = excluded.reason_column, mark_column = excluded.mark_column, running = excluded.running, done = excluded.done, own = excluded.own, min_age = excluded.min_age, quiet_after = excluded.quiet_after, clock_skew = excluded.clock_skew, reason = excluded.reason, mark = excluded.mark, budget = excluded.budget, budget_window = excluded.budget_window, always = excluded.always;
@@ -949,6 +1068,7 @@ DECLARE
   ran boolean;
   runs boolean;
   readable boolean := true;
+  done boolean;
 BEGIN
   -- Columns are read here and nowhere else, so that whatever was altered since is caught here.
   BEGIN
@@ -987,6 +1107,12 @@ BEGIN
       INTO became, became_beat, became_key, reason, mark, content FROM "public"."backfill_jobs" t WHERE t."id" = OLD."id";
       runs := became = ANY (ARRAY['running']::text[]);
     END IF;
+    -- Enough to give the job back, where it is not done. Settings that change how a row is written are changed only where
+    -- they have to be.
+    IF ran AND TG_OP = 'UPDATE' AND runs IS NOT TRUE AND became <> ALL (ARRAY['completed']::text[]) THEN
+      content := CASE WHEN current_setting('TimeZone') IN ('UTC', 'Etc/UTC') AND current_setting('IntervalStyle') = 'postgres'
+        AND current_setting('bytea_output') = 'hex' THEN md5(to_jsonb(NEW)::text) ELSE palisade.content(NEW) END;
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     IF TG_OP <> 'INSERT' THEN
       SELECT r.status, r.beat, r.key, r.reason, r.readable INTO was, beat, key, reason_was, readable
@@ -998,24 +1124,29 @@ BEGIN
       FROM palisade.read(1, to_jsonb(NEW)) r;
       runs := became = ANY (ARRAY['running']::text[]);
     END IF;
+    IF ran AND TG_OP = 'UPDATE' AND runs IS NOT TRUE THEN
+      content := palisade.content(NEW);
+    END IF;
   END;
+  -- Once this transaction has written, it holds what a lock of somebody else could keep from it: what can be caught is caught
+  -- the first time, and a large update makes one subtransaction and not one for each row. Who forges the mark only does
+  -- without that itself.
+  IF current_setting('palisade.written', true) = pg_current_xact_id()::text THEN
+    done := CASE
+      WHEN ran AND runs THEN palisade.keep(1, TG_OP = 'DELETE', readable, key, became_key, was, beat, became_beat)
+      WHEN ran THEN palisade.leave(1, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content,
+        mine, coalesce(became, TG_OP) = ANY (ARRAY['completed']::text[]))
+      WHEN runs THEN palisade.come(1, became_key, was, became, became_beat) END;
+    RETURN NULL;
+  END IF;
   BEGIN
-    IF ran AND runs THEN
-      IF TG_OP = 'DELETE' THEN
-        PERFORM palisade.moved(1, key, was);
-      END IF;
-      IF readable AND (became_key IS DISTINCT FROM key OR became_beat < beat
-        OR became_beat IS NULL AND beat IS NOT NULL OR became_beat > clock_timestamp()) THEN
-        PERFORM palisade.stay(1, key, became_key, was, beat, became_beat);
-      END IF;
-    ELSIF ran THEN
-      -- Enough to give the job back, where it is not done.
-      IF TG_OP = 'UPDATE' AND became <> ALL (ARRAY['completed']::text[]) THEN
-        content := palisade.content(NEW);
-      END IF;
-      PERFORM palisade.leave(1, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content, mine);
-    ELSIF runs THEN
-      PERFORM palisade.enter(1, became_key, was, became, became_beat);
+    done := CASE
+      WHEN ran AND runs THEN palisade.keep(1, TG_OP = 'DELETE', readable, key, became_key, was, beat, became_beat)
+      WHEN ran THEN palisade.leave(1, key, was, coalesce(became, TG_OP), beat, reason, mark, readable, reason_was, content,
+        mine, coalesce(became, TG_OP) = ANY (ARRAY['completed']::text[]))
+      WHEN runs THEN palisade.come(1, became_key, was, became, became_beat) END;
+    IF done THEN
+      PERFORM set_config('palisade.written', pg_current_xact_id()::text, true);
     END IF;
   EXCEPTION WHEN OTHERS THEN
     -- A refusal is meant, and a conflict of transactions is the app's to repeat. Anything else is the guard's own trouble,
@@ -1042,6 +1173,8 @@ END $palisade$;
 GRANT USAGE ON SCHEMA palisade TO "app";
 GRANT SELECT ON ALL TABLES IN SCHEMA palisade TO "app";
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA palisade TO "app";
+REVOKE ALL ON palisade.secret FROM "app";
+RESET ROLE;
 
 CREATE OR REPLACE TRIGGER palisade_rows AFTER INSERT OR UPDATE OR DELETE ON "public"."backfill_jobs"
   FOR EACH ROW EXECUTE FUNCTION palisade.rows_1();
