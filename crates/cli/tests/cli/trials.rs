@@ -306,17 +306,17 @@ fn table<P: Place>(of: &str) {
     let only = environment.text("PALISADE_TRIAL").unwrap_or_default();
     let (most, crews): (usize, &[usize]) = if all { (usize::MAX, &[1, 2, 10]) } else { (1, &[1]) };
     println!(
-        "| {of}: fault | workers | living jobs taken: client's clock | server's clock | ours | a death found after ms: client's clock | server's clock | ours | stale reaper refused |"
+        "| of | fault | workers | living jobs taken: client's clock | server's clock | ours | a death found after ms: client's clock | server's clock | ours | stale reaper refused |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let since = clock::boot_ms();
     for trial in trials::<P>().iter().filter(|trial| trial.name.contains(&only)).take(most) {
         for &workers in crews {
             let Row { name, workers, killed: [c, s, o], found: [fc, fs, fo], refused } = run(trial, workers);
-            println!("| {name} | {workers} | {c} | {s} | {o} | {fc} | {fs} | {fo} | {refused} |");
+            println!("| {of} | {name} | {workers} | {c} | {s} | {o} | {fc} | {fs} | {fo} | {refused} |");
         }
     }
-    println!("{} s", (clock::boot_ms() - since) / 1000);
+    println!("{of}: {} s", (clock::boot_ms() - since) / 1000);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod faults;
 mod full;
 mod leases;
+mod outcomes;
 mod postgres;
 mod races;
 mod sqlite;
