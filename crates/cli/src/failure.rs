@@ -21,8 +21,17 @@ pub(crate) struct Failure {
     pub(crate) causes: Vec<String>,
     /// How to go on.
     pub(crate) hints: Vec<String>,
-    /// Layout that must be kept, such as a caret under a line of a file.
-    pub(crate) detail: Option<String>,
+    /// What is wrong with a file.
+    pub(crate) detail: Option<Box<Detail>>,
+}
+
+/// What is wrong with a file, for people and for programs.
+#[derive(Debug)]
+pub(crate) struct Detail {
+    /// Layout that must be kept, such as a caret under a line.
+    pub(crate) text: String,
+    /// Each problem with its place.
+    problems: Vec<serde_json::Value>,
 }
 
 impl Failure {
@@ -81,14 +90,18 @@ impl Failure {
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        json!({
+        let mut document = json!({
             "result": "error",
             "exit": self.exit.number(),
             "code": self.code,
             "message": self.message,
             "causes": self.causes,
             "hints": self.hints,
-        })
+        });
+        if let Some(detail) = &self.detail {
+            document["problems"] = json!(detail.problems);
+        }
+        document
     }
 }
 
@@ -123,7 +136,17 @@ impl From<palisade_config::Problems> for Failure {
         let exit = if widened { Exit::Refused } else { Exit::Failure };
         let mut failure =
             Self::new(exit, format!("{what} in {}", problems.path().display())).code(problems.code());
-        failure.detail = Some(problems.render(palisade_config::Colour::Never));
+        let of = |problem: &palisade_config::Problem| {
+            let place = problems.place(problem);
+            json!({
+                "file": problems.path(), "line": place.line, "column": place.column, "code": problem.code,
+                "message": problem.message, "label": problem.label, "fix": problem.fix,
+            })
+        };
+        failure.detail = Some(Box::new(Detail {
+            text: problems.render(palisade_config::Colour::Never),
+            problems: problems.list().iter().map(of).collect(),
+        }));
         failure
     }
 }

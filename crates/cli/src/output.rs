@@ -113,7 +113,7 @@ impl Output {
             text.push_str(&format!("  because: {}\n", escaped_lines(cause)));
         }
         if let Some(detail) = &failure.detail {
-            text.push_str(&format!("\n{detail}\n"));
+            text.push_str(&format!("\n{}\n", detail.text));
         }
         for hint in &failure.hints {
             text.push_str(&format!("  fix: {}\n", escaped_lines(hint)));

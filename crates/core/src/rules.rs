@@ -171,7 +171,11 @@ fn empty_selection(judged: &Judged<'_>) -> Vec<Finding> {
         return vec![Finding {
             code: Code::EmptySelection,
             message: format!("no process is called {}{}", listed(&plan.missing), did_you_mean(meant)),
-            fix: "see `palisade pm2 list`; --ignore-not-found leaves out names that are not there".to_owned(),
+            fix: match judged.is_restore() {
+                false => "see `palisade pm2 list`; --ignore-not-found leaves out names that are not there",
+                true => "see `palisade pm2 runbook` for what is gone; what runs is not restored",
+            }
+            .to_owned(),
             subjects: plan.missing.clone(),
         }];
     }
@@ -188,11 +192,11 @@ fn empty_selection(judged: &Judged<'_>) -> Vec<Finding> {
             format!("nothing of snapshot {} is missing on this daemon", snapshot.as_str())
         }
     };
-    one(
-        Code::EmptySelection,
-        message,
-        "see `palisade pm2 list`; in a first deployment, --ignore-not-found makes this a success".to_owned(),
-    )
+    let fix = match judged.is_restore() {
+        false => "see `palisade pm2 list`; in a first deployment, --ignore-not-found makes this a success",
+        true => "see `palisade pm2 snapshots` for the others that are kept",
+    };
+    one(Code::EmptySelection, message, fix.to_owned())
 }
 
 fn all_processes(judged: &Judged<'_>) -> Vec<Finding> {

@@ -167,7 +167,8 @@ impl Error {
             Self::Unfit { .. } => "see what Palisade finds: palisade guard install table NAME --inspect",
             Self::Unguarded { .. } => "see which tables are guarded: palisade guard list table",
             Self::Forbidden { .. } => {
-                "connect as the owner of the table, or give the SQL of --dry-run to somebody who may"
+                "connect as a role that may (the table's owner; CREATEROLE where roles are made), or give the SQL of --dry-run \
+                 to somebody who may"
             }
             Self::Busy { .. } => {
                 "try again when the table is less busy; nothing was changed, and nobody waited longer"

@@ -41,16 +41,19 @@ pub fn remove_sql() -> &'static str {
 /// What [`install_sql`] has to know of a database.
 ///
 /// # Errors
-/// [`Error::Unfit`] before PostgreSQL 17, which has no login triggers; [`Error::Rules`] on a standby, and for a trigger
-/// that shall refuse where nothing is known that it could refuse by.
+/// [`Error::Rules`] before PostgreSQL 17, which has no login triggers, on a standby, and for a trigger that shall refuse
+/// where nothing is known that it could refuse by.
 pub async fn fit(session: &Session, mode: Mode) -> Result<bool, Error> {
     let sql = "SELECT to_regnamespace('palisade_audit') IS NOT NULL, current_setting('server_version_num')::int >= 170000, \
         pg_is_in_recovery(), current_database(), \
         (SELECT pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n WHERE n.nspname = 'palisade')";
     let row = session.rows("look for a login trigger", sql).await?.into_iter().next().unwrap_or_default();
     if text(&row, 1) != "t" {
-        let problem = "login triggers need PostgreSQL 17: read the server's log instead".to_owned();
-        return Err(Error::Unfit { table: text(&row, 3), problem });
+        return Err(Error::Rules {
+            problem:
+                "login triggers need PostgreSQL 17: read the server's log instead, with palisade db audit"
+                    .to_owned(),
+        });
     }
     if text(&row, 2) == "t" {
         return Err(Error::Rules { problem: "this is a standby: install it on the primary".to_owned() });

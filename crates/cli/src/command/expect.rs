@@ -4,6 +4,7 @@ use palisade_audit::{Expectations, Expected};
 use palisade_core::Exit;
 use palisade_core::text::Shown;
 use palisade_dbguard::audit::{self, Change};
+use palisade_postgres::Standing;
 use serde_json::json;
 
 use crate::args::audit::{ExpectApp, ExpectCommand};
@@ -55,6 +56,13 @@ async fn change(
     said: String,
 ) -> Result<Exit, Failure> {
     let (session, identity) = reach_to_write(output, database).await?;
+    if let (Change::Environment(expected), Some(stamp)) = (change, &identity.stamp)
+        && stamp.standing == Standing::Own
+        && stamp.environment != *expected
+    {
+        let (stamped, expected) = (stamp.environment.clone(), expected.clone());
+        return Err(palisade_postgres::Error::Environment { stamped, expected }.into());
+    }
     audit::change(&session, change).await?;
     let kept = audit::expectations(&session).await?.unwrap_or_default();
     output.document(&json!({ "result": "changed", "database": identity.id, "expectations": kept }))?;

@@ -120,8 +120,7 @@ fn verify(
     let folder = session.state.journal();
     let key_path = public_key.map_or_else(|| journal::public_path(&session.state.key()), Path::to_path_buf);
     let key = journal::VerifierKey::read(&key_path)?;
-    let anchors =
-        anchors.iter().map(|path| journal::read_anchors(path)).collect::<Result<Vec<_>, _>>()?.concat();
+    let anchors = anchors.iter().map(|path| anchors_of(path)).collect::<Result<Vec<_>, _>>()?.concat();
     let verified = journal::verify(&folder, &key, &anchors)?;
     let root = canonical::hex(verified.head.root());
     output.document(&json!({
@@ -143,6 +142,14 @@ fn verify(
         None => output.data("  no anchor was given: a tail cut together with its head would not be found")?,
     }
     Ok(Exit::Done)
+}
+
+/// The anchors of a file. That it is not there says nothing about the journal.
+fn anchors_of(path: &Path) -> Result<Vec<journal::Anchor>, Failure> {
+    journal::read_anchors(path).map_err(|error| match error {
+        journal::Error::Unreadable { source, .. } => Failure::unreadable(path, &source),
+        error => error.into(),
+    })
 }
 
 fn stat(folder: &Path, output: Output) -> Result<Exit, Failure> {
@@ -187,7 +194,13 @@ fn anchor(folder: &Path, output: Output, out: Option<&Path>, git: Option<&Path>)
         Failure::new(Exit::Failure, "there is no journal yet").hint("the first operation begins it")
     })?;
     if let Some(path) = out {
-        journal::write_anchor(path, &head)?;
+        journal::write_anchor(path, &head).map_err(|error| match error {
+            journal::Error::Unwritable { source, .. } => {
+                Failure::new(Exit::Failure, format!("cannot write the anchor {}: {source}", path.display()))
+                    .hint("name a file in a folder that is there, and that you may write")
+            }
+            error => error.into(),
+        })?;
         output.talk(format_args!("wrote {}", path.display()));
     }
     if let Some(repository) = git {

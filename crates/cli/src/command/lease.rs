@@ -110,7 +110,10 @@ where
     let leases = match wanted {
         Wanted::All => store.list().await?,
         Wanted::One(name) => {
-            let missing = || Failure::new(Exit::Failure, format!("nobody ever had a lease called {name}"));
+            let missing = || {
+                Failure::new(Exit::Failure, format!("nobody ever had a lease called {name}"))
+                    .hint("see which there are: palisade lease list")
+            };
             vec![store.show(name).await?.ok_or_else(missing)?]
         }
         Wanted::Raised(shown, _) => store.after_restore(*shown).await?,

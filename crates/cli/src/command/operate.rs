@@ -103,6 +103,8 @@ pub(crate) async fn apply(session: &Session, output: Output, args: &ApplyArgs) -
 }
 
 fn read_plan(path: &Path) -> Result<Plan, Failure> {
+    // Opened for its error alone, which then says what to do.
+    std::fs::File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
     let bytes = files::read_bounded(path, MAX_PLAN_BYTES)?;
     let unusable = |why: String| {
         Failure::usage(format!("{} is not a plan of this version: {why}", path.display()))

@@ -111,6 +111,16 @@ fn a_host_without_a_journal_says_so_and_none_is_made_by_looking() {
 }
 
 #[test]
+fn a_mistyped_anchor_is_no_damage_of_the_journal() {
+    let env = with_records();
+    let verified = env.palisade(&["journal", "verify", "--anchor", "/no/such/anchor"]).ends(Exit::Failure);
+    assert!(verified.stderr.contains("cannot read /no/such/anchor"), "{}", verified.stderr);
+    assert!(!verified.stderr.contains("evidence"), "{}", verified.stderr);
+    let written = env.palisade(&["journal", "anchor", "--out", "/no/such/folder/anchor"]).ends(Exit::Failure);
+    assert!(written.stderr.contains("cannot write the anchor /no/such/folder/anchor"), "{}", written.stderr);
+}
+
+#[test]
 fn a_journal_that_was_removed_is_not_taken_for_one_that_never_was() {
     let env = with_records();
     let anchor = env.path("anchor");

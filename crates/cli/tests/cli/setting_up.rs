@@ -64,6 +64,19 @@ fn init_again_adds_what_is_new_and_leaves_the_rest_as_it_was_written() {
 }
 
 #[test]
+fn each_problem_of_a_policy_is_told_to_programs_too_with_its_place() {
+    let env = TestEnv::without_daemon();
+    let file =
+        env.write("bad.toml", "revision = 1\n[environments.production]\nmood = 'x'\n[[app]]\nname = 'a'\n");
+    let said = env.palisade(&["config", "check", &file, "--json"]).ends(Exit::Failure).json();
+    let problems = said["problems"].as_array().unwrap();
+    assert!(problems.len() > 1, "{said:#}");
+    let mood = problems.iter().find(|problem| problem["message"] == "unknown key `mood`").unwrap();
+    assert_eq!((&mood["line"], &mood["column"], &mood["code"]), (&3.into(), &1.into(), &"PAL-002".into()));
+    assert!(problems.iter().all(|problem| problem["fix"].is_string() && problem["file"] == file.as_str()));
+}
+
+#[test]
 fn config_show_tells_where_each_value_comes_from() {
     let env = TestEnv::without_daemon();
     let rows = env.palisade(&["config", "show", "--origin", "--json"]).ends(Exit::Done).json();

@@ -36,6 +36,10 @@ fn a_stamp_is_made_shown_and_accepted_and_no_other_environment_gets_in() {
     let other = run(&[&guard[..], &["--environment", "test"]].concat()).ends(Exit::Refused);
     assert!(other.stderr.contains("PAL-010"), "{}", other.stderr);
     run(&["db", "stamp", "--environment", "test"]).ends(Exit::Refused);
+    // What is expected of connections cannot be another environment's than what the stamp says.
+    let expected = run(&["db", "expect", "environment", "staging"]).ends(Exit::Refused);
+    assert!(expected.stderr.contains("PAL-010"), "{}", expected.stderr);
+    run(&["db", "expect", "environment", "production"]).ends(Exit::Done);
     let mut by_variable = Command::new(env!("CARGO_BIN_EXE_palisade"));
     by_variable.args(guard).env_clear().env("HOME", home.path());
     by_variable.env("PALISADE_DATABASE_URL", &url).env("PALISADE_ENVIRONMENT", "test");

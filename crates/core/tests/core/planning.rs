@@ -2,9 +2,9 @@
 
 use palisade_core::process::Status;
 use palisade_core::snapshot::SnapshotId;
-use palisade_core::{Operation, Plan, Selection};
+use palisade_core::{Code, Operation, Plan, Selection};
 
-use crate::support::{EIGHT, NOW, names, policy, process, request, scope, snapshot};
+use crate::support::{EIGHT, NOW, judge, names, policy, process, request, scope, snapshot};
 
 fn drawn(before: &palisade_core::Snapshot) -> Plan {
     let asked = request(Operation::Delete, scope("flyer-crawler", "production"), Selection::Scope);
@@ -61,6 +61,19 @@ fn a_changed_state_makes_a_plan_stale() {
     );
     assert!(stale(&|now| now.processes.truncate(7)).contains("would be spared are not the same"));
     assert_eq!(stale(&|now| now.processes[6].status = Status::Stopped), "", "a status may change");
+}
+
+#[test]
+fn a_restore_that_finds_nothing_is_told_what_a_restore_can_do_about_it() {
+    let source = snapshot(&["api", "worker"]);
+    for names in [None, Some(vec!["nobody".to_owned()])] {
+        let selection = Selection::Missing { snapshot: SnapshotId::new(NOW, "s"), names };
+        let mut asked = request(Operation::Restore, scope("x", "production"), selection);
+        asked.source = Some(source.clone());
+        let verdict = judge(&policy(), &asked, &source);
+        let finding = verdict.findings.iter().find(|finding| finding.code == Code::EmptySelection).unwrap();
+        assert!(!finding.fix.contains("--ignore-not-found"), "restore has no such flag: {}", finding.fix);
+    }
 }
 
 #[test]
