@@ -101,7 +101,7 @@ fn run(command: &Command, output: Output) -> Result<u8, Failure> {
 async fn pm2(session: &Session, output: Output, command: &Pm2Command) -> Result<Exit, Failure> {
     use palisade_core::Operation;
 
-    use crate::command::{lifecycle, list, operate, reconcile, restore, runbook, save};
+    use crate::command::{dumps, lifecycle, list, operate, reconcile, restore, runbook, save};
     match command {
         Pm2Command::List(daemon) => list::list(session, output, daemon).await,
         Pm2Command::Delete(args) => operate::operate(session, output, Operation::Delete, args, false).await,
@@ -123,6 +123,7 @@ async fn pm2(session: &Session, output: Output, command: &Pm2Command) -> Result<
         Pm2Command::Update(args) => lifecycle::update(session, output, args).await,
         Pm2Command::Save(args) => save::save(session, output, args).await,
         Pm2Command::Flush(args) => save::flush(session, output, args).await,
+        Pm2Command::Dumps(args) => dumps::dumps(session, output, args),
     }
 }
 

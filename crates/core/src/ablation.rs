@@ -65,11 +65,17 @@ pub enum Check {
     ReadsOnly,
     /// The firewall: values of environments are not shown to another user's caller.
     ReplyRedaction,
+    /// The firewall: who belongs to no app changes nothing.
+    Unidentified,
+    /// The firewall: the daemon is ended, marked or profiled by nobody.
+    LifecycleCall,
+    /// The firewall: a process starts in its own app's namespace only.
+    CrossedNamespace,
 }
 
 impl Check {
     /// Every check, with the name that switches it off.
-    pub const ALL: [(Self, &'static str); 30] = [
+    pub const ALL: [(Self, &'static str); 33] = [
         (Self::ForeignTarget, "foreign-target"),
         (Self::AllProcesses, "all-processes"),
         (Self::Share, "share"),
@@ -100,6 +106,9 @@ impl Check {
         (Self::StaleCall, "stale-call"),
         (Self::ReadsOnly, "reads-only"),
         (Self::ReplyRedaction, "reply-redaction"),
+        (Self::Unidentified, "unidentified"),
+        (Self::LifecycleCall, "lifecycle-call"),
+        (Self::CrossedNamespace, "crossed-namespace"),
     ];
 }
 

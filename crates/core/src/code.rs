@@ -197,6 +197,8 @@ codes! {
     GuardGap = 444, "for a while nobody judged calls";
     /// Nobody is named who would be told.
     NobodyToTell = 445, "the policy names nobody who would be told";
+    /// Somebody wrote a dump that would not bring back what runs.
+    DumpLost = 446, "PM2's dump has lost processes that run";
 
     /// The claim of an attempt is spent.
     ClaimSpent = 531, "the claim is spent";

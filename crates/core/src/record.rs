@@ -164,6 +164,10 @@ pub struct Called {
     /// The bypass by which it passed in spite of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<BypassId>,
+    /// How long the firewall took to decide, in microseconds: from the question to the ruling, without the wait for the daemon's
+    /// list, which is read while it arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_us: Option<u64>,
 }
 
 /// A bypass that was ended before its time.
@@ -205,6 +209,8 @@ pub enum Act {
     DaemonStart,
     /// The list is saved for the next start.
     Save,
+    /// PM2's own file of that list was changed past the guard.
+    DumpEdit,
     /// Log files are emptied.
     Flush,
     /// Jobs of a table are taken from silent workers, in one pass.
@@ -253,6 +259,7 @@ impl Act {
             Self::DaemonUpdate => "update of PM2",
             Self::DaemonStart => "start of PM2",
             Self::Save => "save of the list of PM2",
+            Self::DumpEdit => "edit of PM2's dump past the guard",
             Self::Flush => "flush of logs of PM2",
             Self::Reap => "reap",
             Self::Undo => "undo",
@@ -426,8 +433,28 @@ pub struct Gap {
     pub passed: u64,
     /// Changes that were refused unjudged.
     pub refused: u64,
+    /// Requests of whatever kind that nobody looked at, because bytes passed as they came: in observe.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
     /// What was the matter, in one sentence.
     pub reason: String,
+}
+
+impl Gap {
+    /// The gap as one sentence.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let Self { from, to, passed, refused, unread, reason } = self;
+        format!(
+            "nobody judged from {from} to {to}: {passed} changes passed, {refused} were refused, {unread} requests passed \
+             unread ({reason})"
+        )
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it by reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A receiver of notices that did not take one.

@@ -84,8 +84,33 @@ pub struct Replay {
     pub to: Option<Timestamp>,
     /// How many calls.
     pub calls: u64,
+    /// How long the firewall took to decide, where records say it.
+    pub decisions: Option<Decisions>,
     /// Every app of the policy.
     pub apps: Vec<AppReport>,
+}
+
+/// How long recorded decisions took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Decisions {
+    /// How many records say it.
+    pub count: usize,
+    /// Half took at most this long.
+    pub p50_us: u64,
+    /// And 99 of 100 this long.
+    pub p99_us: u64,
+    /// The longest.
+    pub longest_us: u64,
+}
+
+impl Decisions {
+    /// Of these times, in whatever order; `None` of none.
+    #[must_use]
+    pub fn of(mut times_us: Vec<u64>) -> Option<Self> {
+        times_us.sort_unstable();
+        let at = |percent: usize| times_us.get((times_us.len() * percent).div_ceil(100).max(1) - 1).copied();
+        Some(Self { count: times_us.len(), p50_us: at(50)?, p99_us: at(99)?, longest_us: at(100)? })
+    }
 }
 
 #[derive(Default)]
@@ -96,7 +121,7 @@ struct Tally {
 
 /// Reads `records`, oldest first with their numbers, under the policy in force now.
 pub fn replay<'a>(policy: &Policy, records: impl IntoIterator<Item = (u64, &'a Record)>) -> Replay {
-    let (mut from, mut to, mut calls) = (None, None, 0);
+    let (mut from, mut to, mut calls, mut times) = (None, None, 0, Vec::new());
     let mut tallies = BTreeMap::<Scope, Tally>::new();
     let mut written = BTreeMap::<OperationId, Vec<(Scope, (Whose, Code, String))>>::new();
     for (sequence, record) in records {
@@ -105,6 +130,7 @@ pub fn replay<'a>(policy: &Policy, records: impl IntoIterator<Item = (u64, &'a R
                 from = from.or(Some(record.at));
                 to = Some(record.at);
                 calls += 1;
+                times.extend(called.decided_us);
                 let keys = note(policy, &mut tallies, sequence, record, called);
                 written.insert(record.op.clone(), keys);
             }
@@ -121,7 +147,7 @@ pub fn replay<'a>(policy: &Policy, records: impl IntoIterator<Item = (u64, &'a R
         }
     }
     let apps = policy.apps.iter().map(|app| report(&app.scope, tallies.remove(&app.scope)));
-    Replay { from, to, calls, apps: apps.collect() }
+    Replay { from, to, calls, decisions: Decisions::of(times), apps: apps.collect() }
 }
 
 fn note(

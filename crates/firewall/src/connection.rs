@@ -2,27 +2,30 @@
 //!
 //! Changes of one connection are judged one after another, in their order; reads pass them, and connections do not
 //! wait for each other. What a client or the daemon does not take is held up to a bound, and then the other side is not read.
+//!
+//! While nobody judges and no app is in enforce, bytes pass as they come, both ways.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_host::peer::{self, Peer};
 use palisade_pm2::client::dial;
 use palisade_pm2::methods::{Method, TABLE};
+use palisade_pm2::passage::Passage;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::daemon::Offered;
-use crate::guard::{bad_call_text, unreachable};
 use crate::holder::ToHolder;
 use crate::message::{Answer, Question};
-use crate::meter::Meter;
+use crate::meter::{Memory, Meter};
+use crate::said::{bad_call_text, unreachable};
 use crate::session::{Asking, Session, Step, refusal};
 use crate::stream::{MOST_OUTGOING, Outgoing, Over, Read, Ready, daemon_ready, draining, read, time, write};
 use palisade_pm2::asked::Kind;
@@ -33,6 +36,8 @@ const IN_FLIGHT: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client may say nothing while others wait for a place.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long a client may take to take a large reply, for which others wait.
+const LARGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the daemon may take to take a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -42,11 +47,19 @@ pub(crate) struct Shared {
     pub(crate) private_rpc: Arc<PathBuf>,
     pub(crate) holder: mpsc::Sender<ToHolder>,
     pub(crate) offered: watch::Receiver<Offered>,
-    pub(crate) total: Arc<AtomicUsize>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) unread: Unread,
     /// Told while more clients wait than there is room for.
     pub(crate) pressed: Arc<Notify>,
     /// Turns true when the firewall ends.
     pub(crate) drain: watch::Receiver<bool>,
+}
+
+/// Whether bytes pass unread, which the holder says, and how many requests did.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread {
+    pub(crate) is_on: watch::Receiver<bool>,
+    pub(crate) requests: Arc<AtomicU64>,
 }
 
 /// A question that is not answered yet.
@@ -82,6 +95,8 @@ struct Connection {
     socket: String,
     has_asked: bool,
     session: Session,
+    /// While bytes pass unread.
+    passage: Option<Passage>,
     meter: Meter,
     daemon: Option<(OwnedReadHalf, OwnedWriteHalf)>,
     to_client: Outgoing,
@@ -98,7 +113,7 @@ struct Connection {
 
 /// Serves one client until either side ends.
 pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: String, shared: Shared) {
-    let meter = Meter::new(Arc::clone(&shared.total));
+    let meter = Meter::new(Arc::clone(&shared.memory));
     let mut connection = Connection {
         shared,
         number,
@@ -106,6 +121,7 @@ pub(crate) async fn serve(client: UnixStream, number: u64, peer: Peer, socket: S
         socket,
         has_asked: false,
         session: Session::new(),
+        passage: None,
         meter,
         daemon: None,
         to_client: Outgoing::default(),
@@ -131,6 +147,7 @@ impl Connection {
         self.look_at_time_and_memory()?;
         let mut drain = self.shared.drain.clone();
         let (deadline, pressed) = (self.deadline, Arc::clone(&self.shared.pressed));
+        let reads_daemon = self.to_client.len() < MOST_OUTGOING && !self.meter.waits();
         tokio::select! {
             ready = from_client.readable(), if self.reads_client() => {
                 ready.map_err(|_| Over)?;
@@ -140,10 +157,11 @@ impl Connection {
                 ready.map_err(|_| Over)?;
                 write(to_client, &mut self.to_client)
             }
-            ready = daemon_ready(self.daemon.as_ref(), self.to_client.len(), self.to_daemon.is_empty()) => {
+            ready = daemon_ready(self.daemon.as_ref(), reads_daemon, self.to_daemon.is_empty()) => {
                 self.use_daemon(ready);
                 Ok(())
             }
+            () = self.meter.turn() => Ok(()),
             answer = answered(self.held.as_mut()) => self.take_answer(answer).await,
             () = time(deadline), if deadline.is_some() => Err(Over),
             () = pressed.notified() => {
@@ -159,7 +177,8 @@ impl Connection {
 
     fn reads_client(&self) -> bool {
         let room = self.to_client.len() < MOST_OUTGOING && self.to_daemon.len() < MOST_OUTGOING;
-        !self.ended && room && self.under_way() < IN_FLIGHT
+        let is_held_back = self.passage.is_some() && self.session.is_half_asked();
+        !self.ended && !is_held_back && room && self.under_way() < IN_FLIGHT
     }
 
     /// Requests that wait for the daemon, or to be judged.
@@ -169,6 +188,9 @@ impl Connection {
 
     /// Takes requests that are whole, as far as there is room, one at a time.
     async fn work(&mut self) -> Result<(), Over> {
+        if self.passes_unread().await {
+            return Ok(());
+        }
         while self.under_way() < IN_FLIGHT && self.to_daemon.len() < MOST_OUTGOING {
             let offered = self.offered();
             // A client that sends no frames gets no answer that it could read, but it gets an end.
@@ -191,6 +213,26 @@ impl Connection {
             }
         }
         self.ask_next().await
+    }
+
+    /// Passes on what came, unread, where that is how it is: from when nothing of this connection is under way, to the
+    /// end of a frame. Whoever is shown no values is read all the same.
+    async fn passes_unread(&mut self) -> bool {
+        let is_on = *self.shared.unread.is_on.borrow();
+        let is_at_rest = self.held.is_none() && self.under_way() == 0 && self.session.is_half_asked();
+        if is_on && is_at_rest && self.passage.is_none() && self.reach().await.is_ok() {
+            self.passage = (!self.session.is_redacting()).then(Passage::default);
+        }
+        let Some(passage) = &mut self.passage else { return false };
+        let (mut bytes, before) = (self.session.take_requests(), passage.begun());
+        let rest = bytes.split_off(passage.requests(&bytes, is_on));
+        self.session.client_sent(&rest);
+        self.shared.unread.requests.fetch_add(passage.begun() - before, Ordering::Relaxed);
+        if !is_on && passage.is_at_rest() {
+            self.passage = None;
+        }
+        self.to_daemon.push(bytes);
+        self.passage.is_some()
     }
 
     /// A read passes at once, also while a change before it is judged: nobody's list waits behind a slow disk.
@@ -257,22 +299,29 @@ impl Connection {
         }
     }
 
-    async fn connect(&mut self) -> io::Result<()> {
+    /// Connects to the daemon, whatever it is.
+    async fn reach(&mut self) -> io::Result<()> {
         if self.daemon.is_none() {
             let connecting = dial(&self.shared.private_rpc);
             let stream = timeout(CONNECT_DEADLINE, connecting).await.map_err(io::Error::from)??;
             // Whose the daemon is, is the only thing that tells who may have its values.
             let daemon = peer::of(&stream).map_err(io::Error::other)?;
             self.session.set_redacting(is_another_users(&self.peer, &daemon));
-            let is_known = timeout(CONNECT_DEADLINE, self.shared.offered.wait_for(Option::is_some)).await;
-            if !matches!(is_known, Ok(Ok(_))) {
-                return Err(io::Error::other(
-                    "the daemon does not introduce itself as one that is known here",
-                ));
-            }
             self.daemon = Some(stream.into_split());
         }
         Ok(())
+    }
+
+    /// Connects to a daemon that is known here.
+    async fn connect(&mut self) -> io::Result<()> {
+        self.reach().await?;
+        let is_known = timeout(CONNECT_DEADLINE, self.shared.offered.wait_for(Option::is_some)).await;
+        match is_known {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                Err(io::Error::other("the daemon does not introduce itself as one that is known here"))
+            }
+        }
     }
 
     /// What may be asked for: while no daemon is there to say it, anything that is known.
@@ -300,6 +349,7 @@ impl Connection {
         let fine = match ready {
             Ok(Ready::Write) => write(to, &mut self.to_daemon).is_ok(),
             Ok(Ready::Read) => match read(from, |bytes| self.session.daemon_sent(bytes)) {
+                Read::Some if self.passage.is_some() => self.take_unread(),
                 Read::Some => self.take_replies(),
                 Read::End | Read::Broken => false,
             },
@@ -313,32 +363,50 @@ impl Connection {
     fn take_replies(&mut self) -> bool {
         loop {
             match self.session.next_reply() {
-                Ok(Some(frame)) => self.to_client.push(frame),
+                Ok(Some(frame)) => self.to_client.push_part(frame, self.session.is_within_a_reply()),
                 Ok(None) => return true,
                 Err(_) => return false,
             }
         }
     }
 
+    fn take_unread(&mut self) -> bool {
+        let bytes = self.session.take_replies();
+        self.passage.iter_mut().for_each(|passage| passage.replies(&bytes));
+        self.to_client.push(bytes);
+        true
+    }
+
     /// The daemon ended, was restarted, or answered what nobody asked. What waited may or may not have happened.
     fn lose_daemon(&mut self) {
         self.daemon = None;
         self.to_daemon = Outgoing::default();
+        // In the middle of a frame nothing can be said: the connection ends.
+        let is_mute = self.passage.take().is_some() || self.session.is_within_a_reply();
         let text = unreachable("the call", "the PM2 daemon closed the connection before it answered");
-        self.to_client.push(self.session.abandon(&text));
+        let answers = self.session.abandon(&text);
+        if is_mute {
+            self.ended = true;
+        } else {
+            self.to_client.push(answers);
+        }
     }
 
     /// Ends what takes too long or too much.
     fn look_at_time_and_memory(&mut self) -> Result<(), Over> {
-        let is_served = self.held.is_none() && self.under_way() == 0 && self.to_client.is_empty();
+        let is_quiet = self.passage.as_ref().is_none_or(Passage::is_at_rest);
+        let is_served = is_quiet && self.held.is_none() && self.under_way() == 0 && self.to_client.is_empty();
         if self.ended && is_served && self.to_daemon.is_empty() {
             return Err(Over);
         }
-        let is_pressed = self.ended || (self.session.is_half_asked() && self.held.is_none());
-        let limit = match (is_pressed, self.is_unwanted && is_served) {
-            (true, _) => Some(PATIENCE),
-            (false, true) => Some(IDLE),
-            (false, false) => None,
+        let is_read_again = self.passage.is_some() && !*self.shared.unread.is_on.borrow();
+        let is_pressed = self.ended || is_read_again || (self.session.is_half_asked() && self.held.is_none());
+        self.meter.hold_reply(self.session.held() + self.to_client.held());
+        let limit = match (self.meter.has_turn(), is_pressed, self.is_unwanted && is_served) {
+            (true, ..) => Some(LARGE_WITHIN),
+            (false, true, _) => Some(PATIENCE),
+            (false, false, true) => Some(IDLE),
+            (false, false, false) => None,
         };
         match (limit, self.deadline) {
             (Some(limit), None) => self.deadline = Some(Instant::now() + limit),

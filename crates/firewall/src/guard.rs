@@ -3,18 +3,21 @@
 //! The judge's process asks it one question after another. Reads never come here, so nobody's list waits behind
 //! somebody's deletion or behind a slow disk.
 
+mod dump;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_config::HostPolicy;
 use palisade_core::actor::{ProcessRef, Tree};
 use palisade_core::bypass::{Bypass, Opened};
-use palisade_core::notice;
+use palisade_core::notice::{self, Notice};
 use palisade_core::policy::{Mode, PolicyRef};
 use palisade_core::record::{Administered, Called, Gap, Ruling};
 use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Finding, Policy, Scope, Timestamp};
 use palisade_host::bypass::Folders;
+use palisade_host::clock::Stopwatch;
 use palisade_host::order::TELLS_STEPS;
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
@@ -29,11 +32,14 @@ use crate::evidence::{Leased, Registered, Standing, Surroundings, weigh};
 use crate::judge::{Case, Judgement};
 use crate::message::Answer;
 use crate::order::{self, OrderError, Work};
+use crate::said::{bad_call, refusal, unreachable, unrecorded};
 use crate::telling;
 use crate::view::{Seen, View, ViewError};
 use palisade_config::policy_file::{Look, PolicyFile};
 use palisade_pm2::asked::Kind;
 use palisade_pm2::deed::Deed;
+use palisade_pm2::dump::DUMP;
+use palisade_pm2::vigil::Vigil;
 
 /// Trees of which a refusal is remembered besides the journal.
 const MOST_TREES: usize = 4096;
@@ -58,6 +64,8 @@ pub(crate) struct Guard {
     teller: Teller,
     /// Whose terminal was written to last.
     told: Option<ProcessRef>,
+    /// `None` only while the dump is looked at.
+    vigil: Option<Vigil>,
 }
 
 impl Guard {
@@ -73,7 +81,8 @@ impl Guard {
         let (log, refused) = (Some(log), BTreeMap::new());
         let (reference, policy) = (host.reference().clone(), host.into_policy());
         let (held_back, told) = (None, None);
-        Self { policy, reference, file, held_back, state, view, log, refused, bypasses, teller, told }
+        let vigil = Some(Vigil::new(view.location().home.join(DUMP), state.root().join("dumps")));
+        Self { policy, reference, file, held_back, state, view, log, refused, bypasses, teller, told, vigil }
     }
 
     /// Puts the policy on disk in force if it is another one, and says so. One that cannot be used, or whose revision
@@ -133,6 +142,11 @@ impl Guard {
         }
     }
 
+    /// Tells others of an order that was refused; waits for nothing.
+    pub(crate) fn tell_of_order(&self, notice: Notice) {
+        self.teller.tell(&self.policy.notify, notice::Kind::Refused, || notice);
+    }
+
     /// Does what a line over the control socket asks for.
     pub(crate) fn control(&self, client: &Peer, line: &str) -> Answer {
         match registration::accept(line, client, &self.policy, &self.state.registrations()) {
@@ -143,10 +157,24 @@ impl Guard {
 
     /// Checks an order, and makes it ready to be carried out beside the calls.
     pub(crate) async fn accept(&mut self, caller: &Caller, line: &str) -> Result<Work, OrderError> {
-        let order = order::understood(line, caller.actor.observed.uid)?;
+        let order = order::understood(line)?;
         let mut request = order::request(caller, &order)?;
         if caller.actor.observed.uid != 0 {
-            request.actor.tree = self.opened(caller, &order.scope).await?;
+            let checked = order::check(&order);
+            let opened = match checked {
+                Ok(()) => self.opened(caller, &order.scope).await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(tree) => request.actor.tree = tree,
+                Err(error) => {
+                    if let Some(finding) = error.finding() {
+                        let method = format!("an order to {}", order.operation);
+                        self.note_refused(caller, &method, Some(order.scope), finding).await;
+                    }
+                    return Err(error);
+                }
+            }
         }
         Ok(Work {
             request,
@@ -194,23 +222,27 @@ impl Guard {
         self.blocking(move |log| log.note_gap(&actor, gap)).await;
     }
 
-    /// Records that the holder started the daemon.
+    /// Records what was done with the daemon beside calls.
     pub(crate) async fn note_start(&mut self, actor: Actor, done: Administered) {
         self.blocking(move |log| log.note_start(&actor, done)).await;
     }
 
-    /// Judges a call, and records it where that is due.
+    /// Judges a call that was `heard` of, and records it where that is due.
     pub(crate) async fn answer(
         &mut self,
         caller: &Caller,
         method: &str,
         kind: &Kind,
         socket: Option<&str>,
+        heard: &Stopwatch,
     ) -> Answer {
+        self.view.take_waited();
         let (mut judgement, actor, mut called) = match self.judge(caller, method, kind, socket).await {
             Ok(judged) => judged,
             Err(error) => return Answer::Refuse(unreachable(method, &error.to_string())),
         };
+        let decided = heard.elapsed().saturating_sub(self.view.take_waited());
+        called.decided_us = u64::try_from(decided.as_micros()).ok();
         if judgement.ruling == Ruling::Refused
             && let Some(bypass) = self.opening(&called.daemon.home)
         {
@@ -344,21 +376,27 @@ impl Guard {
 
     /// Records a call that was refused before it got here.
     pub(crate) async fn note_bad_call(&mut self, caller: &Caller, why: &str) -> Answer {
-        let Ok((seen, _)) = self.view.look(&self.policy).await else { return Answer::Pass };
+        self.note_refused(caller, "malformed", None, bad_call(why)).await;
+        Answer::Pass
+    }
+
+    /// Records what was refused by itself, whatever runs. Where the daemon cannot be seen nothing is to be refused.
+    async fn note_refused(&mut self, caller: &Caller, method: &str, scope: Option<Scope>, finding: Finding) {
+        let Ok((seen, _)) = self.view.look(&self.policy).await else { return };
         let called = Called {
-            method: "malformed".to_owned(),
+            method: method.to_owned(),
             ruling: Ruling::Refused,
-            scope: None,
+            scope,
             evidence: Vec::new(),
             daemon: seen.daemon.clone(),
             targets: Vec::new(),
             takes_down: false,
             total: seen.processes.len(),
-            findings: vec![bad_call(why)],
+            findings: vec![finding],
             bypass: None,
+            decided_us: None,
         };
         self.record(caller.actor.clone(), called).await;
-        Answer::Pass
     }
 
     /// Runs what waits for the disk beside the connections.
@@ -404,6 +442,7 @@ fn called(method: &str, judgement: &Judgement, standing: &Standing, seen: &Seen)
         total: seen.processes.iter().filter(|process| !process.module).count(),
         findings: judgement.findings.clone(),
         bypass: None,
+        decided_us: None,
     }
 }
 
@@ -425,62 +464,4 @@ fn registrations(state: &StateDirectory, caller: &Caller) -> Vec<Registered> {
     };
     let registrations = registration::list(&state.registrations()).unwrap_or_default();
     registrations.into_iter().map(registered).collect()
-}
-
-/// The finding for a call that the daemon must not be given.
-fn bad_call(why: &str) -> Finding {
-    Finding {
-        code: Code::BadCall,
-        message: why.to_owned(),
-        fix: "use PM2's own command line or API; PM2 restarts every app when it is given such a call"
-            .to_owned(),
-        subjects: Vec::new(),
-    }
-}
-
-/// What the client is told of a call that the daemon must not be given.
-pub(crate) fn bad_call_text(why: &str) -> String {
-    let finding = bad_call(why);
-    format!("Palisade refused a malformed call: {} {}. {}", finding.code, finding.message, finding.fix)
-}
-
-fn refusal(
-    method: &str,
-    findings: &[Finding],
-    who: Option<&str>,
-    grounds: &[String],
-    recorded: &Recorded,
-) -> String {
-    let told: Vec<String> = findings
-        .iter()
-        .map(|finding| format!("{} {}. Fix: {}", finding.code, finding.message, finding.fix))
-        .collect();
-    let who = match who {
-        Some(scope) => format!("You were taken for {scope}: {}", grounds.join("; ")),
-        None => "You were taken for nobody".to_owned(),
-    };
-    let record = match recorded {
-        Recorded::Record { sequence } => format!("journal record {sequence}"),
-        Recorded::Counted { with } => format!("counted with operation {with}"),
-        Recorded::SystemLog => "the journal could not take it".to_owned(),
-    };
-    format!("Palisade refused {method}: {}. {who}. Recorded: {record}", told.join(". "))
-}
-
-fn unrecorded(method: &str) -> String {
-    format!(
-        "Palisade refused {method}: {} it cannot be recorded, so it is not passed on. Fix: make room or mend the \
-         permissions of the journal's folder; reads, starts, restarts and reloads work meanwhile",
-        Code::JournalUnwritable
-    )
-}
-
-/// What the client is told when the daemon, or what a ruling needs, cannot be had.
-pub(crate) fn unreachable(method: &str, reason: &str) -> String {
-    format!(
-        "Palisade could not pass {method} on: {} {}. No daemon was started; an administrator looks at the daemon's \
-         process and at pm2.log",
-        Code::Unreachable,
-        Shown(reason)
-    )
 }

@@ -3,7 +3,8 @@
 //! The judge is a process of its own, so that nothing that goes wrong there, however badly, closes the place where
 //! PM2's clients look for their daemon. A judge that ends is replaced at once, and asked again what it still owed;
 //! one that is silent is killed first. Whoever waits too long, or while judges fail one after another, is answered
-//! by [`crate::fallback`]; how many that were is told to the next judge, for the journal.
+//! by [`crate::fallback`]; how many that were is told to the next judge, for the journal. Where no app is in enforce
+//! nobody waits at all: connections pass bytes on unread, until somebody judges again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,6 +13,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_core::Code;
@@ -23,9 +26,10 @@ use palisade_host::peer::Peer;
 use palisade_host::{Environment, clock};
 use palisade_pipeline::system_log;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use crate::connection::Unread;
 use crate::fallback::{Unjudged, pause};
 use crate::message::{Answer, FromJudge, Handed, Question, ToJudge};
 use crate::pair::{Pair, PairError, hand_over};
@@ -37,6 +41,8 @@ pub(crate) const BEAT: Duration = Duration::from_secs(1);
 /// So many beats in a row without a word, and the other side is taken for gone. Only beats that one's own clock
 /// ticked count, so a machine that was suspended condemns nobody.
 pub(crate) const SILENT_BEATS: u32 = 5;
+/// As [`SILENT_BEATS`], until nobody waits for it where no app is in enforce.
+const SLOW_BEATS: u32 = 2;
 /// How long a question may wait. A silent judge is replaced before, and the new one asked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A judge that lasted so long ended a series of failures.
@@ -131,6 +137,10 @@ pub(crate) struct Holder {
     /// Why there is no judge.
     reason: String,
     gap: Option<Gap>,
+    /// Whether bytes pass unread.
+    unread: watch::Sender<bool>,
+    /// Requests that did.
+    unread_requests: Arc<AtomicU64>,
     /// What the next judge has to record.
     records: Vec<Administered>,
     bypasses: Folders,
@@ -155,10 +165,17 @@ impl Holder {
             failures: 0,
             reason: "the firewall's judge is being started".to_owned(),
             gap: None,
+            unread: watch::Sender::new(false),
+            unread_requests: Arc::default(),
             records: Vec::new(),
             bypasses: Folders::of(&Environment::of_this_process(), rustix::process::geteuid().as_raw()),
             guard: Opened::pm2_home(&home.display().to_string()),
         }
+    }
+
+    /// What connections look at.
+    pub(crate) fn unread(&self) -> Unread {
+        Unread { is_on: self.unread.subscribe(), requests: Arc::clone(&self.unread_requests) }
     }
 
     /// Answers until every connection is gone, and ends the judge then.
@@ -181,6 +198,7 @@ impl Holder {
                     self.seat_judge();
                 }
             }
+            self.open_or_close();
         }
         self.dismiss().await;
     }
@@ -208,8 +226,28 @@ impl Holder {
         }
     }
 
+    /// Lets bytes pass unread while nobody judges and no app is in enforce. Calls that wait pass too.
+    fn open_or_close(&mut self) {
+        let is_judged =
+            matches!(&self.seat, Seat::Taken(judge) if judge.is_ready && judge.silent <= SLOW_BEATS);
+        let is_open = !is_judged && self.mode == Some(Mode::Observe);
+        if self.unread.send_replace(is_open) == is_open {
+            return;
+        }
+        if is_open {
+            if matches!(self.seat, Seat::Taken(_)) {
+                "the firewall's judge is silent".clone_into(&mut self.reason);
+            }
+            self.begin_gap();
+            self.answer_where(|waiting| waiting.question.is_of_a_call());
+        } else {
+            self.end_gap();
+        }
+    }
+
     fn queue(&mut self, asked: Waiting) {
-        if matches!(self.seat, Seat::Empty { at_once: false, .. }) {
+        let is_open = *self.unread.borrow() && asked.question.is_of_a_call();
+        if is_open || matches!(self.seat, Seat::Empty { at_once: false, .. }) {
             return self.answer_unjudged(asked);
         }
         self.waiting.insert(self.next, asked);
@@ -366,21 +404,23 @@ impl Holder {
         self.bypasses.opening(&self.guard).is_some()
     }
 
+    /// Begins to count what passes or is refused unjudged, and says so.
     fn begin_gap(&mut self) {
-        let now = clock::now();
-        let reason = &self.reason;
-        self.gap.get_or_insert_with(|| Gap {
-            from: now,
-            to: now,
-            passed: 0,
-            refused: 0,
-            reason: reason.clone(),
-        });
+        if self.gap.is_none() {
+            let (from, reason) = (clock::now(), self.reason.clone());
+            self.gap = Some(Gap { from, to: from, passed: 0, refused: 0, unread: 0, reason });
+            // Where there is no system log, the journal has the gap, and callers the answer.
+            system_log::write(&format!("nobody judges from {from} on: {}", self.reason)).unwrap_or_default();
+        }
     }
 
     fn end_gap(&mut self) {
         if let (Seat::Taken(judge), Some(gap)) = (&mut self.seat, self.gap.take()) {
-            judge.pair.send(&ToJudge::Gap(Gap { to: clock::now(), ..gap }));
+            let unread = self.unread_requests.swap(0, Ordering::Relaxed);
+            let gap = Gap { to: clock::now(), unread, ..gap };
+            // As above.
+            system_log::write(&gap.told()).unwrap_or_default();
+            judge.pair.send(&ToJudge::Gap(gap));
         }
     }
 

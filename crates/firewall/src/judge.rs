@@ -72,7 +72,10 @@ impl Case<'_> {
         let stale = self.stale.iter().filter(|_| is_checked).cloned();
         let (mode, mut findings, targets, takes_down) = match self.kind {
             Kind::Read => (Mode::Observe, Vec::new(), Vec::new(), false),
-            Kind::Lifecycle => (self.strictest(), vec![self.lifecycle()], self.every_name(), true),
+            Kind::Lifecycle => {
+                let finding = (!ablation::is_off(Check::LifecycleCall)).then(|| self.lifecycle());
+                (self.strictest(), finding.into_iter().collect(), self.every_name(), true)
+            }
             Kind::Act(act) => self.act(act),
         };
         findings.splice(0..0, stale);
@@ -107,8 +110,8 @@ impl Case<'_> {
             modes.extend(targets.iter().map(|target| self.mode_of(&target.owner)));
             findings.extend(self.rules(deed, targets, carries));
         }
-        findings.extend(self.crossing(act));
-        if let Some(finding) = self.unidentified() {
+        findings.extend(self.crossing(act).filter(|_| !ablation::is_off(Check::CrossedNamespace)));
+        if let Some(finding) = self.unidentified().filter(|_| !ablation::is_off(Check::Unidentified)) {
             findings.insert(0, finding);
         }
         let mode = match (modes.is_empty(), modes.contains(&Mode::Enforce)) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_core::Exit;
+use palisade_host::clock::Stopwatch;
 use palisade_host::environment::Environment;
 use palisade_host::peer::Peer;
 use palisade_host::state::{Locations, StateDirectory};
@@ -31,7 +32,7 @@ use crate::holder::{BEAT, SILENT_BEATS};
 use crate::judge::strictest;
 use crate::message::{Answer, FromJudge, Question, ToJudge};
 use crate::options::Options;
-use crate::order::{self, OrderError};
+use crate::order::{self, CarriedOut, OrderError};
 use crate::pair::{Pair, PairError, taken};
 use crate::renewal::Sockets;
 use crate::serve::Error;
@@ -43,6 +44,8 @@ use palisade_config::policy_file::PolicyFile;
 const QUEUE: usize = 1024;
 /// Callers that are remembered: one per connection that asked.
 const MOST_CALLERS: usize = 512;
+/// How often the dump is looked at.
+const LOOK_AT_DUMP: Duration = Duration::from_secs(1);
 /// How long a last record may take, and a holder to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -151,8 +154,11 @@ async fn answer_all(
     };
     let mut desk = Desk { guard, callers: BTreeMap::new(), orders: JoinSet::new(), answers };
     desk.is_ready().await;
+    let mut look = interval(LOOK_AT_DUMP);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = look.tick() => desk.guard.look_at_dump().await,
             question = questions.recv() => match question {
                 Some(question) => desk.take(question).await,
                 None => break,
@@ -170,8 +176,8 @@ async fn answer_all(
 struct Desk {
     guard: Guard,
     callers: BTreeMap<u64, Arc<Caller>>,
-    /// The question's number, and the line that answers it.
-    orders: JoinSet<(u64, String)>,
+    /// The question's number, and what became of it.
+    orders: JoinSet<(u64, CarriedOut)>,
     answers: mpsc::Sender<FromJudge>,
 }
 
@@ -189,11 +195,12 @@ impl Desk {
     async fn take(&mut self, question: ToJudge) {
         match question {
             ToJudge::Asked { id, connection, client, question } => {
+                let heard = Stopwatch::start();
                 let caller = caller_of(&mut self.callers, connection, &client);
                 if self.guard.refresh_policy().await {
                     self.is_ready().await;
                 }
-                if let Some(answer) = self.answer(id, &caller, &client, question).await {
+                if let Some(answer) = self.answer(id, (&caller, &client), question, &heard).await {
                     self.send(FromJudge::Answered { id, answer }).await;
                 }
             }
@@ -216,13 +223,13 @@ impl Desk {
     async fn answer(
         &mut self,
         id: u64,
-        caller: &Caller,
-        client: &Peer,
+        (caller, client): (&Caller, &Peer),
         question: Question,
+        heard: &Stopwatch,
     ) -> Option<Answer> {
         Some(match question {
             Question::Call { method, kind, socket } => {
-                self.guard.answer(caller, &method, &kind, socket.as_deref()).await
+                self.guard.answer(caller, &method, &kind, socket.as_deref(), heard).await
             }
             Question::Control { line } => self.guard.control(client, &line),
             Question::Bad { why } => self.guard.note_bad_call(caller, &why).await,
@@ -244,15 +251,17 @@ impl Desk {
         let step = move |line| drop(answers.try_send(FromJudge::Step { id, line }));
         self.orders.spawn(async move {
             let carried_out = spawn_blocking(move || work.carry_out(step)).await;
-            let cut_off = |error: JoinError| order::refused(&format!("the order was cut off: {error}"));
+            let cut_off =
+                |error: JoinError| order::refused(&format!("the order was cut off: {error}")).into();
             (id, carried_out.unwrap_or_else(cut_off))
         });
         Ok(())
     }
 
-    async fn tell(&self, carried_out: Result<(u64, String), JoinError>) {
+    async fn tell(&self, carried_out: Result<(u64, CarriedOut), JoinError>) {
         // What went wrong within an order is told by its answer.
-        if let Ok((id, line)) = carried_out {
+        if let Ok((id, CarriedOut { line, notice })) = carried_out {
+            notice.into_iter().for_each(|notice| self.guard.tell_of_order(notice));
             self.send(FromJudge::Answered { id, answer: Answer::Told(line) }).await;
         }
     }

@@ -76,6 +76,13 @@ pub(crate) enum Question {
     Order { line: String },
 }
 
+impl Question {
+    /// Whether it is about a call, which passes where nobody has to judge.
+    pub(crate) const fn is_of_a_call(&self) -> bool {
+        matches!(self, Self::Call { .. } | Self::Bad { .. })
+    }
+}
+
 /// From the judge to the holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

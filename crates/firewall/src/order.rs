@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
+use palisade_core::notice::Notice;
 use palisade_core::policy::PolicyRef;
 use palisade_core::snapshot::SnapshotId;
 use palisade_core::text::{Shown, with_causes};
-use palisade_core::{Actor, Code, Operation, Plan, Policy, Progress, Request, Scope, Selection};
+use palisade_core::{Actor, Code, Finding, Operation, Plan, Policy, Progress, Request, Scope, Selection};
 use palisade_host::order::{FORMAT, Order, Reply};
 use palisade_host::state::StateDirectory;
 use palisade_host::{clock, random};
@@ -66,23 +67,38 @@ pub(crate) enum OrderError {
 }
 
 impl OrderError {
+    /// The ground, where it is the policy that refuses.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let (message, fix) = match self {
+            Self::NotOpen { .. } => (self.to_string(), "add the caller to the app's `deployers`"),
+            Self::NotRoot => (self.to_string(), "let root restore, or start your own app"),
+            Self::NotUnderstood | Self::Carries | Self::TooMany | Self::Unseen(_) | Self::Random(_) => {
+                return None;
+            }
+        };
+        let message = message.replace(&format!("{} ", Code::NoDeployer), "");
+        Some(Finding { code: Code::NoDeployer, message, fix: fix.to_owned(), subjects: Vec::new() })
+    }
+
     /// The text for the caller.
     pub(crate) fn told(&self) -> String {
         format!("the guard carried nothing out: {}", Shown(&self.to_string()))
     }
 }
 
-/// Reads an order of `uid`.
-pub(crate) fn understood(line: &str, uid: u32) -> Result<Order, OrderError> {
+/// Reads an order.
+pub(crate) fn understood(line: &str) -> Result<Order, OrderError> {
     let order: Order = serde_json::from_str(line).map_err(|_| OrderError::NotUnderstood)?;
-    if !(1..=FORMAT).contains(&order.format) {
-        return Err(OrderError::NotUnderstood);
-    }
     match &order.expected {
-        _ if order.operation == Operation::Restore && uid != 0 => Err(OrderError::NotRoot),
+        _ if !(1..=FORMAT).contains(&order.format) => Err(OrderError::NotUnderstood),
         Some(plan) if plan.carries_variables => Err(OrderError::Carries),
         Some(_) | None => Ok(order),
     }
+}
+
+/// What nobody but root may order.
+pub(crate) fn check(order: &Order) -> Result<(), OrderError> {
+    if order.operation == Operation::Restore { Err(OrderError::NotRoot) } else { Ok(()) }
 }
 
 /// Everything that one order needs to be carried out.
@@ -124,7 +140,7 @@ pub(crate) fn request(caller: &Caller, order: &Order) -> Result<Request, OrderEr
 impl Work {
     /// Takes the order through the pipeline, with a line for each step, and gives the line that answers it. Waits for
     /// locks, disk and daemon: not for the loop that judges.
-    pub(crate) fn carry_out(self, step: impl Fn(String)) -> String {
+    pub(crate) fn carry_out(self, step: impl Fn(String)) -> CarriedOut {
         let actor = self.request.actor.clone();
         let tells = self.tells_steps;
         let mut tell = |done: Progress| {
@@ -135,9 +151,12 @@ impl Work {
         let runtime = Builder::new_current_thread().enable_all().build();
         let ended = runtime.map(|runtime| runtime.block_on(self.run(&mut tell)));
         match ended {
-            Ok(Ok(report)) => line(&Reply::Report(report.document(&actor)), &actor),
-            Ok(Err(error)) => line(&failed(&error), &actor),
-            Err(error) => refused(&format!("the guard carried nothing out: {error}")),
+            Ok(Ok(report)) => CarriedOut {
+                line: line(&Reply::Report(report.document(&actor)), &actor),
+                notice: report.notice(&actor),
+            },
+            Ok(Err(error)) => line(&failed(&error), &actor).into(),
+            Err(error) => refused(&format!("the guard carried nothing out: {error}")).into(),
         }
     }
 
@@ -172,6 +191,20 @@ impl Work {
         request.selection = Selection::Missing { snapshot: snapshot.id.clone(), names };
         request.source = Some(snapshot);
         Ok(pm2.restore_from(bundle))
+    }
+}
+
+/// What became of an order.
+pub(crate) struct CarriedOut {
+    /// What is answered.
+    pub(crate) line: String,
+    /// What others are told: of a refusal.
+    pub(crate) notice: Option<Notice>,
+}
+
+impl From<String> for CarriedOut {
+    fn from(line: String) -> Self {
+        Self { line, notice: None }
     }
 }
 

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use crate::listen::{self, ListenError, Place};
 use crate::message::Handed;
 use crate::options::Options;
 use crate::pair::{PairError, taken};
 use crate::renewal::Sockets;
 use crate::serve::Error;
 use palisade_host::activation::ActivationError;
+use palisade_pm2::listen::{self, ListenError, Place};
 
 /// What the holder listens on.
 pub(crate) struct Places {

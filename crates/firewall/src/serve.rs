@@ -21,11 +21,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{self, Shared};
+use crate::connection::{self, Shared, Unread};
 use crate::control;
 use crate::daemon::{self, Offered, Watch};
 use crate::holder::{self, Failed, Holder, Program, QUEUE, ToHolder};
-use crate::listen::{ListenError, Place};
 use crate::meter::Meter;
 use crate::options::Options;
 use crate::pair::PairError;
@@ -33,6 +32,7 @@ use crate::places::Places;
 use crate::publish::publish;
 use crate::renewal::Sockets;
 use palisade_host::activation::{self, ActivationError, notify, notify_reload};
+use palisade_pm2::listen::{ListenError, Place};
 use palisade_pm2::upbringing::Nursery;
 
 /// How long to wait before silent clients are told again that others wait.
@@ -152,7 +152,9 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let (asks, asked) = mpsc::channel(QUEUE);
     let mut holders = JoinSet::new();
     let (first, judged) = oneshot::channel();
-    holders.spawn(Holder::new(&options.home, program, asked, first).run());
+    let holder = Holder::new(&options.home, program, asked, first);
+    let unread = holder.unread();
+    holders.spawn(holder.run());
     if !is_waited_for {
         // Where nobody waits for an answer yet, the first one is judged. Whether it came in time makes no difference.
         drop(timeout(DRAIN, judged).await);
@@ -161,7 +163,7 @@ pub async fn run(options: &Options, program: &Path, tell: impl Fn(&str)) -> Resu
     let (drain, draining) = watch::channel(false);
     let watch =
         Watch { nursery: nursery(options, &location), location, offered: offers, holder: asks.clone() };
-    let shared = shared(options, asks, offered, draining);
+    let shared = shared(options, (asks, unread), offered, draining);
     let mut watchers = JoinSet::new();
     watchers.spawn(daemon::watch(watch));
     let note = note(options);
@@ -248,12 +250,12 @@ fn nursery(options: &Options, location: &Location) -> Option<Nursery> {
 
 fn shared(
     options: &Options,
-    holder: mpsc::Sender<ToHolder>,
+    (holder, unread): (mpsc::Sender<ToHolder>, Unread),
     offered: watch::Receiver<daemon::Offered>,
     drain: watch::Receiver<bool>,
 ) -> Shared {
     let private_rpc = Arc::new(options.private_rpc.clone());
-    Shared { private_rpc, holder, offered, total: Arc::default(), pressed: Arc::default(), drain }
+    Shared { private_rpc, holder, offered, memory: Arc::default(), unread, pressed: Arc::default(), drain }
 }
 
 fn note(options: &Options) -> Guarded {
@@ -340,7 +342,7 @@ fn control(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, shared: &Sh
     if let Ok(peer) = peer::of(&client)
         && tasks.len() < CONNECTIONS
     {
-        let meter = Meter::new(Arc::clone(&shared.total));
+        let meter = Meter::new(Arc::clone(&shared.memory));
         tasks.spawn(control::serve(client, number, peer, shared.holder.clone(), meter));
     }
 }

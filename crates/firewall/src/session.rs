@@ -17,6 +17,9 @@ use palisade_pm2::redaction::redacted;
 /// Largest request, in bytes. A start carries one environment, which Linux keeps below this in practice.
 pub const REQUEST_CAP: usize = 1024 * 1024;
 
+/// Bytes of a reply that are passed on before it is whole.
+const PART: usize = 64 * 1024;
+
 /// Longest id of a request, in bytes. PM2's own are a pid and a counter.
 pub const ID_CAP: usize = 256;
 
@@ -95,6 +98,24 @@ impl Session {
         self.redacts = redacts && !ablation::is_off(Check::ReplyRedaction);
     }
 
+    /// Whether values of environments are left out of replies.
+    #[must_use]
+    pub const fn is_redacting(&self) -> bool {
+        self.redacts
+    }
+
+    /// Takes the client's bytes that were read as no request yet, as they came.
+    #[must_use]
+    pub fn take_requests(&mut self) -> Vec<u8> {
+        self.from_client.take_pending()
+    }
+
+    /// As [`Self::take_requests`], of the daemon's bytes.
+    #[must_use]
+    pub fn take_replies(&mut self) -> Vec<u8> {
+        self.from_daemon.take_pending()
+    }
+
     /// Takes bytes of the client.
     pub fn client_sent(&mut self, bytes: &[u8]) {
         self.from_client.push(bytes);
@@ -138,22 +159,29 @@ impl Session {
         self.from_daemon.push(bytes);
     }
 
-    /// The frame that the client gets for the daemon's next whole reply.
+    /// The frame that the client gets for the daemon's next whole reply, or what has come of one that is large: its
+    /// end, with the client's id, follows. A reply from which values are left out is always given whole.
     ///
     /// # Errors
     /// The daemon's bytes are no reply to anything that was asked.
     pub fn next_reply(&mut self) -> Result<Option<Vec<u8>>, ReplyError> {
-        let Some(frame) = self.from_daemon.next_frame()? else { return Ok(None) };
-        let mut args = frame.args()?;
-        let Some(Arg::Text(ours)) = args.pop() else { return Err(ReplyError::Unmatched) };
-        let ours = ours.parse().map_err(|_| ReplyError::Unmatched)?;
+        let Some(frame) = self.from_daemon.next_frame()? else {
+            return Ok(if self.redacts { None } else { self.from_daemon.part(PART) });
+        };
+        let ours = frame.last_text().and_then(|ours| ours.parse().ok()).ok_or(ReplyError::Unmatched)?;
         let theirs = self.waiting.remove(&ours).ok_or(ReplyError::Unmatched)?;
         if !self.redacts {
             return Ok(Some(frame.with_last_text(&theirs)?));
         }
-        let [Arg::Json(json)] = args[..] else { return Err(ReplyError::Unmatched) };
+        let [Arg::Json(json), _] = frame.args()?[..] else { return Err(ReplyError::Unmatched) };
         let json = redacted(json).ok_or(ReplyError::Unmatched)?;
         Ok(Some(encode(&[Arg::Json(&json), Arg::Text(&theirs)])?))
+    }
+
+    /// Whether the client has got a part of a reply, and not its end.
+    #[must_use]
+    pub const fn is_within_a_reply(&self) -> bool {
+        self.from_daemon.is_within_a_frame()
     }
 
     /// Requests that wait for the daemon's reply.

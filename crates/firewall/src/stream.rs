@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes for one side beyond which the other side is not read.
-pub(crate) const MOST_OUTGOING: usize = 1024 * 1024;
+pub(crate) const MOST_OUTGOING: usize = 64 * 1024;
 /// Bytes that are read at once.
 const READ: usize = 64 * 1024;
 
@@ -22,12 +22,12 @@ pub(crate) enum Ready {
 
 pub(crate) async fn daemon_ready(
     daemon: Option<&(OwnedReadHalf, OwnedWriteHalf)>,
-    to_client: usize,
+    reads: bool,
     written: bool,
 ) -> io::Result<Ready> {
     let Some((from, to)) = daemon else { return std::future::pending().await };
     tokio::select! {
-        ready = from.readable(), if to_client < MOST_OUTGOING => ready.map(|()| Ready::Read),
+        ready = from.readable(), if reads => ready.map(|()| Ready::Read),
         ready = to.writable(), if !written => ready.map(|()| Ready::Write),
         else => std::future::pending().await,
     }
@@ -72,16 +72,37 @@ pub(crate) fn read(from: &OwnedReadHalf, mut take: impl FnMut(&[u8])) -> Read {
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
+    /// Frames that wait for the end of the one that is under way.
+    later: Vec<u8>,
+    is_within: bool,
 }
 
 impl Outgoing {
     /// Puts a frame behind those that wait; the first one is taken as it is.
     pub(crate) fn push(&mut self, frame: Vec<u8>) {
+        if self.is_within {
+            self.later.extend(frame);
+        } else {
+            self.put(frame);
+        }
+    }
+
+    /// As [`Self::push`], of the frame that is under way: with its end, unless it `goes_on`.
+    pub(crate) fn push_part(&mut self, part: Vec<u8>, goes_on: bool) {
+        self.put(part);
+        self.is_within = goes_on;
+        if !goes_on && !self.later.is_empty() {
+            let later = std::mem::take(&mut self.later);
+            self.put(later);
+        }
+    }
+
+    fn put(&mut self, frame: Vec<u8>) {
         if self.is_empty() {
-            *self = Self { bytes: frame, written: 0 };
+            (self.bytes, self.written) = (frame, 0);
             return;
         }
-        if self.written > self.len() {
+        if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
         }
@@ -90,16 +111,17 @@ impl Outgoing {
 
     /// Bytes that are not written yet.
     pub(crate) const fn len(&self) -> usize {
-        self.bytes.len() - self.written
+        self.bytes.len() - self.written + self.later.len()
     }
 
+    /// Whether there is nothing that could be written now.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.written == self.bytes.len()
     }
 
     /// Bytes in memory.
     pub(crate) const fn held(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.later.len()
     }
 }
 
@@ -108,7 +130,7 @@ pub(crate) fn write(to: &OwnedWriteHalf, waiting: &mut Outgoing) -> Result<(), O
         Ok(count) => {
             waiting.written += count;
             if waiting.is_empty() {
-                *waiting = Outgoing::default();
+                (waiting.bytes, waiting.written) = (Vec::new(), 0);
             }
             Ok(())
         }
@@ -131,5 +153,17 @@ mod tests {
         waiting.written = 4;
         waiting.push(vec![6, 7]);
         assert_eq!((&waiting.bytes[waiting.written..], waiting.held()), (&[5, 6, 7][..], 3));
+    }
+
+    #[test]
+    fn nothing_comes_into_the_middle_of_a_frame() {
+        let mut waiting = Outgoing::default();
+        waiting.push_part(vec![1], true);
+        waiting.push(vec![9]);
+        waiting.push_part(vec![2], true);
+        assert_eq!((waiting.bytes.as_slice(), waiting.len()), (&[1, 2][..], 3));
+        waiting.push_part(vec![3], false);
+        waiting.push(vec![8]);
+        assert_eq!(waiting.bytes, [1, 2, 3, 9, 8]);
     }
 }

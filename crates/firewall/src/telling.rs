@@ -4,11 +4,9 @@ use palisade_core::notice::{Kind, Notice};
 use palisade_core::record::{Called, Gap, Ruling};
 use palisade_core::{Actor, Code};
 use palisade_notify::Told;
+use palisade_pipeline::notice::{MOST_NAMES, recorded_in};
 use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::system_log;
-
-/// Names of processes that a notice lists.
-const MOST_NAMES: usize = 20;
 
 /// Whether a call with that ruling is told, and as what.
 pub(crate) const fn kind_of(ruling: Ruling) -> Option<Kind> {
@@ -38,25 +36,16 @@ pub(crate) fn of_call(kind: Kind, called: &Called, actor: &Actor, recorded: &Rec
         .by(actor.tree.as_str())
         .with("method", called.method.as_str())
         .with("targets", targets)
-        .with("codes", codes)
-        .with("uid", actor.observed.uid)
-        .with("pid", actor.observed.process.pid);
-    match recorded {
-        Recorded::Record { sequence } => notice.with("record", *sequence),
-        Recorded::Counted { with } => notice.with("counted_with", with.as_str()),
-        Recorded::SystemLog => notice.with("record", "none: the journal could not be written"),
-    }
+        .with("codes", codes);
+    recorded_in(notice, actor, recorded)
 }
 
 /// What is told of a while in which nobody judged.
 pub(crate) fn of_gap(home: &str, gap: &Gap) -> Notice {
-    let line = format!(
-        "nobody judged from {} to {}: {} changes passed, {} were refused ({})",
-        gap.from, gap.to, gap.passed, gap.refused, gap.reason
-    );
-    Notice::new(Kind::Gap, Code::GuardGap, format!("pm2:{home}"), &line)
+    Notice::new(Kind::Gap, Code::GuardGap, format!("pm2:{home}"), &gap.told())
         .with("passed", gap.passed)
         .with("refused", gap.refused)
+        .with("unread", gap.unread)
 }
 
 /// What the system log is told of a notice that went wrong.

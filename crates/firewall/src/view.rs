@@ -1,5 +1,6 @@
 //! The guard's own look at the daemon: its list, over a connection of its own, and the folders of its apps.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use palisade_core::{Policy, Scope};
 use palisade_host::clock::{self, Stopwatch};
 use palisade_host::{files, random};
 use palisade_pm2::client::{Answer, Client, ConnectError};
-use palisade_pm2::list::Listing;
+use palisade_pm2::glance::Glance;
 use palisade_pm2::locate::Location;
 use palisade_pm2::methods::Call;
 
@@ -29,6 +30,13 @@ pub(crate) struct Seen {
     at: Stopwatch,
 }
 
+impl Seen {
+    /// The names of what there is.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.processes.iter().map(|process| process.pin.name.clone()).collect()
+    }
+}
+
 /// The daemon, or its list, cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
@@ -42,8 +50,8 @@ pub(crate) enum ViewError {
     #[error("the daemon gave no list: {0}")]
     Lost(String),
     /// Its list is not one that this version reads.
-    #[error("the daemon's list cannot be read: {0}")]
-    Unreadable(String),
+    #[error("the daemon's list cannot be read: it is not as this version knows it")]
+    Unreadable,
     /// What else a ruling needs is not there.
     #[error("{0}")]
     Lacking(&'static str),
@@ -62,12 +70,14 @@ pub(crate) struct View {
     client: Option<Client>,
     seen: Option<Seen>,
     folders: Folders,
+    /// How long the daemon was waited for since that was last asked.
+    waited: Duration,
 }
 
 impl View {
     /// A view of the daemon at `location`; nothing is asked yet.
     pub(crate) fn new(location: Location, homes: Vec<PathBuf>) -> Self {
-        Self { location, client: None, seen: None, folders: Folders::new(homes) }
+        Self { location, client: None, seen: None, folders: Folders::new(homes), waited: Duration::ZERO }
     }
 
     /// The daemon's home.
@@ -84,17 +94,21 @@ impl View {
     pub(crate) async fn look(&mut self, policy: &Policy) -> Result<(&Seen, &Folders), ViewError> {
         if self.seen.as_ref().is_none_or(|seen| seen.at.elapsed() > FRESH_FOR) {
             let at = Stopwatch::start();
-            let listing = self.list().await?;
+            let listed = self.list().await;
+            self.waited += at.elapsed();
+            let processes = listed?;
             let daemon = self.identity()?;
-            let processes: Vec<Process> = listing.entries.into_iter().map(|entry| entry.process).collect();
             self.folders.name(named_folders(policy));
-            for process in &processes {
-                self.note_folder(process, policy);
-            }
+            self.note_folders(&processes, policy);
             self.seen = Some(Seen { daemon, processes, at });
         }
         let seen = self.seen.as_ref().ok_or(ViewError::Lacking("the daemon's list is gone"))?;
         Ok((seen, &self.folders))
+    }
+
+    /// How long the daemon and its list were waited for, since this was last asked.
+    pub(crate) fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// Makes the next look a new one: what is about to be sent may change who has which number.
@@ -102,7 +116,7 @@ impl View {
         self.seen = None;
     }
 
-    async fn list(&mut self) -> Result<Listing, ViewError> {
+    async fn list(&mut self) -> Result<Vec<Process>, ViewError> {
         // A daemon that was restarted closes the connection that was there before: one more try.
         let had_connection = self.client.is_some();
         match self.ask().await {
@@ -111,19 +125,16 @@ impl View {
         }
     }
 
-    async fn ask(&mut self) -> Result<Listing, ViewError> {
-        let answer = self.connect().await?.call(&Call::list(), LIST_DEADLINE).await;
-        let reply = match answer {
-            Answer::Done(reply) => reply,
-            Answer::Refused(message) => return Err(ViewError::Refused(message)),
-            Answer::NoReply(lost) | Answer::NotSent(lost) => {
+    async fn ask(&mut self) -> Result<Vec<Process>, ViewError> {
+        match self.connect().await?.call_list::<Glance>(&Call::list(), LIST_DEADLINE, &mut |_| {}).await {
+            Ok(Some(list)) => Ok(list.into_iter().filter_map(Glance::process).collect()),
+            Ok(None) | Err(Answer::Done(_)) => Err(ViewError::Unreadable),
+            Err(Answer::Refused(message)) => Err(ViewError::Refused(message)),
+            Err(Answer::NoReply(lost) | Answer::NotSent(lost)) => {
                 self.client = None;
-                return Err(ViewError::Lost(lost.to_string()));
+                Err(ViewError::Lost(lost.to_string()))
             }
-        };
-        // No rule compares variables, so nobody waits for fingerprints of all of them.
-        Listing::parse_without_fingerprints(reply.json())
-            .map_err(|error| ViewError::Unreadable(error.to_string()))
+        }
     }
 
     async fn connect(&mut self) -> Result<&mut Client, ViewError> {
@@ -146,15 +157,17 @@ impl View {
         })
     }
 
-    fn note_folder(&mut self, process: &Process, policy: &Policy) {
-        if process.module {
-            return;
+    /// Each folder is looked up once, however many processes run in it.
+    fn note_folders(&mut self, processes: &[Process], policy: &Policy) {
+        let mut found = BTreeSet::new();
+        for process in processes.iter().filter(|process| !process.module) {
+            if let (Owner::Scope(scope), Some(cwd)) =
+                (policy.owner_in(&process.pin.name, &process.namespace), &process.cwd)
+            {
+                found.insert((app_folder(Path::new(cwd)), scope));
+            }
         }
-        if let (Owner::Scope(scope), Some(cwd)) =
-            (policy.owner_in(&process.pin.name, &process.namespace), &process.cwd)
-        {
-            self.folders.add(resolved(app_folder(Path::new(cwd))), scope);
-        }
+        found.into_iter().for_each(|(folder, scope)| self.folders.add(resolved(folder), scope));
     }
 }
 

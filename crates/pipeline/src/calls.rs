@@ -129,9 +129,9 @@ impl CallLog {
         }
     }
 
-    /// Records that the firewall started the daemon.
+    /// Records what was done with the daemon beside calls: that the firewall started it, or somebody wrote its dump.
     pub fn note_start(&mut self, actor: &Actor, done: Administered) -> Recorded {
-        let line = format!("the daemon of {} was started: {}", done.home, done.details.join("; "));
+        let line = format!("{} at {}: {}", done.act.said(), done.home, done.details.join("; "));
         self.write_or_log(actor, Event::Administered(done), &line)
     }
 

@@ -14,6 +14,7 @@ pub mod epochs;
 pub mod error;
 pub mod fault;
 pub mod memory;
+pub mod notice;
 pub mod reconcile;
 pub mod refusals;
 mod resource;

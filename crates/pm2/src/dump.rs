@@ -17,7 +17,7 @@ use crate::list::Listing;
 /// The file's name below the home.
 pub const DUMP: &str = "dump.pm2";
 /// Largest file that is read.
-const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 /// Keys of a list's entry that a dump has not: PM2 gives them anew.
 const LEFT_OUT: [&str; 2] = ["pm_id", "instances"];
 
@@ -69,6 +69,11 @@ impl Entry {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// PM2's own entry, values and all.
+    pub(crate) fn secret_configuration(&self) -> &RawValue {
+        &self.secret
+    }
 }
 
 /// The entries of the dump of that home; none where there is no file.
@@ -85,7 +90,7 @@ pub fn read(home: &Path) -> Result<Vec<Entry>, DumpError> {
     entries(&bytes).ok_or(DumpError::Malformed { path })
 }
 
-fn entries(bytes: &[u8]) -> Option<Vec<Entry>> {
+pub(crate) fn entries(bytes: &[u8]) -> Option<Vec<Entry>> {
     let raw: Vec<Box<RawValue>> = serde_json::from_slice(bytes).ok()?;
     raw.into_iter()
         .map(|secret| {
@@ -121,6 +126,17 @@ pub fn merge(listing: &Listing, old: &[Entry], is_own: impl Fn(&str) -> bool) ->
         }
     }
     Merged { entries, kept, dropped }
+}
+
+/// Puts the entries of an earlier dump back, in the place of what `old` has under their names. What only `old` has stays.
+#[must_use]
+pub fn put_back(earlier: &[Entry], old: &[Entry]) -> Merged {
+    let names =
+        |entries: &[Entry]| -> BTreeSet<String> { entries.iter().map(|entry| entry.name.clone()).collect() };
+    let (of_earlier, of_old) = (names(earlier), names(old));
+    let kept = old.iter().filter(|entry| !of_earlier.contains(&entry.name));
+    let entries = earlier.iter().chain(kept).cloned().collect();
+    Merged { entries, kept: of_old.difference(&of_earlier).cloned().collect(), dropped: Vec::new() }
 }
 
 impl Merged {

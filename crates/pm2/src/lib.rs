@@ -4,9 +4,9 @@
 //! may be asked, [`client`] asks it, [`locate`] says where it is,
 //! [`acquainted`] which one was met before, [`list`] reads its list without keeping a value,
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
-//! [`resource`] carries out what the pipeline has judged. For who stands in front of a daemon: [`asked`] checks a client's
-//! request and writes it anew, [`deed`] says what it does to which processes, [`command_line`] what a `pm2` will send,
-//! [`redaction`] leaves values out of what the daemon says, [`upbringing`] starts a daemon where
+//! [`resource`] carries out what the pipeline has judged. For who stands in front of a daemon: [`glance`] reads the list before a
+//! ruling, [`asked`] checks a client's request and writes it anew, [`deed`] says what it does to which processes, [`command_line`] what a `pm2` will send,
+//! [`redaction`] leaves values out of what the daemon says, [`passage`] follows what passes unread, [`listen`] takes the places of its sockets, [`vigil`] sees edits of its dump, [`upbringing`] starts a daemon where
 //! nobody else does, and [`orphans`] ends what a dead one left behind.
 
 pub mod acquainted;
@@ -16,16 +16,20 @@ pub mod client;
 pub mod command_line;
 pub mod deed;
 pub mod dump;
+pub mod glance;
 pub mod guarded;
 pub mod list;
+pub mod listen;
 pub mod locate;
 pub mod methods;
 pub mod orphans;
 pub mod overview;
+pub mod passage;
 pub mod redaction;
 pub mod resource;
 pub mod restore;
 pub mod upbringing;
+pub mod vigil;
 pub mod wire;
 
 pub use client::Client;

@@ -144,6 +144,15 @@ impl Frame {
         self.args.iter().map(|range| &self.bytes[range.clone()]).collect()
     }
 
+    /// The last argument, if that is text.
+    #[must_use]
+    pub fn last_text(&self) -> Option<&str> {
+        match Arg::read(&self.bytes[self.args.last()?.clone()]) {
+            Ok(Arg::Text(text)) => Some(text),
+            Ok(Arg::Json(_) | Arg::Blob(_)) | Err(_) => None,
+        }
+    }
+
     /// The frame as it came.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -193,6 +202,10 @@ pub struct Decoder {
     buffer: Vec<u8>,
     /// Where the frame that is being read begins in the buffer.
     head: usize,
+    /// How many arguments that frame has; 0 until its first byte is here.
+    count: usize,
+    /// Bytes of it that [`Decoder::part`] gave out. They are in the buffer no more.
+    given: usize,
     /// Arguments of that frame whose lengths have been read, counted from its beginning.
     args: Vec<Range<usize>>,
     failed: Option<DecodeError>,
@@ -208,7 +221,8 @@ impl Decoder {
     /// A decoder that takes frames of at most `cap` bytes: a server need not take what a client must.
     #[must_use]
     pub fn capped(cap: usize) -> Self {
-        Self { cap: cap.min(FRAME_CAP), buffer: Vec::new(), head: 0, args: Vec::new(), failed: None }
+        let cap = cap.min(FRAME_CAP);
+        Self { cap, buffer: Vec::new(), head: 0, count: 0, given: 0, args: Vec::new(), failed: None }
     }
 
     /// Takes bytes that arrived. After an error they are dropped.
@@ -222,6 +236,35 @@ impl Decoder {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.buffer.len() - self.head
+    }
+
+    /// Takes what has arrived and was not given out as a frame, as it came.
+    #[must_use]
+    pub fn take_pending(&mut self) -> Vec<u8> {
+        let mut left = std::mem::replace(self, Self::capped(self.cap));
+        left.buffer.split_off(left.head)
+    }
+
+    /// Of a frame that is not whole: its bytes so far, up to the end of its first argument, where they are at least
+    /// `enough`. What [`Decoder::next_frame`] gives later is the rest of that frame, of which only the last argument can be read.
+    pub fn part(&mut self, enough: usize) -> Option<Vec<u8>> {
+        let [first] = &self.args[..] else { return None };
+        let arrived = self.pending().min(first.end - self.given);
+        if arrived < enough.max(1) {
+            return None;
+        }
+        let rest = self.buffer.split_off(self.head + arrived);
+        let mut part = std::mem::replace(&mut self.buffer, rest);
+        part.drain(..self.head);
+        self.head = 0;
+        self.given += arrived;
+        Some(part)
+    }
+
+    /// Whether a part of a frame was given out, and its rest was not yet.
+    #[must_use]
+    pub const fn is_within_a_frame(&self) -> bool {
+        self.given > 0
     }
 
     /// Of the frame that [`Decoder::next_frame`] waits for: what has arrived of its first argument, tag included.
@@ -247,10 +290,14 @@ impl Decoder {
 
     fn scan(&mut self) -> Result<Option<Frame>, DecodeError> {
         let bytes = &self.buffer[self.head..];
-        let Some(count) = count(bytes)? else { return Ok(self.wait()) };
-        while self.args.len() < count {
+        if self.count == 0 {
+            let Some(count) = count(bytes)? else { return Ok(self.wait()) };
+            self.count = count;
+        }
+        while self.args.len() < self.count {
             let at = self.args.last().map_or(1, |range| range.end);
-            let Some(length) = bytes.get(at..at + LENGTH) else { return Ok(self.wait()) };
+            let here = at - self.given;
+            let Some(length) = bytes.get(here..here + LENGTH) else { return Ok(self.wait()) };
             let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
             let start = at + LENGTH;
             let end = start.saturating_add(length);
@@ -259,7 +306,7 @@ impl Decoder {
             }
             self.args.push(start..end);
         }
-        let size = self.args.last().map_or(1, |range| range.end);
+        let size = self.args.last().map_or(1, |range| range.end) - self.given;
         if bytes.len() < size { Ok(self.wait()) } else { Ok(Some(self.take(size))) }
     }
 
@@ -275,7 +322,11 @@ impl Decoder {
 
     /// Takes the frame of `size` bytes. A buffer that holds nothing else is handed over, not copied.
     fn take(&mut self, size: usize) -> Frame {
-        let args = std::mem::take(&mut self.args);
+        let (mut args, given) = (std::mem::take(&mut self.args), std::mem::take(&mut self.given));
+        self.count = 0;
+        for range in &mut args {
+            *range = range.start.saturating_sub(given)..range.end - given;
+        }
         if self.head == 0 && self.buffer.len() == size {
             return Frame { bytes: std::mem::take(&mut self.buffer), args };
         }

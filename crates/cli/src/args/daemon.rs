@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{AppArgs, Pm2Home};
 
@@ -44,6 +44,43 @@ Example:
 pub(crate) struct SaveArgs {
     #[command(flatten)]
     pub(crate) of: AppArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A guard in front of PM2 keeps dump.pm2 as it was before somebody changed it past the guard, and
+`palisade pm2 save` as it was before that save. Without a verb the versions are listed, with what
+each has that the file lacks now.
+
+Examples:
+  palisade pm2 dumps
+  palisade pm2 dumps restore 00000001771323180123 --dry-run")]
+pub(crate) struct DumpsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<DumpsVerb>,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DumpsVerb {
+    /// Put the entries of a version back into dump.pm2; what it has besides stays.
+    Restore(DumpRestoreArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  palisade pm2 dumps restore 00000001771323180123")]
+pub(crate) struct DumpRestoreArgs {
+    /// Which version.
+    #[arg(value_name = "VERSION")]
+    pub(crate) name: String,
+    /// Say what would be done, and touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) daemon: Pm2Home,
 }
 
 #[derive(Debug, Args)]

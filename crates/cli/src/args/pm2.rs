@@ -99,6 +99,8 @@ Example:
 Example:
   palisade pm2 flush --app shop --environment test --dry-run")]
     Flush(daemon::FlushArgs),
+    /// Versions of dump.pm2 from before it was changed, and the way back to one.
+    Dumps(daemon::DumpsArgs),
 }
 
 // Which processes, under which conditions.

@@ -7,6 +7,7 @@ pub(crate) mod ci;
 pub(crate) mod db;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
+pub(crate) mod dumps;
 pub(crate) mod expect;
 pub(crate) mod explain;
 pub(crate) mod fork;

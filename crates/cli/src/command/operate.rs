@@ -5,14 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_config::HostPolicy;
-use palisade_core::notice::{Kind, Notice};
 use palisade_core::process::ENVIRONMENT_NAMING_VARIABLES;
-use palisade_core::{
-    Actor, Code, Exit, Finding, Operation, Plan, Progress, Refusal, Request, Selection, canonical, plan,
-};
+use palisade_core::{Actor, Exit, Finding, Operation, Plan, Progress, Request, Selection, canonical, plan};
 use palisade_host::{clock, files, random};
 use palisade_pipeline::document::place;
-use palisade_pipeline::refusals::Recorded;
 use palisade_pipeline::{Context, Report, run};
 use palisade_pm2::Pm2;
 
@@ -180,27 +176,10 @@ pub(crate) async fn finish(
 ) -> Result<Exit, Failure> {
     let actor = request.actor.clone();
     let report = drive(session, output, host, pm2, request, conditions).await?;
-    if let Report::Refused { refusal, recorded: Some(recorded) } = &report {
-        super::notify::tell(session, output, &host.policy().notify, notice(&actor, refusal, recorded));
+    if let Some(notice) = report.notice(&actor) {
+        super::notify::tell(session, output, &host.policy().notify, notice);
     }
     show(output, &actor, &report)
-}
-
-/// What others are told of a refusal.
-fn notice(actor: &Actor, refusal: &Refusal, recorded: &Recorded) -> Notice {
-    let plan = &refusal.plan;
-    let first = refusal.findings.first();
-    let (code, message) =
-        first.map_or((Code::ForeignTarget, ""), |finding| (finding.code, finding.message.as_str()));
-    let line = format!("{} of {} was refused: {message}", plan.operation, plan.scope);
-    let codes: Vec<String> = refusal.findings.iter().map(|finding| finding.code.to_string()).collect();
-    Notice::new(Kind::Refused, code, format!("pm2:{}", plan.daemon.home), &line)
-        .of(Some(&plan.scope))
-        .by(actor.tree.as_str())
-        .with("codes", codes)
-        .with("targets", plan.blast_radius().targets)
-        .with("uid", actor.observed.uid)
-        .with("recorded", place(Some(recorded)))
 }
 
 /// Runs the pipeline, telling its steps as they happen.

@@ -12,6 +12,7 @@ use palisade_core::{Code, Exit, Policy, Scope};
 use palisade_host::{clock, files};
 use palisade_pm2::dump::{self, DumpError, Merged};
 use palisade_pm2::list::Listing;
+use palisade_pm2::vigil;
 use serde_json::json;
 
 use super::guard;
@@ -20,9 +21,6 @@ use crate::args::daemon::{FlushArgs, SaveArgs};
 use crate::failure::Failure;
 use crate::output::{GOOD, Output, styled};
 use crate::session::Session;
-
-/// How many of our own versions of a dump are kept.
-const KEPT_VERSIONS: usize = 20;
 
 /// Not following a link: a log that was replaced by one is not emptied.
 const NO_FOLLOW: i32 = 0o400_000;
@@ -99,26 +97,20 @@ pub(super) fn write(session: &Session, home: &Path, merged: &Merged) -> Result<(
         }
         Ok(())
     };
+    files::private_folder(session.state.root())?;
     if let Ok(old) = files::read_bounded(&path, 64 << 20) {
-        keep_version(session, &old)?;
+        vigil::keep(&versions(session), &old, clock::now())?;
         put(&home.join("dump.pm2.bak"), &old)?;
     }
-    put(&path, &merged.secret_bytes())
+    let bytes = merged.secret_bytes();
+    put(&path, &bytes)?;
+    // For a guard that watches over the file: this change is known.
+    Ok(vigil::note(&versions(session), &bytes)?)
 }
 
-/// Keeps a private copy in the state folder, and the newest ones only.
-fn keep_version(session: &Session, bytes: &[u8]) -> Result<(), Failure> {
-    let folder = session.state.root().join("dumps");
-    files::private_folder(session.state.root())?;
-    files::private_folder(&folder)?;
-    files::write_atomic(&folder.join(format!("{:020}.json", clock::now().unix_ms())), bytes, 0o600)?;
-    let mut all: Vec<PathBuf> = folder.read_dir()?.flatten().map(|entry| entry.path()).collect();
-    all.sort();
-    let surplus = all.len().saturating_sub(KEPT_VERSIONS);
-    for path in all.iter().take(surplus) {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
+/// Where versions of dumps are.
+pub(super) fn versions(session: &Session) -> PathBuf {
+    session.state.root().join("dumps")
 }
 
 pub(crate) async fn flush(session: &Session, output: Output, args: &FlushArgs) -> Result<Exit, Failure> {

@@ -49,10 +49,7 @@ fn what(event: &Event) -> String {
         Event::JobsChanged(done) => jobs(done),
         Event::EpochRaised(raised) => raise(raised),
         Event::JobJudged(judged) => job(judged),
-        Event::Gap(gap) => format!(
-            "no judge from {} to {}: {} changes passed, {} refused ({})",
-            gap.from, gap.to, gap.passed, gap.refused, gap.reason
-        ),
+        Event::Gap(gap) => gap.told(),
         Event::NoticeUndelivered(lost) => undelivered(lost),
         Event::Repeated(repeated) => format!("{} equal refusals until {}", repeated.count, repeated.last_at),
     }

@@ -95,7 +95,9 @@ fn a_save_of_one_app_never_loses_anothers_process() {
     assert!(said.stdout.contains("gone: flyer-crawler-worker"), "{}", said.stdout);
     let names = dumped(home);
     assert!(names.contains("stock-alert") && !names.contains("flyer-crawler-worker"), "{names:?}");
-    assert_eq!(fs::read_dir(env.state().join("dumps")).unwrap().count(), 1, "the one before is kept");
+    let versions = env.palisade(&["pm2", "dumps", "--json"]).ends(Exit::Done).json();
+    assert_eq!(versions.as_array().unwrap().len(), 1, "the one before is kept");
+    assert_eq!(versions[0]["lacking_now"], serde_json::json!(["flyer-crawler-worker"]));
     env.palisade(&["pm2", "save"]).ends(Exit::Usage);
 
     // What is saved is what PM2 resurrects.
@@ -111,6 +113,22 @@ fn a_save_of_one_app_never_loses_anothers_process() {
     env.pm2.start_app(palisade_testkit::App::sleep("stock-alert"));
     let said = env.palisade(&["doctor"]);
     assert!(said.stdout.contains("dump.pm2 lacks stock-alert"), "{}", said.stdout);
+
+    // The version of before Palisade's save has it: its entries come back, and what was saved since stays.
+    let version = versions[0]["version"].as_str().unwrap();
+    let restore = ["pm2", "dumps", "restore", version];
+    let before = fs::read(home.join("dump.pm2")).unwrap();
+    let said = env.palisade(&[&restore[..], &["--dry-run"]].concat()).ends(Exit::Done);
+    assert!(said.stdout.contains("in dump.pm2 again: stock-alert"), "{}", said.stdout);
+    assert_eq!(fs::read(home.join("dump.pm2")).unwrap(), before);
+    env.palisade(&restore).ends(Exit::Done);
+    assert_eq!(dumped(home).len(), 8);
+    let versions = env.palisade(&["pm2", "dumps", "--json"]).ends(Exit::Done).json();
+    assert_eq!(versions.as_array().unwrap().len(), 2, "and the way back from that is kept too");
+    for wrong in ["../dump", "00000000000000000001"] {
+        let said = env.palisade(&["pm2", "dumps", "restore", wrong]).ends(Exit::Usage);
+        assert!(said.stderr.contains("palisade pm2 dumps"), "{}", said.stderr);
+    }
 }
 
 #[test]

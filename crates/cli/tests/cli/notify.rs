@@ -12,7 +12,7 @@ use crate::env::{POLICY, TestEnv, crawler};
 use crate::guard::Guarded;
 
 /// A server on this machine that answers each POST with the next of `answers`, and the last one from then on.
-fn server(answers: &'static [&'static str]) -> (u16, Receiver<Value>) {
+pub(crate) fn server(answers: &'static [&'static str]) -> (u16, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (heard, bodies) = channel();

@@ -30,6 +30,7 @@ fn call(number: u8, by: Option<Scope>, target: &str, code: Option<Code>) -> Reco
             total: 8,
             findings: code.map(finding).into_iter().collect(),
             bypass: None,
+            decided_us: None,
         }),
     }
 }

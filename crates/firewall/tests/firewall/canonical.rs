@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 
+use palisade_core::deployer::Namespace;
 use palisade_core::policy::Mode;
+use palisade_core::record::Ruling;
 use palisade_core::{Code, Finding};
 use palisade_firewall::evidence::Standing;
 use palisade_firewall::fallback::Unjudged;
@@ -119,4 +121,35 @@ fn canonical_reply_redaction_another_users_caller_is_shown_no_value() {
     session.daemon_sent(&frame(&list.to_string(), "0"));
     let shown = String::from_utf8_lossy(&session.next_reply().unwrap().unwrap()).into_owned();
     assert!(!shown.contains("hunter2") && shown.contains("DATABASE_URL"), "{shown}");
+}
+
+#[test]
+fn canonical_unidentified_who_belongs_to_no_app_changes_nothing() {
+    ablate();
+    let nobody = Standing::Unknown { grounds: Vec::new(), line: None };
+    let restart = read("restartProcessId", &json!([{ "id": 0, "env": {} }])).unwrap();
+    let judgement = judged_with(&policy(Mode::Enforce, None), &nobody, restart.kind(), Beside::default());
+    let codes: Vec<Code> = judgement.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Code::UnidentifiedCaller]);
+}
+
+#[test]
+fn canonical_lifecycle_call_the_daemon_is_ended_and_marked_by_nobody() {
+    ablate();
+    for (method, args) in [("notifyKillPM2", json!([{}])), ("killMe", json!([{ "pid": 7 }]))] {
+        assert_eq!(codes(method, &args, Beside::default()), [Code::LifecycleCall], "{method}");
+    }
+}
+
+#[test]
+fn canonical_crossed_namespace_a_process_starts_in_its_own_apps_namespace_only() {
+    ablate();
+    let mut policy = policy(Mode::Enforce, None);
+    policy.apps[0].namespace = Some(Namespace::new("shop-ns").unwrap());
+    let start = json!([{ "name": "shop-new", "namespace": "elsewhere", "pm_exec_path": "/bin/true" }]);
+    let start = read("prepare", &start).unwrap();
+    let judgement = judged_with(&policy, &of_shop(), start.kind(), Beside::default());
+    let codes: Vec<Code> = judgement.findings.iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&Code::CrossesNamespace), "{codes:?}");
+    assert_eq!(judgement.ruling, Ruling::Refused);
 }

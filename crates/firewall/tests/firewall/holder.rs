@@ -40,7 +40,7 @@ pub(crate) fn next_judge(bed: &Bed, old: u32) -> u32 {
     new
 }
 
-fn gaps(bed: &Bed) -> Vec<Gap> {
+pub(crate) fn gaps(bed: &Bed) -> Vec<Gap> {
     let records = Reader::open(&bed.folder.join("state/palisade/journal")).into_iter().flatten();
     let gap = |record: Record| match record.event {
         Event::Gap(gap) => Some(gap),
@@ -179,7 +179,7 @@ fn without_any_judge_a_bypass_passes_changes_in_enforce() {
 }
 
 /// Makes every further judge fail: there is no policy that it could read.
-fn without_policy(bed: &Bed) {
+pub(crate) fn without_policy(bed: &Bed) {
     std::fs::remove_file(bed.folder.join("config/palisade/palisade.toml")).unwrap();
     process::kill(judge(bed));
     eventually("the holder answers by itself", || {
@@ -209,7 +209,7 @@ fn without_any_judge_lists_work_and_changes_are_refused_in_enforce() {
 }
 
 #[test]
-fn without_any_judge_everything_well_formed_passes_in_observe_and_is_counted() {
+fn without_any_judge_everything_passes_in_observe_and_is_counted() {
     let bed = Bed::new("observe");
     let before = bed.running();
     let policy = std::fs::read_to_string(bed.folder.join("config/palisade/palisade.toml")).unwrap();
@@ -218,13 +218,11 @@ fn without_any_judge_everything_well_formed_passes_in_observe_and_is_counted() {
     assert_eq!(bed.pm2_in(&nowhere, &["list"]).exit, Some(0));
     let ran = bed.pm2_in(&nowhere, &["delete", "projectium-site"]);
     assert_eq!(ran.exit, Some(0), "{}", ran.text);
-    let answer = ask(&bed, &call("deleteProcessId", &json!([[3]])));
-    assert!(answer["error"].as_str().unwrap().contains("PAL-405"), "{answer}");
     let kept: Vec<_> = before.into_iter().filter(|(name, _)| name != "projectium-site").collect();
     assert_eq!(bed.running(), kept);
     bed.folder.write("config/palisade/palisade.toml", &policy);
-    let gap = eventually("the gap is on record", || gaps(&bed).pop().filter(|gap| gap.passed > 0));
-    assert_eq!((gap.refused, gap.from <= gap.to), (0, true), "{gap:?}");
+    let gap = eventually("the gap is on record", || gaps(&bed).pop().filter(|gap| gap.unread > 0));
+    assert_eq!((gap.refused, gap.from < gap.to), (0, true), "{gap:?}");
 }
 
 #[test]

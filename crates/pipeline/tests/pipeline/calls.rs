@@ -40,6 +40,7 @@ fn called(ruling: Ruling, target: &str) -> Called {
         total: 8,
         findings: if ruling == Ruling::Passed { Vec::new() } else { vec![finding] },
         bypass: None,
+        decided_us: None,
     }
 }
 

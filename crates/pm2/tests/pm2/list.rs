@@ -3,6 +3,7 @@
 use palisade_core::process::{ExecMode, Status};
 use palisade_core::redact::Salt;
 use palisade_pm2::client::Answer;
+use palisade_pm2::glance::Glance;
 use palisade_pm2::list::{ListError, Listing};
 use palisade_pm2::methods::Call;
 use palisade_pm2::wire::{Arg, Decoder};
@@ -97,6 +98,42 @@ fn without_fingerprints_nothing_else_differs() {
     full.environment.clear();
     assert_eq!(bare, full);
     assert_eq!(bare.environment_names, [("NODE_ENV".to_owned(), "production".to_owned())].into());
+}
+
+/// What a guard reads before it rules is what everybody else reads.
+#[test]
+fn a_glance_sees_the_same_processes() {
+    let golden = |version: &str| {
+        let path = format!("{}/tests/golden/{version}-list.bin", env!("CARGO_MANIFEST_DIR"));
+        let mut decoder = Decoder::new();
+        decoder.push(&std::fs::read(path).expect("it is committed"));
+        let frame = decoder.next_frame().expect("a frame").expect("whole");
+        let [Arg::Json(json), _] = frame.args().expect("readable")[..] else { panic!("a reply") };
+        let reply: Value = serde_json::from_str(json).expect("JSON");
+        reply["args"][0].to_string()
+    };
+    let odd = [
+        entry(
+            &json!(0),
+            &json!({ "unique_id": "absent", "created_at": 5, "watch": ["src"], "namespace": null }),
+        ),
+        entry(
+            &json!(1),
+            &json!({ "exec_mode": "cluster", "pmx_module": true, "env": { "NODE_ENV": 1, "X": [{}] } }),
+        ),
+        entry(&json!("_old_1"), &json!({ "env": "absent" })),
+    ];
+    let lists =
+        ["5.4.3", "6.0.14", "7.0.4"].map(golden).into_iter().chain([Value::from(odd.as_slice()).to_string()]);
+    for json in lists {
+        let full = Listing::parse_without_fingerprints(&json).expect("a list").entries;
+        let glanced: Vec<Glance> = serde_json::from_str(&json).expect("a list");
+        let glanced: Vec<_> = glanced.into_iter().filter_map(Glance::process).collect();
+        assert!(!full.is_empty());
+        assert_eq!(glanced, full.into_iter().map(|entry| entry.process).collect::<Vec<_>>());
+    }
+    let other = [entry(&json!(0), &json!({ "exec_mode": "thread_mode" }))];
+    assert!(serde_json::from_str::<Vec<Glance>>(&Value::from(other.as_slice()).to_string()).is_err());
 }
 
 #[test]

@@ -201,3 +201,47 @@ fn the_last_argument_is_replaced_as_if_the_frame_had_been_written_with_it() {
         assert_eq!(frame.with_last_text(last).unwrap(), expected);
     }
 }
+
+/// Everything that is given out of `bytes`, in parts where a frame is large, and each frame's end.
+fn in_parts(bytes: &[u8], pieces: usize, enough: usize) -> (Vec<u8>, usize) {
+    let (mut decoder, mut given, mut ends) = (Decoder::new(), Vec::new(), 0);
+    for piece in bytes.chunks(pieces) {
+        decoder.push(piece);
+        while let Some(frame) = decoder.next_frame().expect("frames") {
+            assert_eq!(frame.last_text(), Some("7:1"));
+            given.extend(frame.with_last_text("12:3456").expect("small"));
+            ends += 1;
+        }
+        if let Some(part) = decoder.part(enough) {
+            assert!(decoder.is_within_a_frame() && part.len() >= enough);
+            given.extend(part);
+        }
+    }
+    assert!(!decoder.is_within_a_frame() && decoder.pending() == 0);
+    (given, ends)
+}
+
+#[test]
+fn a_large_frame_can_be_given_out_in_parts_and_its_end_renamed() {
+    let body = |id: &str| -> Vec<u8> {
+        let frames =
+            [3, 5_000, 0, 700].map(|size| encode(&[Arg::Json(&"x".repeat(size)), Arg::Text(id)]).unwrap());
+        frames.concat()
+    };
+    for pieces in [1, 2, 3, 64, 999, 10_000] {
+        for enough in [1, 100, 100_000] {
+            assert_eq!(in_parts(&body("7:1"), pieces, enough), (body("12:3456"), 4), "{pieces} {enough}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_given_out_as_a_frame_can_be_taken_as_it_came() {
+    let frame = encode(&[Arg::Json("{}"), Arg::Text("1:1")]).unwrap();
+    let mut decoder = Decoder::new();
+    decoder.push(&[&frame[..], &frame[..4]].concat());
+    assert!(decoder.next_frame().unwrap().is_some());
+    assert_eq!((decoder.take_pending(), decoder.pending()), (frame[..4].to_vec(), 0));
+    decoder.push(&frame);
+    assert_eq!(decoder.next_frame().unwrap().unwrap().bytes(), frame, "it begins anew");
+}

@@ -24,6 +24,13 @@ pub(super) async fn report(session: &Session, output: Output, args: &ReportArgs)
     let lacking = lacking(session, args).await;
     output.document(&json!({ "replay": replayed, "dump_lacks": lacking }))?;
     output.data(span(&replayed))?;
+    if let Some(took) = replayed.decisions {
+        let ms = |us: u64| std::time::Duration::from_micros(us).as_secs_f64() * 1000.0;
+        let (half, most, longest) = (ms(took.p50_us), ms(took.p99_us), ms(took.longest_us));
+        output.data(format_args!(
+            "decisions took {half:.1} ms (p50), {most:.1} ms (p99), {longest:.1} ms at most, without the wait for PM2's list"
+        ))?;
+    }
     for app in &replayed.apps {
         let is_enforced = modes.get(&app.scope) == Some(&Mode::Enforce);
         for line in lines(app, is_enforced) {

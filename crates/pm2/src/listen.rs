@@ -51,8 +51,9 @@ pub enum ListenError {
 
 /// A socket that we listen on. Its file goes when it is dropped, if we made it and no other one took its place.
 #[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) listener: UnixListener,
+pub struct Place {
+    /// It listens.
+    pub listener: UnixListener,
     path: PathBuf,
     /// Of the file to be removed at the end.
     inode: Option<(u64, u64)>,
@@ -60,7 +61,10 @@ pub(crate) struct Place {
 
 impl Place {
     /// A socket that listens already. `ours`: its file goes at the end.
-    pub(crate) fn taken(socket: OwnedFd, path: PathBuf, ours: bool) -> Result<Self, ListenError> {
+    ///
+    /// # Errors
+    /// It does not listen.
+    pub fn taken(socket: OwnedFd, path: PathBuf, ours: bool) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Io { operation: "listen on", path: path.clone(), source };
         if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
             return Err(ListenError::NoSocket { path });
@@ -73,28 +77,36 @@ impl Place {
     }
 
     /// Whether its file goes at the end.
-    pub(crate) const fn is_ours(&self) -> bool {
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
         self.inode.is_some()
     }
 
     /// Its path, as the policy would name it.
-    pub(crate) fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
 
     /// Another descriptor of the same socket.
-    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+    ///
+    /// # Errors
+    /// The kernel has none left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Ends here without removing the file: somebody else goes on.
-    pub(crate) fn leave(mut self) {
+    pub fn leave(mut self) {
         self.inode = None;
     }
 }
 
 /// Makes sure that one firewall at a time looks at the sockets of `home`; held until dropped.
-pub(crate) fn lock(home: &Path) -> Result<File, ListenError> {
+///
+/// # Errors
+/// Another one holds it.
+pub fn lock(home: &Path) -> Result<File, ListenError> {
     let path = home.join(".palisade-firewall.lock");
     let file = files::open_or_create_private(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -105,7 +117,10 @@ pub(crate) fn lock(home: &Path) -> Result<File, ListenError> {
 
 /// Listens at `path` with exactly `mode`. A socket that is there already is removed once it is proven that nobody
 /// listens on it; the caller holds the [`lock`] of its folder.
-pub(crate) fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
+///
+/// # Errors
+/// Somebody listens there, or the kernel refuses.
+pub fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
     let failed = |operation| {
         let path = path.to_owned();
         move |source| ListenError::Io { operation, path, source }
@@ -125,7 +140,10 @@ pub(crate) fn listen(path: &Path, mode: u32) -> Result<Place, ListenError> {
 /// Listens at `path` in the place of whoever listens there: bound beside it and renamed over it, so that a client finds
 /// the one or the other and never nobody. The caller holds the [`lock`] and has proven that the other one is reached
 /// elsewhere.
-pub(crate) fn take_over(path: &Path, mode: u32) -> Result<Place, ListenError> {
+///
+/// # Errors
+/// As [`listen`].
+pub fn take_over(path: &Path, mode: u32) -> Result<Place, ListenError> {
     let beside = path.with_extension("new");
     let mut place = listen(&beside, mode)?;
     std::fs::rename(&beside, path).map_err(|source| ListenError::Io {
