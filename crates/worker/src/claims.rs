@@ -22,9 +22,12 @@ pub(crate) async fn settle<S: JobStore>(
     who: &Incarnation,
     holding: &Holding,
 ) -> Result<Vec<(JobId, Token)>, Error> {
+    // Before the store is asked: what ends meanwhile is taken out here, and may still be in the answer.
+    let held = holding.all();
     let claims = store.claims_of(who, MOST).await?;
-    unknown(&claims, &holding.all()).for_each(|hold| hold.stop(Stop::Spent));
-    let idle = claims.iter().filter(|claim| !holding.has(claim.token));
+    unknown(&claims, &held).for_each(|hold| hold.stop(Stop::Spent));
+    let held: BTreeSet<Token> = held.iter().map(|hold| hold.token).collect();
+    let idle = claims.iter().filter(|claim| !held.contains(&claim.token));
     let back: Vec<(JobId, Token)> = idle.map(|claim| (claim.job, claim.token)).collect();
     if !back.is_empty() {
         let drain = |&(job, token): &(JobId, Token)| Finish { job, token, order: Order::Drain };
@@ -37,5 +40,5 @@ pub(crate) async fn settle<S: JobStore>(
 fn unknown<'a>(claims: &[HeldClaim], holds: &'a [Arc<Hold>]) -> impl Iterator<Item = &'a Arc<Hold>> {
     let whole = claims.len() < MOST as usize;
     let known: BTreeSet<Token> = claims.iter().map(|claim| claim.token).collect();
-    holds.iter().filter(move |hold| whole && !known.contains(&hold.token) && !hold.is_ending())
+    holds.iter().filter(move |hold| whole && !known.contains(&hold.token) && !hold.is_ended())
 }

@@ -1,6 +1,6 @@
 //! What a handler has in its hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use palisade_jobs::{JobId, Token};
@@ -39,8 +39,40 @@ pub struct Context<P> {
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub(crate) hold: Arc<Hold>,
-    pub(crate) handed: mpsc::Sender<Handed>,
+    pub(crate) hand: Arc<Hand>,
     pub(crate) grace: Duration,
+}
+
+/// Where a handler hands over its checkpoints. It is made with the first one: most attempts hand over none.
+#[derive(Debug, Default)]
+pub(crate) struct Hand {
+    sender: OnceLock<mpsc::Sender<Handed>>,
+    /// Until the writer takes it.
+    receiver: Mutex<Option<mpsc::Receiver<Handed>>>,
+}
+
+/// So many checkpoints may wait for the writer; only the newest is stored.
+const HANDED: usize = 4;
+
+impl Hand {
+    fn sender(&self) -> &mpsc::Sender<Handed> {
+        self.sender.get_or_init(|| {
+            let (sender, receiver) = mpsc::channel(HANDED);
+            *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
+            sender
+        })
+    }
+
+    /// Whether anything was handed over.
+    pub(crate) fn is_used(&self) -> bool {
+        self.sender.get().is_some()
+    }
+
+    /// For the writer, once. It ends with the last sender.
+    pub(crate) fn receiver(&self) -> Option<mpsc::Receiver<Handed>> {
+        self.sender();
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl<P> Context<P> {
@@ -128,7 +160,7 @@ impl Attempt {
         self.may_write()?;
         let (done, answer) = oneshot::channel();
         let gone = |()| NotTaken::Stopped(Stopped(self.hold.stopped().unwrap_or(Stop::Spent)));
-        self.handed.send(Handed { bytes, done }).await.map_err(|_| gone(()))?;
+        self.hand.sender().send(Handed { bytes, done }).await.map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
     }
 

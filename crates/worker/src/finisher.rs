@@ -7,7 +7,9 @@ use palisade_jobs::{Ending, Error, Finish, JobStore, Order};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
+use crate::ending;
 use crate::hold::{Hold, Stop};
+use crate::holds::Holding;
 use crate::report::{Report, Reports};
 
 /// One end to write.
@@ -15,8 +17,8 @@ use crate::report::{Report, Reports};
 pub(crate) struct End {
     pub(crate) hold: Arc<Hold>,
     pub(crate) order: Order,
-    /// `Ok` once the store has it.
-    pub(crate) done: oneshot::Sender<Result<(), Unwritten>>,
+    /// Who waits for it: `Ok` once the store has it. Where nobody does, it is only reported.
+    pub(crate) done: Option<oneshot::Sender<Result<(), Unwritten>>>,
 }
 
 /// Why the end of an attempt was not written.
@@ -35,67 +37,98 @@ pub(crate) const TOGETHER: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Writes until its senders are gone. `give_up` turns true when there is no time left to try again.
-pub(crate) async fn run<S: JobStore>(
-    store: Arc<S>,
-    mut ends: mpsc::Receiver<End>,
-    give_up: watch::Receiver<bool>,
-    reports: Reports,
-) {
-    let mut batch = Vec::with_capacity(TOGETHER);
-    while ends.recv_many(&mut batch, TOGETHER).await > 0 {
-        write(&*store, &mut batch, &give_up, &reports).await;
-    }
+/// What it needs to write ends.
+#[derive(Debug)]
+pub(crate) struct Finisher<S> {
+    pub(crate) store: Arc<S>,
+    pub(crate) holding: Arc<Holding>,
+    pub(crate) reports: Reports,
+    /// Turns true when there is no time left to try again.
+    pub(crate) give_up: watch::Receiver<bool>,
 }
 
-/// Tries until the store has the batch. A repeat is safe: a store answers as before to an end that it has.
-async fn write<S: JobStore>(
-    store: &S,
-    batch: &mut Vec<End>,
-    give_up: &watch::Receiver<bool>,
-    reports: &Reports,
-) {
-    let mut pause = FIRST_PAUSE;
-    while !batch.is_empty() {
-        let finishes: Vec<Finish> = batch
-            .iter()
-            .map(|End { hold, order, .. }| Finish { job: hold.job, token: hold.token, order: order.clone() })
-            .collect();
-        match store.finish(&finishes).await {
-            Ok(endings) => {
-                for (end, ending) in batch.drain(..).zip(endings) {
-                    let written = match ending {
+impl<S: JobStore> Finisher<S> {
+    /// Writes until its senders are gone.
+    pub(crate) async fn run(self, mut ends: mpsc::Receiver<Vec<End>>) {
+        let mut batch = Vec::new();
+        while let Some(first) = ends.recv().await {
+            batch.extend(first);
+            while batch.len() < TOGETHER
+                && let Ok(more) = ends.try_recv()
+            {
+                batch.extend(more);
+            }
+            self.write(&mut batch).await;
+        }
+    }
+
+    /// Whether the store has these ends, each; their claims are over.
+    fn told(&self, ends: impl Iterator<Item = (End, Result<(), Unwritten>)>) {
+        let ends: Vec<_> = ends.collect();
+        self.holding.remove(ends.iter().map(|(end, _)| &end.hold));
+        for (End { hold, order, done }, written) in ends {
+            match done {
+                Some(done) => done.send(written).unwrap_or_default(),
+                None => self.reports.tell(report(&hold, &order, written)),
+            }
+        }
+    }
+
+    /// Tries until the store has the batch. A repeat is safe: a store answers as before to an end that it has.
+    async fn write(&self, batch: &mut Vec<End>) {
+        let mut pause = FIRST_PAUSE;
+        while !batch.is_empty() {
+            let finishes: Vec<Finish> = batch
+                .iter()
+                .map(|End { hold, order, .. }| Finish {
+                    job: hold.job,
+                    token: hold.token,
+                    order: order.clone(),
+                })
+                .collect();
+            match self.store.finish(&finishes).await {
+                Ok(endings) => {
+                    let written = endings.into_iter().map(|ending| match ending {
                         Ending::Applied => Ok(()),
                         Ending::Spent => Err(Unwritten::Spent),
-                    };
-                    end.done.send(written).unwrap_or_default();
+                    });
+                    return self.told(batch.drain(..).zip(written));
                 }
-                return;
-            }
-            Err(error @ (Error::Unreachable { .. } | Error::Unknown { .. })) => {
-                let problem = error.to_string();
-                reports.tell(Report::StoreTrouble { problem: problem.clone() });
-                let stay = |end: &End| end.hold.stopped() != Some(Stop::Spent) && !*give_up.borrow();
-                for end in batch.extract_if(.., |end| !stay(end)) {
-                    end.done.send(Err(Unwritten::Store(problem.clone()))).unwrap_or_default();
+                Err(error @ (Error::Unreachable { .. } | Error::Unknown { .. })) => {
+                    let problem = error.to_string();
+                    self.reports.tell(Report::StoreTrouble { problem: problem.clone() });
+                    let is_over =
+                        |end: &mut End| end.hold.stopped() == Some(Stop::Spent) || *self.give_up.borrow();
+                    let over: Vec<End> = batch.extract_if(.., is_over).collect();
+                    self.told(over.into_iter().map(|end| (end, Err(Unwritten::Store(problem.clone())))));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-            Err(error) => {
-                // Nothing was written of any of them: one by one, so that a bad one does not take the others along.
-                let problem = error.to_string();
-                if let [_] = batch.as_slice() {
+                Err(error) => {
+                    // Nothing was written of any of them: one by one, so that a bad one does not take the others along.
+                    let problem = error.to_string();
+                    if let [_] = batch.as_slice() {
+                        let failed = || Err(Unwritten::Store(problem.clone()));
+                        return self.told(batch.drain(..).map(|end| (end, failed())));
+                    }
                     for end in batch.drain(..) {
-                        end.done.send(Err(Unwritten::Store(problem.clone()))).unwrap_or_default();
+                        Box::pin(self.write(&mut vec![end])).await;
                     }
                     return;
                 }
-                for end in batch.drain(..) {
-                    Box::pin(write(store, &mut vec![end], give_up, reports)).await;
-                }
-                return;
             }
         }
+    }
+}
+
+/// What became of an end.
+pub(crate) fn report(hold: &Hold, order: &Order, written: Result<(), Unwritten>) -> Report {
+    let (job, token) = (hold.job, hold.token);
+    match written {
+        Ok(()) => {
+            let (how, said) = ending::how(order);
+            Report::Ended { job, token, how, said }
+        }
+        Err(unwritten) => Report::Lost { job, token, problem: unwritten.to_string() },
     }
 }

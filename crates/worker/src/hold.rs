@@ -82,12 +82,12 @@ pub(crate) struct Hold {
     claimed_ms: u64,
     /// Whether its handler may have side effects.
     started: AtomicBool,
-    /// Its end is being written, so that the store may have it before anybody here knows.
-    ending: AtomicBool,
     progress: AtomicI64,
     moved: AtomicBool,
     news: Mutex<News>,
     stop: watch::Sender<Option<Stop>>,
+    /// Whether its handler is over and its end is being written: the store may have that before anybody here knows.
+    ended: AtomicBool,
 }
 
 impl Hold {
@@ -105,11 +105,11 @@ impl Hold {
             acknowledged,
             claimed_ms: clock::boot_ms(),
             started: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
             progress: AtomicI64::new(0),
             moved: AtomicBool::new(false),
             news: Mutex::default(),
             stop: watch::Sender::new(None),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +144,25 @@ impl Hold {
         self.stopped()
     }
 
+    /// As [`Self::start`] where nothing has to be waited for: whether the handler may begin at once.
+    pub(crate) fn starts_now(&self) -> bool {
+        if !self.is_fresh() {
+            return false;
+        }
+        self.started.store(true, Ordering::Release);
+        self.stopped().is_none()
+    }
+
+    /// Its handler is over; whether that is new.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether its end is being written.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     fn is_fresh(&self) -> bool {
         let standing = fence::standing(clock::boot_ms(), self.acknowledged.at(), &self.terms);
         matches!(standing, Standing::Sure { left_ms } if left_ms >= self.terms.self_fence_ms / 2)
@@ -164,16 +183,6 @@ impl Hold {
                 None
             }
         }
-    }
-
-    /// From now on its end is being written.
-    pub(crate) fn ends(&self) {
-        self.ending.store(true, Ordering::Release);
-    }
-
-    /// Whether its end is being written.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
     }
 
     /// When the last acknowledged beat began.

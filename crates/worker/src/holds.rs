@@ -1,4 +1,4 @@
-//! The claims of a worker: the loop puts them in and takes them out, the thread of the beats looks at them.
+//! The claims of a worker: the loop puts them in, whoever ends them takes them out, the thread of the beats looks at them.
 //!
 //! A worker may hold a thousand jobs of a millisecond each, so nothing here costs more than the one claim that changes.
 
@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_jobs::Token;
 use palisade_jobs::claim::Terms;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::hold::Hold;
-
-type Map = BTreeMap<Token, Arc<Hold>>;
 
 /// The shortest terms among the claims, in milliseconds: how often to beat, and how long without an acknowledged beat is
 /// too long. Nothing where nothing is held.
@@ -24,54 +22,90 @@ pub(crate) struct Due {
 /// What a worker holds. The end of this value is the end of the beats.
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
-    map: Arc<Mutex<Map>>,
+    claims: Arc<Mutex<Claims>>,
+    due: watch::Sender<Due>,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    map: BTreeMap<Token, Arc<Hold>>,
     /// How many claims have which beat and fence: those of one queue are nearly always the same.
     terms: BTreeMap<(u64, u64), usize>,
-    due: watch::Sender<Due>,
+    /// Of how many the handler has ended, and the store does not have it yet.
+    ended: usize,
 }
 
 impl Holding {
-    pub(crate) fn add(&mut self, hold: Arc<Hold>) {
-        let count = self.terms.entry(key(&hold.terms)).or_default();
+    pub(crate) fn add(&self, hold: Arc<Hold>) {
+        let mut claims = lock(&self.claims);
+        let count = claims.terms.entry(key(&hold.terms)).or_default();
         *count += 1;
         let is_new = *count == 1;
-        lock(&self.map).insert(hold.token, hold);
+        claims.map.insert(hold.token, hold);
         if is_new {
-            self.tell();
+            self.tell(&claims);
         }
     }
 
-    pub(crate) fn remove(&mut self, token: Token) {
-        let Some(hold) = lock(&self.map).remove(&token) else { return };
-        let key = key(&hold.terms);
-        match self.terms.get_mut(&key) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                self.terms.remove(&key);
-                self.tell();
+    /// The handlers of these have ended: others may run, while it is written how.
+    pub(crate) fn ended<'a>(&self, holds: impl Iterator<Item = &'a Arc<Hold>>) {
+        let mut claims = lock(&self.claims);
+        claims.ended += holds.filter(|hold| hold.has_ended()).count();
+        drop(claims);
+        self.room.notify_one();
+    }
+
+    /// These are over.
+    pub(crate) fn remove<'a>(&self, holds: impl Iterator<Item = &'a Arc<Hold>>) {
+        let mut claims = lock(&self.claims);
+        let mut is_told = false;
+        for hold in holds.filter_map(|hold| claims.map.remove(&hold.token)).collect::<Vec<_>>() {
+            claims.ended -= usize::from(hold.is_ended());
+            let key = key(&hold.terms);
+            match claims.terms.get_mut(&key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => {
+                    claims.terms.remove(&key);
+                    is_told = true;
+                }
             }
         }
+        if is_told {
+            self.tell(&claims);
+        }
+        drop(claims);
+        self.room.notify_one();
     }
 
-    pub(crate) fn has(&self, token: Token) -> bool {
-        lock(&self.map).contains_key(&token)
+    /// Ready once something ended or is over since the last time.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.map).len()
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.claims).map.is_empty()
+    }
+
+    /// So many more may begin where `most` may run at once. What ended and is not written counts for itself, so that a
+    /// store that takes no ends is not asked for ever more jobs.
+    pub(crate) fn free(&self, most: usize) -> usize {
+        let claims = lock(&self.claims);
+        let (held, ended) = (claims.map.len(), claims.ended);
+        most.saturating_sub(held - ended).min((most * 2).saturating_sub(held))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Hold>> {
-        lock(&self.map).values().cloned().collect()
+        lock(&self.claims).map.values().cloned().collect()
     }
 
     pub(crate) fn watch(&self) -> Watched {
-        Watched { map: Arc::clone(&self.map), due: self.due.subscribe() }
+        Watched { claims: Arc::clone(&self.claims), due: self.due.subscribe() }
     }
 
-    fn tell(&self) {
-        let beat_every_ms = self.terms.keys().map(|(beat, _)| *beat).min();
-        let self_fence_ms = self.terms.keys().map(|(_, fence)| *fence).min();
+    fn tell(&self, claims: &Claims) {
+        let beat_every_ms = claims.terms.keys().map(|(beat, _)| *beat).min();
+        let self_fence_ms = claims.terms.keys().map(|(_, fence)| *fence).min();
         self.due.send_replace(Due { beat_every_ms, self_fence_ms });
     }
 }
@@ -79,13 +113,13 @@ impl Holding {
 /// A look at what a worker holds, from elsewhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
-    map: Arc<Mutex<Map>>,
+    claims: Arc<Mutex<Claims>>,
     due: watch::Receiver<Due>,
 }
 
 impl Watched {
     pub(crate) fn all(&self) -> Vec<Arc<Hold>> {
-        lock(&self.map).values().cloned().collect()
+        lock(&self.claims).map.values().cloned().collect()
     }
 
     /// The shortest terms now; [`Self::changed`] waits for others.
@@ -103,8 +137,8 @@ fn key(terms: &Terms) -> (u64, u64) {
     (terms.beat_every_ms, terms.self_fence_ms)
 }
 
-fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(claims: &Mutex<Claims>) -> MutexGuard<'_, Claims> {
+    claims.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -120,25 +154,43 @@ mod tests {
 
     #[test]
     fn whoever_watches_hears_of_shorter_and_of_longer_terms_and_of_nothing_else() {
-        let mut holding = Holding::default();
+        let holding = Holding::default();
         let mut watched = holding.watch();
         let due = |beat, fence| Due { beat_every_ms: Some(beat), self_fence_ms: Some(fence) };
         assert_eq!(watched.due(), Due::default());
-        for (token, beat, fence, seen) in [(1, 20, 90, due(20, 90)), (2, 30, 50, due(20, 50))] {
-            holding.add(hold(token, beat, fence));
+        let all = [hold(1, 20, 90), hold(2, 30, 50), hold(3, 20, 90), hold(4, 1, 1)];
+        for (hold, seen) in [(&all[0], due(20, 90)), (&all[1], due(20, 50))] {
+            holding.add(Arc::clone(hold));
             assert!(watched.due.has_changed().unwrap());
             assert_eq!(watched.due(), seen);
         }
-        holding.add(hold(3, 20, 90));
-        holding.remove(Token(3));
-        holding.remove(Token(4));
+        holding.add(Arc::clone(&all[2]));
+        holding.remove([&all[2], &all[3]].into_iter());
         assert!(!watched.due.has_changed().unwrap(), "others have the same terms");
-        assert_eq!((holding.len(), watched.all().len(), holding.has(Token(3))), (2, 2, false));
-        holding.remove(Token(1));
+        assert_eq!(watched.all().len(), 2);
+        holding.remove([&all[0]].into_iter());
         assert_eq!(watched.due(), due(30, 50));
-        holding.remove(Token(2));
-        assert_eq!(watched.due(), Due::default());
+        holding.remove([&all[1]].into_iter());
+        assert_eq!((watched.due(), holding.is_empty()), (Due::default(), true));
         drop(holding);
         assert!(watched.due.has_changed().is_err(), "the end of the holds is the end of the beats");
+    }
+
+    #[test]
+    fn what_ended_makes_room_before_it_is_written_and_never_for_more_than_as_many_again() {
+        let holding = Holding::default();
+        let all: Vec<_> = (0..4).map(|token| hold(token, 20, 90)).collect();
+        all[..2].iter().for_each(|hold| holding.add(Arc::clone(hold)));
+        assert_eq!(holding.free(2), 0);
+        holding.ended(all[..2].iter());
+        holding.ended(all[..1].iter());
+        assert_eq!(holding.free(2), 2, "an end counts once");
+        all[2..].iter().for_each(|hold| holding.add(Arc::clone(hold)));
+        holding.ended(all[2..].iter());
+        assert_eq!(holding.free(2), 0, "nothing of what ended is written");
+        holding.remove(all[..3].iter());
+        assert_eq!(holding.free(2), 2);
+        holding.remove(all.iter());
+        assert_eq!((holding.free(2), holding.is_empty()), (2, true));
     }
 }

@@ -28,6 +28,7 @@ pub mod pulse;
 pub mod reaper;
 pub mod report;
 mod run;
+mod start;
 mod tidy;
 mod writer;
 

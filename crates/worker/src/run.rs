@@ -6,22 +6,23 @@ use std::time::Duration;
 use palisade_core::QueueName;
 use palisade_host::{clock, files, process, random};
 use palisade_jobs::claim::Ask;
-use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore, Note, Token, Worker};
+use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore, Note, Worker};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::attempt::{self, Shared};
+use crate::attempt::Shared;
 use crate::beats::{Beats, Health};
 use crate::checkpoint::Place;
 use crate::claims;
 use crate::context::Context;
 use crate::ending::Failure;
-use crate::finisher;
+use crate::finisher::Finisher;
 use crate::hold::{Acknowledged, Hold, Stop};
 use crate::holds::Holding;
 use crate::report::{Report, Reports};
+use crate::start::{self, Waiting};
 use crate::tidy;
 
 /// What a worker does.
@@ -89,6 +90,8 @@ pub enum Error {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// So many lots of ends may wait to be written.
+const LOTS: usize = 64;
 /// Where few places became free, so long others are waited for: a claim of many costs hardly more than a claim of one.
 const GATHER: Duration = Duration::from_millis(5);
 /// Scheduled and retrying jobs are made ready so often by each worker.
@@ -132,7 +135,7 @@ where
     let store = Arc::new(register(&open, &worker, &reports).await.map_err(Error::Register)?);
     reports.tell(Report::Started { incarnation: worker.incarnation.clone() });
 
-    let (holding, health) = (Holding::default(), watch::Sender::new(Health::default()));
+    let (holding, health) = (Arc::new(Holding::default()), watch::Sender::new(Health::default()));
     let beats = Beats {
         open,
         incarnation: worker.incarnation.clone(),
@@ -144,19 +147,31 @@ where
     let thread = std::thread::Builder::new().name("beats".to_owned());
     let beating = thread.spawn(move || beats.run()).map_err(Error::Thread)?;
 
-    let (ends, to_finish) = mpsc::channel(finisher::TOGETHER);
+    let (ends, to_finish) = mpsc::channel(LOTS);
     let (give_up, no_time) = watch::channel(false);
     let mut finishing = JoinSet::new();
-    finishing.spawn(finisher::run(Arc::clone(&store), to_finish, no_time, reports.clone()));
+    let finisher = Finisher {
+        store: Arc::clone(&store),
+        holding: Arc::clone(&holding),
+        reports: reports.clone(),
+        give_up: no_time,
+    };
+    finishing.spawn(finisher.run(to_finish));
     let cancel_grace = settings.cancel_grace;
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
-    let shared = Shared { store: Arc::clone(&store), place, reports: reports.clone(), ends, cancel_grace };
+    let shared = Shared {
+        store: Arc::clone(&store),
+        place,
+        reports: reports.clone(),
+        holding: Arc::clone(&holding),
+        ends,
+        cancel_grace,
+    };
     let incarnation = worker.incarnation.clone();
-    let mut looping = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, holding, handler);
+    let mut looping = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, handler);
     let refused = looping.run(health.subscribe(), drain, give_up).await;
-    let Loop { shared, holding, .. } = looping;
-    drop(shared);
+    drop(looping);
     tidying.shutdown().await;
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
@@ -220,12 +235,13 @@ struct Loop<S, P, H> {
     shared: Arc<Shared<S>>,
     incarnation: Incarnation,
     acknowledged: Arc<Acknowledged>,
-    holding: Holding,
-    attempts: JoinSet<Token>,
+    waiting: Waiting,
+    starters: JoinSet<()>,
     handler: Arc<H>,
     pause: Duration,
     /// When the first place became free after all were taken.
     room_at: Instant,
+    is_full: bool,
     /// How often the store was heard to call for this queue.
     heard: u64,
     promote_at: Instant,
@@ -253,7 +269,6 @@ where
         shared: Arc<Shared<S>>,
         incarnation: Incarnation,
         acknowledged: Arc<Acknowledged>,
-        holding: Holding,
         handler: H,
     ) -> Self {
         Self {
@@ -261,11 +276,12 @@ where
             shared,
             incarnation,
             acknowledged,
-            holding,
-            attempts: JoinSet::new(),
+            waiting: Waiting::default(),
+            starters: JoinSet::new(),
             handler: Arc::new(handler),
             pause: FIRST_PAUSE,
             room_at: Instant::now(),
+            is_full: false,
             heard: 0,
             promote_at: Instant::now(),
             dispatch_at: Instant::now(),
@@ -287,13 +303,14 @@ where
         let mut drain = std::pin::pin!(drain);
         let (mut draining, mut hand_over, mut last) = (false, None, None);
         let mut look_at = Instant::now();
-        let store = Arc::clone(&self.shared.store);
+        let (store, holding) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.holding));
         loop {
             let Health { may_claim, returns, refused } = health.borrow_and_update().clone();
-            if refused.is_some() || (draining && self.attempts.is_empty()) {
+            if refused.is_some() || (draining && holding.is_empty()) {
                 self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
                 return refused;
             }
+            while self.starters.try_join_next().is_some() {}
             if self.compares(may_claim, returns).await {
                 continue;
             }
@@ -301,7 +318,7 @@ where
             let (due, compare_at) = (self.due(look_at), self.compare_at);
             if claims && Instant::now() >= due {
                 let empty = self.claim().await;
-                if empty && self.settings.until_empty && self.attempts.is_empty() {
+                if empty && self.settings.until_empty && holding.is_empty() {
                     draining = true;
                     continue;
                 }
@@ -309,9 +326,12 @@ where
                 continue;
             }
             tokio::select! {
-                ended = self.attempts.join_next(), if !self.attempts.is_empty() => {
-                    self.release(ended);
-                    look_at = look_at.min(Instant::now() + FIRST_PAUSE);
+                () = holding.room() => {
+                    self.has_room();
+                    // Where only what there is counts, the last look is due with the last end.
+                    let is_last = self.settings.until_empty && holding.is_empty();
+                    let pause = if is_last { Duration::ZERO } else { FIRST_PAUSE };
+                    look_at = look_at.min(Instant::now() + pause);
                 }
                 () = sleep_until(due), if claims => {}
                 () = sleep_until(compare_at), if may_claim => {}
@@ -328,7 +348,7 @@ where
                 }
                 () = at(hand_over), if hand_over.is_some() => {
                     hand_over = None;
-                    self.holding.all().iter().for_each(|hold| hold.stop(Stop::Drain));
+                    holding.all().iter().for_each(|hold| hold.stop(Stop::Drain));
                     last = Some(Instant::now() + LAST_WORDS * 2);
                 }
                 () = at(last), if last.is_some() => {
@@ -341,7 +361,7 @@ where
 
     /// So many more jobs may run.
     fn free(&self) -> usize {
-        usize::from(self.settings.concurrency).saturating_sub(self.holding.len())
+        self.shared.holding.free(usize::from(self.settings.concurrency))
     }
 
     /// When to look next. Where few places are free, others are waited for.
@@ -382,7 +402,7 @@ where
             }
             Ok(claims) => {
                 self.pause = FIRST_PAUSE;
-                claims.into_iter().for_each(|claim| self.begin(claim));
+                self.begin(claims);
                 false
             }
             Err(error) => self.store_trouble(&error).await,
@@ -406,16 +426,21 @@ where
         Ok(())
     }
 
-    fn begin(&mut self, claim: Claim) {
-        let ids = (claim.job, claim.token);
-        let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
-        let (token, hold) = (claim.token, Arc::new(hold));
-        self.holding.add(Arc::clone(&hold));
-        let (shared, handler) = (Arc::clone(&self.shared), Arc::clone(&self.handler));
-        self.attempts.spawn(async move {
-            attempt::run(shared, hold, claim, handler).await;
-            token
+    fn begin(&mut self, claims: Vec<Claim>) {
+        let count = claims.len();
+        let held = claims.into_iter().map(|claim| {
+            let ids = (claim.job, claim.token);
+            let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
+            let hold = Arc::new(hold);
+            self.shared.holding.add(Arc::clone(&hold));
+            (hold, claim)
         });
+        self.waiting.extend(held);
+        self.is_full = self.free() == 0;
+        for _ in 0..start::starters(count) {
+            let (shared, handler) = (Arc::clone(&self.shared), Arc::clone(&self.handler));
+            self.starters.spawn(start::run(shared, self.waiting.clone(), handler));
+        }
     }
 
     async fn store_trouble(&mut self, error: &StoreError) -> bool {
@@ -434,7 +459,7 @@ where
         if !may_claim || Instant::now() < self.compare_at {
             return false;
         }
-        let settling = claims::settle(&*self.shared.store, &self.incarnation, &self.holding);
+        let settling = claims::settle(&*self.shared.store, &self.incarnation, &self.shared.holding);
         match timeout(COMPARING, settling).await {
             Ok(Ok(back)) => {
                 (self.owes, self.compare_at) = (false, Instant::now() + COMPARE);
@@ -449,27 +474,21 @@ where
         true
     }
 
-    /// An attempt is over: it is no longer beaten for.
-    fn release(&mut self, ended: Option<Result<Token, tokio::task::JoinError>>) {
-        let Some(Ok(token)) = ended else { return };
-        if self.free() == 0 {
+    /// Something ended or is over.
+    fn has_room(&mut self) {
+        if self.is_full && self.free() > 0 {
+            self.is_full = false;
             self.room_at = Instant::now();
-        }
-        self.holding.remove(token);
-        while let Some(Ok(token)) = self.attempts.try_join_next() {
-            self.holding.remove(token);
         }
     }
 
     /// Where the store refused this worker, nothing is written any more: every attempt is dropped.
     async fn end_all(&mut self, why: Stop, give_up: &watch::Sender<bool>, refused: bool) {
         if refused {
-            self.holding.all().iter().for_each(|hold| hold.stop(why));
+            self.shared.holding.all().iter().for_each(|hold| hold.stop(why));
             give_up.send_replace(true);
         }
-        while let Some(ended) = self.attempts.join_next().await {
-            self.release(Some(ended));
-        }
+        while self.starters.join_next().await.is_some() {}
     }
 }
 
