@@ -138,7 +138,7 @@ fn environments(found: &Found<'_>) -> String {
 fn limits(found: &Found<'_>) -> String {
     let defaults = Limits::default();
     let (all_above, share) = (defaults.all_above, origin::share_text(defaults.share_per_mille));
-    let window = origin::window_text(&defaults);
+    let (window, jobs) = (origin::window_text(&defaults), Limits::JOBS);
     let (why, all_above, share) = if found.apps.len() == 1 {
         (
             "# This daemon runs one app only, so its deployment takes every process there is: both limits are\n\
@@ -161,6 +161,8 @@ fn limits(found: &Found<'_>) -> String {
 share = {share}
 # Distinct processes that one caller may take down within `window`; unset: as many as the largest app has.
 # budget = 5
+# Jobs that one caller may change by hand within `window`; unset: {jobs}, and a person who means more types the sum.
+# job_budget = {jobs}
 window = \"{window}\"
 "
     )

@@ -138,6 +138,7 @@ impl Assembly<'_> {
                 .share_per_mille
                 .map_or(defaults.share_per_mille, |value| self.take(Key::Share, value)),
             budget: written.budget.map(|value| self.take(Key::Budget, value)),
+            job_budget: written.job_budget.map(|value| self.take(Key::JobBudget, value)),
             window: written.window.map_or(defaults.window, |value| self.take(Key::Window, value)),
         }
     }

@@ -56,6 +56,7 @@ pub(crate) const LIMITS: &[Spec] = &[
     spec("all_above", "all_above = 3"),
     spec("share", "share = 0.8"),
     spec("budget", "budget = 5"),
+    spec("job_budget", "job_budget = 1000"),
     spec("window", "window = \"10m\""),
 ];
 

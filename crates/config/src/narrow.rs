@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use palisade_core::ablation::{self, Check};
-use palisade_core::policy::{App, Mode, Owner};
+use palisade_core::policy::{App, Limits, Mode, Owner};
 use palisade_core::text::{Shown, nearest};
 use palisade_core::{Code, Pattern, Scope};
 use toml::Spanned;
@@ -142,6 +142,7 @@ impl Narrowing<'_> {
             }
         }
         self.budget(written);
+        self.job_budget(written);
         if let Some(value) = &written.window {
             let project = *value.get_ref();
             // A longer window counts more of what was taken before: longer is narrower.
@@ -167,6 +168,18 @@ impl Narrowing<'_> {
         }
         if self.takes(reach, compared) {
             self.result.policy.limits.budget = Some(project);
+        }
+    }
+
+    fn job_budget(&mut self, written: &WrittenLimits) {
+        let Some(value) = &written.job_budget else { return };
+        let (project, host) = (*value.get_ref(), self.host.policy.limits.job_budget);
+        let reach = Reach::of(&project, &host.unwrap_or(Limits::JOBS));
+        // The same number as nobody set is narrower all the same: nobody may go over it.
+        let reach = if host.is_none() && reach == Reach::Same { Reach::Narrower } else { reach };
+        let shown = origin::job_budget_text(host);
+        if self.takes(reach, at_most(Key::JobBudget, value.span(), project.to_string(), shown)) {
+            self.result.policy.limits.job_budget = Some(project);
         }
     }
 

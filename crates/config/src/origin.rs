@@ -25,6 +25,8 @@ pub enum Key {
     Share,
     /// `limits.budget`.
     Budget,
+    /// `limits.job_budget`.
+    JobBudget,
     /// `limits.window`.
     Window,
     /// One pattern of `protected`.
@@ -66,6 +68,7 @@ impl fmt::Display for Key {
             Self::AllAbove => f.write_str("limits.all_above"),
             Self::Share => f.write_str("limits.share"),
             Self::Budget => f.write_str("limits.budget"),
+            Self::JobBudget => f.write_str("limits.job_budget"),
             Self::Window => f.write_str("limits.window"),
             Self::Protected(_) => f.write_str("protected"),
             Self::Process(scope, _) => write!(f, "app.{scope}.processes"),
@@ -154,6 +157,10 @@ pub(crate) fn budget_text(budget: Option<u32>) -> String {
     budget.map_or_else(|| "as many as the largest scope has".to_owned(), |budget| budget.to_string())
 }
 
+pub(crate) fn job_budget_text(budget: Option<u32>) -> String {
+    budget.unwrap_or(Limits::JOBS).to_string()
+}
+
 pub(crate) fn window_text(limits: &Limits) -> String {
     humantime::format_duration(limits.window).to_string()
 }
@@ -184,6 +191,8 @@ pub(crate) fn rows(policy: &Policy, origins: &Origins) -> Vec<Row> {
     rows.push(row(Key::Share, share, "share of the daemon's processes", default));
     let (budget, default) = (budget_text(limits.budget), budget_text(defaults.budget));
     rows.push(row(Key::Budget, budget, "processes per caller and window", default));
+    let (jobs, default) = (job_budget_text(limits.job_budget), job_budget_text(defaults.job_budget));
+    rows.push(row(Key::JobBudget, jobs, "jobs per caller and window", default));
     rows.push(row(Key::Window, window_text(limits), "duration", window_text(&defaults)));
     let protected =
         policy.protected.iter().map(|pattern| (Key::Protected(pattern.clone()), pattern.to_string()));

@@ -146,8 +146,12 @@ fn limits() -> Value {
                 "description": "Processes that one caller may take down within the window.",
                 "type": "integer", "minimum": 1, "maximum": u32::MAX,
             },
+            "job_budget": {
+                "description": "Jobs that one caller may change by hand within the window.",
+                "type": "integer", "minimum": 1, "maximum": u32::MAX, "default": Limits::JOBS,
+            },
             "window": {
-                "description": "Width of the budget's window, such as 10m or 1h 30m.",
+                "description": "Width of the budgets' window, such as 10m or 1h 30m.",
                 "type": "string", "default": origin::window_text(&defaults),
             },
         },

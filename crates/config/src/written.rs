@@ -72,6 +72,7 @@ pub(crate) struct WrittenLimits {
     pub(crate) all_above: Option<Spanned<u32>>,
     pub(crate) share_per_mille: Option<Spanned<u16>>,
     pub(crate) budget: Option<Spanned<u32>>,
+    pub(crate) job_budget: Option<Spanned<u32>>,
     pub(crate) window: Option<Spanned<Duration>>,
 }
 
@@ -169,6 +170,9 @@ fn read_limits(table: &Spanned<&DeTable<'_>>, found: &mut Vec<Problem>) -> Writt
         all_above: section.integer("all_above", found).and_then(|value| count(&value, "all_above", 0, found)),
         share_per_mille: section.number("share", found).and_then(|value| share(&value, found)),
         budget: section.integer("budget", found).and_then(|value| count(&value, "budget", 1, found)),
+        job_budget: section
+            .integer("job_budget", found)
+            .and_then(|value| count(&value, "job_budget", 1, found)),
         window: section.text("window", found).and_then(|text| window(&text, found)),
     }
 }

@@ -272,7 +272,7 @@ codes! {
     /// No such job.
     JobMissing = 508, "there is no such job";
     /// More jobs than one command may change.
-    JobBudget = 509, "too many jobs for one command";
+    JobBudget = 509, "too many jobs by hand";
     /// The store refused what was asked.
     StoreRefused = 510, "the store refused it";
 

@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::actor::Tree;
-use crate::record::{Event, Record, Ruling};
+use crate::record::{Event, Phase, Record, Ruling};
 use crate::time::Timestamp;
 
 /// Recent takings, from the journal's intents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     takings: Vec<Taking>,
+    changes: Vec<Change>,
+}
+
+/// So many jobs that one command changed by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    at: Timestamp,
+    tree: Tree,
+    jobs: u64,
 }
 
 /// What one operation took down.
@@ -23,7 +32,8 @@ struct Taking {
 }
 
 impl Ledger {
-    /// Reads the intents, and the calls that a firewall let through, among `records` that are younger than `window` at `now`.
+    /// Reads the intents, deeds on jobs by hand, and the calls that a firewall let through, among `records` that are younger
+    /// than `window` at `now`.
     ///
     /// An intent counts even if its outcome is unknown: what may have happened is charged.
     pub fn from_records<'a>(
@@ -40,6 +50,11 @@ impl Ledger {
                 Event::Intent(intent) if intent.operation.takes_down() => {
                     count(intent.targets.iter().map(|target| target.pin.name.as_str()))
                 }
+                Event::JobsChanged(changed) if changed.phase == Phase::Begun && changed.is_charged() => {
+                    let (at, tree) = (record.at, record.actor.tree.clone());
+                    ledger.changes.push(Change { at, tree, jobs: changed.jobs });
+                    continue;
+                }
                 Event::Called(called) if called.takes_down && called.ruling != Ruling::Refused => {
                     count(called.targets.iter().map(String::as_str))
                 }
@@ -48,6 +63,13 @@ impl Ledger {
             ledger.takings.push(Taking { at: record.at, tree: record.actor.tree.clone(), instances });
         }
         ledger
+    }
+
+    /// How many jobs `tree` has set out to change by hand since `since`, each as often as it was changed.
+    #[must_use]
+    pub fn jobs_changed_by(&self, tree: &Tree, since: Timestamp) -> u64 {
+        let its = self.changes.iter().filter(|change| change.tree == *tree && change.at >= since);
+        its.fold(0, |sum, change| sum.saturating_add(change.jobs))
     }
 
     /// What `tree` has taken down since `since`: for each name, the most instances that one operation took.

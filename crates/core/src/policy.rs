@@ -100,14 +100,28 @@ pub struct Limits {
     pub share_per_mille: u16,
     /// Distinct processes that one caller may take down within `window`; `None`: as many as the largest scope has.
     pub budget: Option<u32>,
-    /// Width of the sliding window of the budget.
+    /// Jobs that one caller may change by hand within `window`; `None`: [`Limits::JOBS`], beyond which a person types the sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_budget: Option<u32>,
+    /// Width of the sliding window of both budgets.
     pub window: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { all_above: 3, share_per_mille: 800, budget: None, window: Duration::from_secs(600) }
+        Self {
+            all_above: 3,
+            share_per_mille: 800,
+            budget: None,
+            job_budget: None,
+            window: Duration::from_secs(600),
+        }
     }
+}
+
+impl Limits {
+    /// Jobs that one caller may change by hand within the window, where the policy has no number.
+    pub const JOBS: u32 = 1_000;
 }
 
 /// Revision and content of the policy that a decision was made under.

@@ -109,6 +109,14 @@ pub struct JobsChanged {
     pub details: Vec<String>,
 }
 
+impl JobsChanged {
+    /// Whether it counts in the budget of its caller. What gives jobs back, and so undoes, does not.
+    #[must_use]
+    pub fn is_charged(&self) -> bool {
+        matches!(self.deed.as_str(), "cancel" | "hold" | "retry")
+    }
+}
+
 /// Another policy came into force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyChanged {

@@ -204,7 +204,7 @@ impl Intended {
         Self { intent: Some(intent) }
     }
 
-    /// For a host on which no policy was ever in force, so that it has no journal.
+    /// For what may be done while no record can be written, and for tests.
     #[must_use]
     pub const fn without_journal() -> Self {
         Self { intent: None }

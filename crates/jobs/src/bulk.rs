@@ -1,5 +1,7 @@
 //! Whether a deed may be done to so many jobs.
 
+use std::time::Duration;
+
 use palisade_core::{Code, Exit, QueueName};
 
 /// What somebody selected.
@@ -15,6 +17,23 @@ pub struct Selected<'a> {
     pub most: usize,
     /// The word that was typed.
     pub confirmed: Option<&'a str>,
+    /// What its caller's deeds may come to, where this deed counts.
+    pub budget: Option<Budget>,
+    /// The sum that was typed.
+    pub total: Option<u64>,
+}
+
+/// What the deeds of one caller may come to within a sliding window, over all of its commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// So many jobs it has set out to change within the window.
+    pub before: u64,
+    /// At most so many it may come to.
+    pub most: u64,
+    /// The policy has that number, so that nobody goes over it. Else a person does who types the sum.
+    pub is_set: bool,
+    /// The window.
+    pub window: Duration,
 }
 
 /// Why nothing is done.
@@ -30,6 +49,19 @@ pub enum Refusal {
         count: usize,
         /// The budget.
         most: usize,
+    },
+    /// More than the budget of one caller over several commands.
+    #[error(
+        "this caller has changed {} jobs by hand within {}, and this would make it {sum}: the limit is {}",
+        budget.before,
+        humantime::format_duration(budget.window),
+        budget.most
+    )]
+    Spent {
+        /// The budget.
+        budget: Budget,
+        /// What it would come to.
+        sum: u64,
     },
     /// A person has to type the name of the queue.
     #[error("{count} jobs of {queue} would change: a person has to confirm that")]
@@ -50,7 +82,7 @@ impl Refusal {
     pub const fn code(&self) -> Code {
         match self {
             Self::Empty | Self::NoQueue => Code::EmptySelection,
-            Self::Budget { .. } => Code::JobBudget,
+            Self::Budget { .. } | Self::Spent { .. } => Code::JobBudget,
             Self::Unconfirmed { .. } => Code::ConfirmationNeeded,
         }
     }
@@ -60,8 +92,9 @@ impl Refusal {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Unconfirmed { .. } => Exit::ConfirmationNeeded,
+            Self::Spent { budget, .. } if !budget.is_set => Exit::ConfirmationNeeded,
             Self::NoQueue => Exit::Usage,
-            Self::Empty | Self::Budget { .. } => Exit::Refused,
+            Self::Empty | Self::Budget { .. } | Self::Spent { .. } => Exit::Refused,
         }
     }
 
@@ -73,6 +106,10 @@ impl Refusal {
                 "look with `palisade job list`, and name jobs, or a queue and states that has some".to_owned()
             }
             Self::Budget { count, .. } => format!("look with --dry-run, then allow it with --most {count}"),
+            Self::Spent { budget, .. } if budget.is_set => {
+                "look with --dry-run, then wait, or raise limits.job_budget in the host's policy".to_owned()
+            }
+            Self::Spent { sum, .. } => format!("look with --dry-run, then type the sum: --total {sum}"),
             Self::Unconfirmed { queue, .. } => format!("look with --dry-run, then add --confirm {queue}"),
             Self::NoQueue => "add --queue QUEUE".to_owned(),
         }
@@ -85,7 +122,7 @@ impl Selected<'_> {
     /// # Errors
     /// The first rule that says no.
     pub fn judge(&self) -> Result<(), Refusal> {
-        let Self { named, queue, count, most, confirmed } = *self;
+        let Self { named, queue, count, most, confirmed, .. } = *self;
         if !named && queue.is_none() {
             return Err(Refusal::NoQueue);
         }
@@ -99,8 +136,17 @@ impl Selected<'_> {
             Some(queue) if !named && confirmed != Some(queue) => {
                 Err(Refusal::Unconfirmed { count, queue: queue.to_owned() })
             }
-            _ => Ok(()),
+            _ => self.within_budget(),
         }
+    }
+
+    /// What one command changes is for the rules above; without a number of its own this one is about what adds up.
+    fn within_budget(&self) -> Result<(), Refusal> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let sum = budget.before.saturating_add(u64::try_from(self.count).unwrap_or(u64::MAX));
+        let adds_up = budget.before > 0 || budget.is_set;
+        let was_typed = !budget.is_set && self.total == Some(sum);
+        if sum <= budget.most || !adds_up || was_typed { Ok(()) } else { Err(Refusal::Spent { budget, sum }) }
     }
 }
 
@@ -111,7 +157,15 @@ mod tests {
     #[test]
     fn many_jobs_need_a_queue_a_budget_and_its_name_typed() {
         let mail = QueueName::new("mail").unwrap();
-        let all = Selected { named: false, queue: Some(&mail), count: 7, most: 1_000, confirmed: None };
+        let all = Selected {
+            named: false,
+            queue: Some(&mail),
+            count: 7,
+            most: 1_000,
+            confirmed: None,
+            budget: None,
+            total: None,
+        };
         assert_eq!(all.judge(), Err(Refusal::Unconfirmed { count: 7, queue: "mail".to_owned() }));
         assert!(Selected { confirmed: Some("male"), ..all }.judge().is_err());
         assert_eq!(Selected { confirmed: Some("mail"), ..all }.judge(), Ok(()));
@@ -120,5 +174,39 @@ mod tests {
         let many = Selected { count: 1_001, confirmed: Some("mail"), ..all };
         assert_eq!(many.judge(), Err(Refusal::Budget { count: 1_001, most: 1_000 }));
         assert_eq!(Selected { named: true, queue: None, count: 2, ..all }.judge(), Ok(()));
+    }
+
+    #[test]
+    fn deeds_one_by_one_add_up_and_a_person_who_types_the_sum_goes_on() {
+        let window = Duration::from_secs(600);
+        let nobody_set = Budget { before: 999, most: 1_000, is_set: false, window };
+        let one = Selected {
+            named: true,
+            queue: None,
+            count: 1,
+            most: 1_000,
+            confirmed: None,
+            budget: Some(nobody_set),
+            total: None,
+        };
+        assert_eq!(one.judge(), Ok(()));
+        let over = Selected { budget: Some(Budget { before: 1_000, ..nobody_set }), ..one };
+        let refused = over.judge().unwrap_err();
+        let said = "this caller has changed 1000 jobs by hand within 10m, and this would make it 1001: the limit is 1000";
+        assert_eq!((refused.to_string().as_str(), refused.exit()), (said, Exit::ConfirmationNeeded));
+        assert!(refused.fix().contains("--total 1001"), "{}", refused.fix());
+        assert!(Selected { total: Some(1_000), ..over }.judge().is_err(), "the sum of another command");
+        assert_eq!(Selected { total: Some(1_001), ..over }.judge(), Ok(()));
+        // What one command takes is what --most and the typed queue are for.
+        let first =
+            Selected { count: 5_000, most: 5_000, budget: Some(Budget { before: 0, ..nobody_set }), ..one };
+        assert_eq!(first.judge(), Ok(()));
+        // A number of the policy counts for each command, and nobody types it away.
+        let set = Budget { before: 0, most: 4, is_set: true, window };
+        let five = Selected { count: 5, budget: Some(set), total: Some(5), ..one };
+        let refused = five.judge().unwrap_err();
+        assert_eq!((refused.code(), refused.exit()), (Code::JobBudget, Exit::Refused));
+        assert!(refused.fix().contains("limits.job_budget"), "{}", refused.fix());
+        assert_eq!(Selected { count: 4, ..five }.judge(), Ok(()));
     }
 }

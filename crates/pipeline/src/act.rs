@@ -24,7 +24,7 @@ use crate::writer::Writer;
 pub struct Site<'a> {
     /// Where the journal is.
     pub state: &'a StateDirectory,
-    /// The policy in force; without one, records name the last one that the journal knows.
+    /// The policy in force; without one, records name the last one that the journal knows, if any.
     pub policy: Option<PolicyRef>,
     /// Who.
     pub actor: Actor,
@@ -34,7 +34,7 @@ pub struct Site<'a> {
 #[must_use = "what has begun has an outcome to be recorded"]
 #[derive(Debug)]
 pub struct Begun {
-    writer: Option<Writer>,
+    writer: Writer,
     intended: Intended,
     act: Act,
     place: String,
@@ -42,7 +42,7 @@ pub struct Begun {
 
 impl Site<'_> {
     /// Records that `act` is about to begin at `place`, for the reasons and on the evidence of `details`. A host on
-    /// which no policy was ever in force has no journal: there the system log has the line.
+    /// which no policy was ever in force has a journal all the same: its records name none.
     ///
     /// # Errors
     /// The journal is damaged or cannot be written. Nothing may be done then.
@@ -54,22 +54,15 @@ impl Site<'_> {
         details: Vec<String>,
     ) -> Result<Begun, Error> {
         let said = details.join("; ");
-        let written = match self.writer(op) {
-            Ok(mut writer) => {
-                let receipt = writer.append(event(act, Phase::Begun, place, details))?;
-                (Some(writer), Intended::by(receipt))
-            }
-            Err(Error::NoPolicy) => (None, Intended::without_journal()),
-            Err(error) => return Err(error),
-        };
+        let mut writer = self.writer(op)?;
+        let intended = Intended::by(writer.append(event(act, Phase::Begun, place, details))?);
         log(act, Phase::Begun, place, &said);
-        let (writer, intended) = written;
         Ok(Begun { writer, intended, act, place: place.to_owned() })
     }
 
     fn writer(&self, op: OperationId) -> Result<Writer, Error> {
         let memory = Memory::read(&self.state.journal(), clock::now(), Duration::ZERO)?;
-        let policy = self.policy.as_ref().or_else(|| memory.policy()).cloned().ok_or(Error::NoPolicy)?;
+        let policy = self.policy.as_ref().or_else(|| memory.policy()).cloned();
         let mut writer = Writer::open(self.state, op, self.actor.clone(), policy)?;
         if self.policy.is_some() {
             writer.note_policy(memory.policy())?;
@@ -89,9 +82,7 @@ impl Begun {
     pub fn end(mut self, phase: Phase, details: Vec<String>) {
         log(self.act, phase, &self.place, &details.join("; "));
         let event = event(self.act, phase, &self.place, details);
-        if let Some(writer) = &mut self.writer {
-            drop(writer.append(event));
-        }
+        drop(self.writer.append(event));
     }
 
     /// Records how it ended, by its result, which is handed on.

@@ -28,8 +28,11 @@ impl Announced {
     /// Where, in a few words.
     #[must_use]
     pub fn place(&self) -> String {
-        let record = self.journal.as_ref().ok().and_then(Receipt::sequence);
-        match (record, self.logged) {
+        Self::at(self.journal.as_ref().ok(), self.logged)
+    }
+
+    fn at(journal: Option<&Receipt>, logged: bool) -> String {
+        match (journal.and_then(Receipt::sequence), logged) {
             (Some(sequence), true) => format!("journal record {sequence} and the system log"),
             (Some(sequence), false) => format!("journal record {sequence}"),
             (None, true) => "the system log only".to_owned(),
@@ -38,8 +41,14 @@ impl Announced {
     }
 }
 
+/// Writes `line` to the system log, where no journal can be found; says where it went.
+#[must_use]
+pub fn log_only(line: &str) -> String {
+    Announced::at(None, system_log::write(line).is_ok())
+}
+
 /// Writes `line` to the system log and `event` to the journal. Without a policy, records name the last one that the
-/// journal knows.
+/// journal knows, if any.
 pub fn announce(
     state: &StateDirectory,
     policy: Option<&PolicyRef>,
@@ -55,7 +64,7 @@ pub fn announce(
 /// Writes `event` to the journal.
 ///
 /// # Errors
-/// The journal is damaged or cannot be written, or no policy was ever in force.
+/// The journal is damaged or cannot be written.
 fn write(
     state: &StateDirectory,
     policy: Option<&PolicyRef>,
@@ -64,7 +73,7 @@ fn write(
     event: Event,
 ) -> Result<Receipt, Error> {
     let memory = Memory::read(&state.journal(), clock::now(), Duration::ZERO)?;
-    let reference = policy.or_else(|| memory.policy()).cloned().ok_or(Error::NoPolicy)?;
+    let reference = policy.or_else(|| memory.policy()).cloned();
     let mut writer = Writer::open(state, op, actor, reference)?;
     if policy.is_some() {
         writer.note_policy(memory.policy())?;

@@ -45,9 +45,6 @@ pub enum Error {
     /// No random bytes for an id.
     #[error("cannot make an operation's id")]
     Random(#[from] random::Error),
-    /// No policy is in force, and the journal names none.
-    #[error("no policy is in force, so there is none that a record could name")]
-    NoPolicy,
     /// None was ever taken.
     #[error("no snapshot has been taken on this host")]
     NoSnapshot,
@@ -103,7 +100,6 @@ impl Error {
             | Self::State(_)
             | Self::Epochs(_)
             | Self::Random(_)
-            | Self::NoPolicy
             | Self::NoSnapshot
             | Self::Snapshot { .. } => Exit::Failure,
         }
@@ -118,7 +114,6 @@ impl Error {
             Self::Journal(error) => Some(journal_code(error)),
             Self::PolicyRolledBack { .. } => Some(Code::PolicyRolledBack),
             Self::NoSnapshot | Self::Snapshot { .. } => Some(Code::SnapshotMissing),
-            Self::NoPolicy => Some(Code::PolicyMissing),
             Self::Epochs(_) => Some(Code::EpochsUnreadable),
             Self::EpochWouldFall(_) => Some(Code::EpochWouldFall),
             Self::Lease(_) | Self::State(_) | Self::Random(_) => None,
@@ -136,7 +131,6 @@ impl Error {
                 "restore the newer policy file, or give it a revision of {} or more if its content is meant",
                 recorded.revision
             ),
-            Self::NoPolicy => "run `palisade init`".to_owned(),
             Self::NoSnapshot => "every operation takes one; `palisade pm2 snapshot` takes one now".to_owned(),
             Self::Snapshot { .. } => "see `palisade pm2 snapshots` for those that are kept".to_owned(),
             Self::Epochs(error) => error.fix(),

@@ -33,12 +33,14 @@ impl Memory {
         for entry in journal::recent(folder)? {
             let record = entry?.record()?;
             let old = record.at < now.before(window);
+            // A record names the last policy that was known: before one without any there is none.
+            let is_unruled = record.policy.is_none();
             if memory.policy.is_none() {
                 memory.policy.clone_from(&record.policy);
             }
             if !old {
                 memory.recent.push(record);
-            } else if memory.policy.is_some() {
+            } else if memory.policy.is_some() || is_unruled {
                 break;
             }
         }

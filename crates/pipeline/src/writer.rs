@@ -18,12 +18,13 @@ pub struct Writer {
     journal: Journal,
     op: OperationId,
     actor: Actor,
-    policy: PolicyRef,
+    policy: Option<PolicyRef>,
     boot_id: String,
 }
 
 impl Writer {
-    /// Opens the journal of `state`, and tells it of a torn last record that was cut off.
+    /// Opens the journal of `state`, and tells it of a torn last record that was cut off. Records name `policy`: none
+    /// where none was ever in force.
     ///
     /// # Errors
     /// The journal is damaged or cannot be written.
@@ -31,10 +32,10 @@ impl Writer {
         state: &StateDirectory,
         op: OperationId,
         actor: Actor,
-        policy: PolicyRef,
+        policy: impl Into<Option<PolicyRef>>,
     ) -> Result<Self, Error> {
         let journal = open(state, &actor)?;
-        let mut writer = Self { journal, op, actor, policy, boot_id: clock::boot_id()? };
+        let mut writer = Self { journal, op, actor, policy: policy.into(), boot_id: clock::boot_id()? };
         writer.tell_of_torn_record()?;
         Ok(writer)
     }
@@ -55,10 +56,10 @@ impl Writer {
     /// # Errors
     /// The journal cannot be written.
     pub fn note_policy(&mut self, recorded: Option<&PolicyRef>) -> Result<(), journal::Error> {
-        if recorded == Some(&self.policy) {
+        let Some(policy) = self.policy.as_ref().filter(|policy| recorded != Some(*policy)) else {
             return Ok(());
-        }
-        let event = PolicyChanged { from: recorded.cloned(), to: self.policy.clone() };
+        };
+        let event = PolicyChanged { from: recorded.cloned(), to: policy.clone() };
         self.append(Event::PolicyChanged(event)).map(|_receipt| ())
     }
 
@@ -103,7 +104,7 @@ impl Writer {
             boot_id: self.boot_id.clone(),
             op: self.op.clone(),
             actor: self.actor.clone(),
-            policy: Some(self.policy.clone()),
+            policy: self.policy.clone(),
             event,
         }
     }

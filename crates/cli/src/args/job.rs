@@ -187,6 +187,9 @@ pub(crate) struct BulkArgs {
     /// At most so many jobs.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) most: u32,
+    /// Type how many jobs this makes within the policy's window, where the budget of cancel, hold and retry is spent.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) total: Option<u64>,
     /// Show what would be done, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

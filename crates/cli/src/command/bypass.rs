@@ -7,7 +7,7 @@ use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Exit};
 use palisade_host::bypass::{self, Folders};
 use palisade_host::{Environment, clock, context, random};
-use palisade_pipeline::announce::{Announced, announce};
+use palisade_pipeline::announce::{announce, log_only};
 use serde_json::json;
 
 use crate::args::bypass::{OffArgs, OnArgs, OpenedArgs};
@@ -47,13 +47,13 @@ pub(crate) fn off(output: Output, args: &OffArgs) -> Result<Exit, Failure> {
     );
     let notice = Notice::new(Kind::Bypass, Code::GuardOpened, begun.opened.to_string(), &line);
     let notice = notice.by(actor.tree.as_str()).with("bypass", begun.id.to_string()).with("uid", uid);
-    let announced = record(actor, Event::BypassBegan(begun.clone()), &line);
+    let recorded = record(actor, Event::BypassBegan(begun.clone()), &line);
     tell(output, notice);
     output.document(&json!({
         "result": "off",
         "bypass": begun,
         "file": file,
-        "recorded": announced.place(),
+        "recorded": recorded,
     }))?;
     output.data(format_args!(
         "{} {} for {}",
@@ -63,7 +63,7 @@ pub(crate) fn off(output: Output, args: &OffArgs) -> Result<Exit, Failure> {
     ))?;
     output.data(format_args!("  bypass:   {}", begun.id))?;
     output.data(format_args!("  reason:   {}", Shown(&begun.reason)))?;
-    output.data(format_args!("  recorded: {}", announced.place()))?;
+    output.data(format_args!("  recorded: {recorded}"))?;
     output.data(format_args!("  end it:   {}", end_command(&begun.opened)))?;
     if uid != 0 {
         output.talk("it counts for guards that run as this user; one of another user takes only root's");
@@ -82,7 +82,7 @@ pub(crate) fn on(output: Output, args: &OnArgs) -> Result<Exit, Failure> {
     for bypass in &ended {
         let line = format!("bypass {} of {} was ended before its time", bypass.id, bypass.opened);
         let event = Event::BypassEnded(BypassEnded { id: bypass.id.clone() });
-        places.push(record(actor.clone(), event, &line).place());
+        places.push(record(actor.clone(), event, &line));
     }
     let left: Vec<Bypass> =
         folders.in_force().into_iter().filter(|bypass| bypass.opened.covers(&wanted)).collect();
@@ -168,15 +168,10 @@ fn tell(output: Output, notice: Notice) {
 }
 
 /// In the journal where that can be written, and in the system log in any case.
-fn record(actor: Actor, event: Event, line: &str) -> Announced {
-    let Ok(session) = Session::open() else {
-        return Announced { journal: Err(palisade_pipeline::Error::NoPolicy), logged: false };
-    };
+fn record(actor: Actor, event: Event, line: &str) -> String {
+    let (Ok(session), Ok(op)) = (Session::open(), random::operation_id()) else { return log_only(line) };
     let policy = session.policy().ok().map(|host| host.reference().clone());
-    match random::operation_id() {
-        Ok(op) => announce(&session.state, policy.as_ref(), op, actor, event, line),
-        Err(error) => Announced { journal: Err(error.into()), logged: false },
-    }
+    announce(&session.state, policy.as_ref(), op, actor, event, line).place()
 }
 
 impl From<bypass::Error> for Failure {

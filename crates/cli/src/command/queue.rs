@@ -276,8 +276,11 @@ async fn write(
         details: details.clone(),
     };
     let only_pauses = queue.paused && details.iter().all(|said| said == "paused");
-    let begin = if only_pauses { Ledger::begin_anyway } else { Ledger::begin };
-    let ledger = begin(session, output, actor, entry)?;
+    let ledger = if only_pauses {
+        Ledger::begin_anyway(session, output, actor, entry)?
+    } else {
+        Ledger::begin(session, actor, entry)?
+    };
     let revision = match store.set_queue(queue, &by).await {
         Ok(revision) => revision,
         Err(error) => {

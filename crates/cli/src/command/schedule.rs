@@ -65,7 +65,7 @@ async fn set(session: &Session, output: Output, args: &ScheduleArgs) -> Result<E
         by,
     };
     let what = format!("schedule {} at {} {}", args.name, args.cron, args.zone);
-    let ledger = Ledger::begin(session, output, actor, entry(&store, &args.queue, what))?;
+    let ledger = Ledger::begin(session, actor, entry(&store, &args.queue, what))?;
     if let Err(error) = store.set_schedule(&schedule).await {
         ledger.end(Phase::Failed, vec![error.to_string()]);
         return Err(error.into());
@@ -84,7 +84,7 @@ async fn remove(session: &Session, output: Output, args: &NamedArgs) -> Result<E
     let store = store::open(session, output, &args.store).await?;
     let (actor, _) = store::note(session, &args.store)?;
     let what = format!("schedule {} taken away", args.queue);
-    let ledger = Ledger::begin(session, output, actor, entry(&store, &args.queue, what))?;
+    let ledger = Ledger::begin(session, actor, entry(&store, &args.queue, what))?;
     let is_gone = match store.remove_schedule(&args.queue).await {
         Ok(is_gone) => is_gone,
         Err(error) => {

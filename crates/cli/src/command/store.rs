@@ -98,23 +98,14 @@ pub(crate) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Writes down that it is about to begin. A host on which no policy was ever in force has no journal: there the
-    /// system log has the line.
+    /// Writes down that it is about to begin. A host on which no policy was ever in force has a journal all the same.
     ///
     /// # Errors
     /// The journal is damaged or cannot be written: nothing may be done then.
-    pub(crate) fn begin(
-        session: &'a Session,
-        output: Output,
-        actor: Actor,
-        entry: JobsChanged,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn begin(session: &'a Session, actor: Actor, entry: JobsChanged) -> Result<Self, Failure> {
         let mut ledger = Self::anew(session, actor, entry)?;
-        let announced = ledger.write(Phase::Begun, Vec::new());
-        let place = announced.place();
-        match announced.journal {
+        match ledger.write(Phase::Begun, Vec::new()).journal {
             Ok(receipt) => ledger.intended = Intended::by(receipt),
-            Err(palisade_pipeline::Error::NoPolicy) => output.talk(format_args!("recorded in {place}")),
             Err(error) => return Err(Failure::from(error).hint("nothing was changed")),
         }
         Ok(ledger)

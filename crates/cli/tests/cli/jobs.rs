@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use palisade_core::Exit;
-use palisade_testkit::{Postgres, Scratch};
+use palisade_testkit::{Postgres, Scratch, eventually, process};
 use serde_json::Value;
 
 use crate::env::TestEnv;
@@ -52,6 +53,33 @@ fn a_job_is_enqueued_listed_changed_by_hand_and_explained() {
         "{}",
         unfit.stderr
     );
+}
+
+#[test]
+fn the_lines_of_the_readme_run_as_they_stand() {
+    let env = TestEnv::without_daemon();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let block = readme.split_once("## Durable jobs").unwrap().1.split_once("```sh\n").unwrap().1;
+    let lines: Vec<&str> = block.split_once("```").unwrap().0.lines().collect();
+    let [enqueue, worker, explain] = lines[..] else { panic!("{lines:?}") };
+    let script = env.write("backfill.sh", "#!/bin/sh\ngrep -q 2026-02-17 \"$PALISADE_PAYLOAD_FILE\"\n");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_palisade")).parent().unwrap();
+    let sh = |line: &str| {
+        let mut command = Command::new("sh");
+        env.surround(&mut command);
+        command.args(["-c", &format!("PATH={}:$PATH; {line}", bin.display())]);
+        command
+    };
+    let said = |line: &str| Said::from(sh(line).output().unwrap()).ends(Exit::Done).stdout;
+    assert_eq!(said(enqueue).trim(), "1");
+    let mut working =
+        sh(&format!("exec {worker}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the job is done", || (state(&env, "1") == "succeeded").then_some(()));
+    process::terminate(working.id());
+    assert!(working.wait().unwrap().success());
+    let explained = said(explain);
+    assert!(explained.contains("completed") && explained.contains("backfill"), "{explained}");
 }
 
 #[test]
@@ -145,6 +173,68 @@ fn many_jobs_are_changed_only_after_a_person_typed_the_queue() {
     env.palisade(&["queue", "set", "mail", "--retention", "1day"]).ends(Exit::Journal);
     env.palisade(&["queue", "pause", "mail"]).ends(Exit::Done);
     env.palisade(&["queue", "resume", "mail"]).ends(Exit::Journal);
+}
+
+#[test]
+fn deeds_by_hand_add_up_over_commands_within_the_policys_window() {
+    let env = TestEnv::without_daemon();
+    let many: String = (0..1_003).map(|n| format!("{n}\n")).collect();
+    let file = env.write("many.jsonl", &many);
+    let made = env.palisade(&["job", "enqueue", "--queue", "mail", "--payloads", &file, "--json"]);
+    let ids: Vec<String> = made.ends(Exit::Done).json()["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["id"].to_string())
+        .collect();
+    let deed = |word: &str, jobs: &[String], more: &[&str]| {
+        let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+        env.palisade(&[&["job", word], jobs.as_slice(), more].concat())
+    };
+    // One command is the business of its own rules; the next one adds to it.
+    deed("hold", &ids[..1_000], &[]).ends(Exit::Done);
+    let asked = deed("cancel", &ids[1_000..1_001], &[]).ends(Exit::ConfirmationNeeded);
+    for word in ["PAL-509", "1000 of 1000 jobs were changed", "would make it 1001", "--total 1001"] {
+        assert!(asked.stderr.contains(word), "{word}: {}", asked.stderr);
+    }
+    assert_eq!(state(&env, &ids[1_000]), "ready");
+    deed("cancel", &ids[1_000..1_001], &["--total", "1000"]).ends(Exit::ConfirmationNeeded);
+    deed("cancel", &ids[1_000..1_001], &["--total", "1001"]).ends(Exit::Done);
+    // What undoes is never kept back, and does not count.
+    deed("release", &ids[..1_000], &[]).ends(Exit::Done);
+    deed("resume", &ids[1_000..1_001], &[]).ends(Exit::Done);
+    // A number of the policy is nobody's to type away.
+    let policy = fs::read_to_string(env.policy()).unwrap();
+    env.write_policy(&format!("{policy}\n[limits]\njob_budget = 1002\n"));
+    deed("cancel", &ids[1_001..1_002], &[]).ends(Exit::Done);
+    let refused = deed("cancel", &ids[1_002..], &["--total", "1003"]).ends(Exit::Refused);
+    assert!(refused.stderr.contains("limits.job_budget"), "{}", refused.stderr);
+    assert_eq!(state(&env, &ids[1_002]), "ready");
+    let first = &env.events("jobs-changed")[0];
+    assert_eq!((first["data"]["deed"].as_str(), first["data"]["jobs"].as_u64()), (Some("hold"), Some(1_000)));
+}
+
+#[test]
+fn a_host_without_a_policy_has_its_deeds_in_a_journal() {
+    let env = TestEnv::without_daemon();
+    fs::remove_file(env.policy()).unwrap();
+    let job = id(&env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done));
+    let done = env.palisade(&["job", "hold", &job]).ends(Exit::Done).stdout;
+    assert!(done.contains("journal record 1"), "{done}");
+    env.palisade(&["queue", "set", "mail", "--retention", "1day"]).ends(Exit::Done);
+    let records = env.records();
+    assert_eq!(records.len(), 4);
+    assert!(records.iter().all(|record| record.get("policy").is_none()), "none was ever in force");
+    env.palisade(&["journal", "verify"]).ends(Exit::Done);
+    let listed = env.palisade(&["journal", "list"]).ends(Exit::Done).stdout;
+    assert!(listed.contains("hold"), "{listed}");
+    // Where it cannot be written nothing is done, as on every host.
+    let journal = env.state().join("journal");
+    fs::rename(&journal, env.state().join("away")).unwrap();
+    fs::write(&journal, "").unwrap();
+    let refused = env.palisade(&["job", "release", &job]).ends(Exit::Journal);
+    assert!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+    assert_eq!(state(&env, &job), "held");
 }
 
 #[test]

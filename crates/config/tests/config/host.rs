@@ -37,6 +37,7 @@ protected = ["pm2-logrotate", "db-*"]
 all_above = 5
 share = 0.25
 budget = 4
+job_budget = 50
 window = "1h 30m"
 [environments.production]
 mode = "enforce"
@@ -56,7 +57,7 @@ mode = "observe"
     assert!(policy.is_protected("db-main") && policy.is_protected("pm2-logrotate"));
     assert_eq!(policy.limits.all_above, 5);
     assert_eq!(policy.limits.share_per_mille, 250);
-    assert_eq!(policy.limits.budget, Some(4));
+    assert_eq!((policy.limits.budget, policy.limits.job_budget), (Some(4), Some(50)));
     assert_eq!(policy.limits.window, Duration::from_secs(5400));
     assert_eq!(policy.environments[&EnvironmentName::new("production").unwrap()].mode, Mode::Enforce);
     assert_eq!(policy.apps[0].mode, Some(Mode::Observe));

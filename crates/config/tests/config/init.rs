@@ -57,6 +57,8 @@ all_above = 3
 share = 0.8
 # Distinct processes that one caller may take down within `window`; unset: as many as the largest app has.
 # budget = 5
+# Jobs that one caller may change by hand within `window`; unset: 1000, and a person who means more types the sum.
+# job_budget = 1000
 window = "10m"
 
 # Whose a call at PM2's socket is, is told by the folder that it comes from: those that an app's processes run in,

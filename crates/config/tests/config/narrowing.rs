@@ -118,9 +118,15 @@ fn the_host_file_itself_is_not_read_again() {
 
 #[test]
 fn narrower_values_take_the_hosts_place() {
-    let policy = accepted("[limits]\nall_above = 2\nshare = 0.5\nbudget = 1\nwindow = \"1h\"\n");
+    let policy =
+        accepted("[limits]\nall_above = 2\nshare = 0.5\nbudget = 1\njob_budget = 1000\nwindow = \"1h\"\n");
     assert_eq!((policy.limits.all_above, policy.limits.share_per_mille), (2, 500));
     assert_eq!((policy.limits.budget, policy.limits.window.as_secs()), (Some(1), 3600));
+    assert_eq!(
+        policy.limits.job_budget,
+        Some(1_000),
+        "the host has no number, and nobody may go over this one"
+    );
     assert_eq!(policy.revision, 4);
 
     let policy = accepted("protected = [\"flyer-db\"]\n");
@@ -155,6 +161,7 @@ fn whatever_would_widen_is_refused() {
         ("[limits]\nall_above = 4\n", "`limits.all_above` is 4 here and 3 in the host's policy"),
         ("[limits]\nshare = 0.801\n", "`limits.share` is 0.801 here and 0.8 in the host's policy"),
         ("[limits]\nbudget = 6\n", "`limits.budget` is 6 here and 5 in the host's policy"),
+        ("[limits]\njob_budget = 1001\n", "`limits.job_budget` is 1001 here and 1000 in the host's policy"),
         ("[limits]\nwindow = \"9m\"\n", "`limits.window` is 9m here and 10m in the host's policy"),
         (
             "[environments.production]\nmode = \"observe\"\n",

@@ -26,6 +26,7 @@ environments.test.mode = observe [mode; default observe] default
 limits.all_above = 3 [processes; default 3] default
 limits.share = 0.8 [share of the daemon's processes; default 0.8] default
 limits.budget = as many as the largest scope has [processes per caller and window; default as many as the largest scope has] default
+limits.job_budget = 1000 [jobs per caller and window; default 1000] default
 limits.window = 10m [duration; default 10m] default
 protected = none [process names; default none] default
 notify.command = none [program and arguments; default none] default

@@ -23,7 +23,7 @@ error[PAL-002]: unknown key `all_abov`
 10 | all_abov = 4
    | ^^^^^^^^ not a key of [limits]
    |
-   = help: did you mean `all_above`? The keys here are: all_above, share, budget, window
+   = help: did you mean `all_above`? The keys here are: all_above, share, budget, job_budget, window
 "#,
     );
 }
@@ -41,7 +41,7 @@ error[PAL-002]: unknown key `folder`
 10 | folder = "x"
    | ^^^^^^ not a key of [limits]
    |
-   = help: the keys here are: all_above, share, budget, window
+   = help: the keys here are: all_above, share, budget, job_budget, window
 "#,
     );
 }

@@ -14,12 +14,13 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Each key below its section, what it must be, and the words for the types that it takes.
-const KEYS: [(&str, &str, &str, &[&str]); 16] = [
+const KEYS: [(&str, &str, &str, &[&str]); 17] = [
     ("[environments.x]", "suffix", "a string", &["this is a string"]),
     ("[environments.x]", "mode", "a string", &["this is a string"]),
     ("[limits]", "all_above", "a whole number", &["this is a whole number"]),
     ("[limits]", "share", "a number", &["this is a whole number", "this is a number with a fraction"]),
     ("[limits]", "budget", "a whole number", &["this is a whole number"]),
+    ("[limits]", "job_budget", "a whole number", &["this is a whole number"]),
     ("[limits]", "window", "a string", &["this is a string"]),
     ("[[app]]", "name", "a string", &["this is a string"]),
     ("[[app]]", "environment", "a string", &["this is a string"]),

@@ -3,7 +3,7 @@
 use crate::support::problems;
 
 /// Every key with the line that holds it and the section above that line.
-const KEYS: [(&str, &str, &str); 15] = [
+const KEYS: [(&str, &str, &str); 16] = [
     ("", "revision", "revision = 1"),
     ("", "protected", "protected = []"),
     ("", "environments", "[environments.x]"),
@@ -14,6 +14,7 @@ const KEYS: [(&str, &str, &str); 15] = [
     ("[limits]", "all_above", "all_above = 3"),
     ("[limits]", "share", "share = 0.5"),
     ("[limits]", "budget", "budget = 3"),
+    ("[limits]", "job_budget", "job_budget = 3"),
     ("[limits]", "window", "window = \"10m\""),
     ("[[app]]", "name", "name = \"a\""),
     ("[[app]]", "environment", "environment = \"x\""),

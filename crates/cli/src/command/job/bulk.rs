@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use palisade_core::policy::Limits;
 use palisade_core::record::{JobsChanged, Phase};
 use palisade_core::{Code, Exit};
-use palisade_jobs::bulk::Selected;
+use palisade_host::clock;
+use palisade_jobs::bulk::{Budget, Selected};
 use palisade_jobs::rules::Step;
 use palisade_jobs::store::{Deed, Filter, Intervened};
 use palisade_jobs::{Job, JobId, JobStore as _, State};
+use palisade_pipeline::memory::Memory;
 use palisade_store::Store;
 use serde_json::{Value, json};
 
@@ -45,13 +48,16 @@ pub(crate) async fn bulk(
     }
     let store = store::open(session, output, &args.store).await?;
     let plan = plan(&store, &deed, args).await?;
-    tell(output, &deed, args, &plan);
+    let budget = budget(session, &deed)?;
+    tell(output, &deed, args, &plan, budget);
     let selected = Selected {
         named: !args.jobs.is_empty(),
         queue: args.queue.as_ref(),
         count: plan.targets.len(),
         most: usize::try_from(args.most).unwrap_or(usize::MAX),
         confirmed: args.confirm.as_deref(),
+        budget,
+        total: args.total,
     };
     if args.dry_run {
         output.document(&document("planned", &deed, &plan, &BTreeMap::new(), None))?;
@@ -101,6 +107,24 @@ async fn plan(store: &Store, deed: &Deed, args: &BulkArgs) -> Result<Plan, Failu
     Ok(plan)
 }
 
+/// What the caller's deeds may come to, and have come to, by the journal; `None` where this deed undoes another.
+fn budget(session: &Session, deed: &Deed) -> Result<Option<Budget>, Failure> {
+    if !deed_entry(deed, String::new()).is_charged() {
+        return Ok(None);
+    }
+    let limits = session.policy_if_any()?.map(|policy| policy.limits).unwrap_or_default();
+    let (now, tree) = (clock::now(), session.actor()?.tree);
+    let memory = Memory::read(&session.state.journal(), now, limits.window)
+        .map_err(|error| Failure::from(palisade_pipeline::Error::from(error)).hint("nothing was changed"))?;
+    let ledger = memory.ledger(now, limits.window);
+    Ok(Some(Budget {
+        before: ledger.jobs_changed_by(&tree, now.before(limits.window)),
+        most: limits.job_budget.unwrap_or(Limits::JOBS).into(),
+        is_set: limits.job_budget.is_some(),
+        window: limits.window,
+    }))
+}
+
 /// States from which the deed leads somewhere.
 fn fit(deed: &Deed) -> Vec<State> {
     State::ALL.into_iter().filter(|state| !matches!(deed.step(*state, false), Step::Leave(_))).collect()
@@ -133,7 +157,7 @@ fn unfit(deed: &Deed, plan: &Plan) -> Failure {
     Failure::new(Exit::Refused, message).code(Code::JobUnfit)
 }
 
-fn tell(output: Output, deed: &Deed, args: &BulkArgs, plan: &Plan) {
+fn tell(output: Output, deed: &Deed, args: &BulkArgs, plan: &Plan, budget: Option<Budget>) {
     let of = args.queue.as_ref().map(|queue| format!(" of queue {queue}")).unwrap_or_default();
     let count = plan.targets.len();
     let jobs = if count == 1 { "job" } else { "jobs" };
@@ -150,6 +174,25 @@ fn tell(output: Output, deed: &Deed, args: &BulkArgs, plan: &Plan) {
     for id in &plan.missing {
         output.talk(format_args!("  missing: {id}"));
     }
+    if let Some(Budget { before, most, window, .. }) = budget.filter(|budget| budget.before > 0) {
+        let window = humantime::format_duration(window);
+        output.talk(format_args!(
+            "  budget:  {before} of {most} jobs were changed by this caller within {window}"
+        ));
+    }
+}
+
+/// What the journal says of it before its jobs are known.
+fn deed_entry(deed: &Deed, store: String) -> JobsChanged {
+    JobsChanged {
+        deed: word(deed).to_owned(),
+        phase: Phase::Begun,
+        store,
+        queue: None,
+        jobs: 0,
+        first: Vec::new(),
+        details: deed.reason().map(str::to_owned).into_iter().collect(),
+    }
 }
 
 async fn carry_out(
@@ -162,15 +205,12 @@ async fn carry_out(
     let (actor, by) = store::note(session, &args.store)?;
     let ids: Vec<JobId> = plan.targets.iter().map(|job| job.id).collect();
     let entry = JobsChanged {
-        deed: word(deed).to_owned(),
-        phase: Phase::Begun,
-        store: store.place(),
         queue: args.queue.clone(),
         jobs: u64::try_from(ids.len()).unwrap_or(u64::MAX),
         first: ids.iter().take(20).map(|id| id.0).collect(),
-        details: deed.reason().map(str::to_owned).into_iter().collect(),
+        ..deed_entry(deed, store.place())
     };
-    let ledger = Ledger::begin(session, output, actor, entry)?;
+    let ledger = Ledger::begin(session, actor, entry)?;
     let mut answers: BTreeMap<String, Vec<JobId>> = BTreeMap::new();
     for slice in ids.chunks(AT_ONCE) {
         let done = match store.intervene(ledger.intended(), deed, slice, &by).await {

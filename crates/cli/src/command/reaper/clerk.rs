@@ -95,7 +95,6 @@ impl Clerk for ForPeople<'_> {
     }
 
     fn begin(&self, details: Vec<String>) -> Option<Begun> {
-        // A host without a policy has no journal. The store has the reasons in any case.
         match self.session.begin(Act::Reap, &self.place, details) {
             Ok(begun) => Some(begun),
             Err(failure) => {

@@ -1,6 +1,5 @@
 //! What a worker tells, counted, as a small file in the text format of Prometheus.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use palisade_host::{clock, files};
@@ -90,68 +89,52 @@ impl Metrics {
     }
 
     fn text(&self) -> String {
-        let mut text = String::new();
         let labels = format!("queue=\"{}\",worker=\"{}\"", label(&self.queue), label(&self.name));
-        let mut add = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
-            let mut push = |line: std::fmt::Arguments<'_>| {
-                writeln!(text, "{line}").expect("writing to a String does not fail");
-            };
-            push(format_args!("# HELP palisade_worker_{name} {help}"));
-            push(format_args!("# TYPE palisade_worker_{name} {kind}"));
-            for (more, value) in values {
-                push(format_args!("palisade_worker_{name}{{{labels}{more}}} {value}"));
-            }
-        };
+        let mut lines = Vec::new();
+        for (name, kind, help, values) in self.series() {
+            lines.push(format!("# HELP palisade_worker_{name} {help}"));
+            lines.push(format!("# TYPE palisade_worker_{name} {kind}"));
+            let line = |(more, value)| format!("palisade_worker_{name}{{{labels}{more}}} {value}");
+            lines.extend(values.into_iter().map(line));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    /// What is counted and what stands now.
+    fn series(&self) -> Vec<Series> {
         let one = |value: u64| vec![(String::new(), value.to_string())];
-        let ended: u64 = self.ended.iter().sum();
-        let running = self.claimed.saturating_sub(ended + self.lost);
-        let ends: Vec<_> = self
-            .ended
-            .iter()
-            .zip(ENDS)
-            .map(|(count, (_, how))| (format!(",how=\"{how}\""), count.to_string()))
-            .collect();
+        let count = |name, help, value| (name, "counter", help, one(value));
+        let gauge = |name, help, values| (name, "gauge", help, values);
+        let running = self.claimed.saturating_sub(self.ended.iter().sum::<u64>() + self.lost);
+        let end = |(count, (_, how)): (&u64, _)| (format!(",how=\"{how}\""), count.to_string());
+        let ends = self.ended.iter().zip(ENDS).map(end).collect();
         let lag = format!("{}.{:03}", self.beat_lag_ms / 1_000, self.beat_lag_ms % 1_000);
-        add("attempts_claimed_total", "counter", "Attempts that began.", &one(self.claimed));
-        add("attempts_ended_total", "counter", "Attempts whose end the store has.", &ends);
-        add("attempts_lost_total", "counter", "Attempts whose claim was spent.", &one(self.lost));
-        add("attempts_running", "gauge", "Attempts under way.", &one(running));
-        add("beats_missed_total", "counter", "Beats that were not acknowledged.", &one(self.beats_missed));
-        add(
-            "beat_lag_seconds",
-            "gauge",
-            "For how long no beat is acknowledged; 0 when all is well.",
-            &[(String::new(), lag)],
-        );
-        add(
-            "suspected_total",
-            "counter",
-            "How often the reaper suspected this worker.",
-            &one(self.suspected),
-        );
-        add(
-            "store_troubles_total",
-            "counter",
-            "Calls that the store did not answer as it should.",
-            &one(self.store_troubles),
-        );
-        add("checkpoints_stored_total", "counter", "Checkpoints that are stored.", &one(self.checkpoints));
-        add(
-            "checkpoint_troubles_total",
-            "counter",
-            "Checkpoints that were not stored or not good.",
-            &one(self.checkpoint_troubles),
-        );
-        let now = clock::now().unix_ms() / 1_000;
-        add(
-            "written_seconds",
-            "gauge",
-            "When this file was written: an old one is of a worker that is gone.",
-            &one(now),
-        );
-        text
+        let lag = vec![(String::new(), lag)];
+        let now = one(clock::now().unix_ms() / 1_000);
+        let (troubles, bad) = (self.store_troubles, self.checkpoint_troubles);
+        vec![
+            count("attempts_claimed_total", "Attempts that began.", self.claimed),
+            ("attempts_ended_total", "counter", "Attempts whose end the store has.", ends),
+            count("attempts_lost_total", "Attempts whose claim was spent.", self.lost),
+            gauge("attempts_running", "Attempts under way.", one(running)),
+            count("beats_missed_total", "Beats that were not acknowledged.", self.beats_missed),
+            gauge("beat_lag_seconds", "For how long no beat is acknowledged; 0 when all is well.", lag),
+            count("suspected_total", "How often the reaper suspected this worker.", self.suspected),
+            count("store_troubles_total", "Calls that the store did not answer as it should.", troubles),
+            count("checkpoints_stored_total", "Checkpoints that are stored.", self.checkpoints),
+            count("checkpoint_troubles_total", "Checkpoints that were not stored or not good.", bad),
+            gauge(
+                "written_seconds",
+                "When this file was written: an old one is of a worker that is gone.",
+                now,
+            ),
+        ]
     }
 }
+
+/// A name, what it is, what it says, and its values with what is added to their labels.
+type Series = (&'static str, &'static str, &'static str, Vec<(String, String)>);
 
 /// A label's value: quotes, backslashes and line ends would break its line.
 fn label(value: &str) -> String {
