@@ -1,6 +1,7 @@
 // What holds for names of every form: shared by the fuzz target and by the plain test that replays its corpus.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use palisade_dbguard::columns::Elsewhere;
@@ -50,11 +51,19 @@ pub(crate) fn names(bytes: &[u8]) -> Vec<String> {
     text.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Quotes every name and reads it back, and compares the SQL of a guard of those names with that of plain ones.
+/// A guard by a superuser or by the table's owner, of a beat in the table itself or in another one.
+pub(crate) const WAYS: usize = 4;
+
+/// Quotes every name and reads it back, and compares the SQL of a guard of those names, in each way, with that of plain ones.
 ///
 /// # Panics
 /// Where they say different things.
 pub(crate) fn check(bytes: &[u8]) {
+    (0..WAYS).for_each(|way| check_one(bytes, way));
+}
+
+/// The same in one way.
+pub(crate) fn check_one(bytes: &[u8], way: usize) {
     let names = names(bytes);
     for name in &names {
         reads_back(name);
@@ -72,15 +81,23 @@ pub(crate) fn check(bytes: &[u8]) {
     if distinct.len() < all.len() {
         return;
     }
-    let Some(scripts) = scripts(&all) else {
+    let Some(scripts) = scripts(&all, way) else {
         assert!(all.iter().any(|name| name.contains("$palisade$")), "these names are refused: {all:?}");
         return;
     };
-    let plain = scripts_of(&PLAIN);
-    for (sql, plain) in scripts.iter().zip(&plain) {
-        let (found, expected) = (read(sql), read(plain).into_iter().map(|token| named(token, &all)));
-        assert_eq!(found, expected.collect::<Vec<_>>(), "{sql}");
+    for (sql, plain) in scripts.iter().zip(&plain()[way]) {
+        let expected: Vec<Token> = plain.iter().map(|token| named(token.clone(), &all)).collect();
+        assert_eq!(read(sql), expected, "{sql}");
     }
+}
+
+/// The SQL of plain names, read once, in each way.
+fn plain() -> &'static [Vec<Vec<Token>>] {
+    static READ: OnceLock<Vec<Vec<Vec<Token>>>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let of = |way| scripts(&PLAIN, way).expect("plain names can be guarded");
+        (0..WAYS).map(|way| of(way).iter().map(|sql| read(sql)).collect()).collect()
+    })
 }
 
 /// One name is one token, which says that name, whatever `standard_conforming_strings` is.
@@ -89,12 +106,8 @@ fn reads_back(name: &str) {
     assert_eq!(read(&quote::text(name)), [Token::Text(name.to_owned())], "{name:?}");
 }
 
-fn scripts_of(names: &[&str]) -> Vec<String> {
-    scripts(names).expect("plain names can be guarded")
-}
-
-/// The SQL that installs and removes a guard, by a superuser and by the table's owner. `None` where a name is refused.
-fn scripts(names: &[&str]) -> Option<Vec<String>> {
+/// The SQL that installs and removes a guard in that way. `None` where a name is refused.
+fn scripts(names: &[&str], way: usize) -> Option<[String; 2]> {
     let timestamp = "timestamp with time zone";
     let text = |number, name: usize, key| Column::new(number, names[name], "text", key);
     let columns = vec![
@@ -109,28 +122,21 @@ fn scripts(names: &[&str]) -> Option<Vec<String>> {
     table.partitions = vec![format!("{}.{}", quote::name(names[0]), quote::name(names[10]))];
     let there = vec![text(1, 4, true), Column::new(2, names[12], timestamp, false)];
     let there = Table::new(names[0], names[11], names[9], there);
-    let mut named = Named {
+    let named = Named {
         status: names[2].to_owned(),
         beat: names[3].to_owned(),
+        elsewhere: if way < 2 { None } else { Some(Elsewhere::of(&there, names[12]).ok()?) },
         reason: Some(names[6].to_owned()),
         mark: Some(names[7].to_owned()),
         own: vec![names[8].to_owned()],
         ..Named::default()
     };
+    table.superuser = way % 2 == 1;
     let rules = rules(names);
     rules.check().ok()?;
-    let mut found = Vec::new();
-    for elsewhere in [None, Some(Elsewhere::of(&there, names[12]).ok()?)] {
-        named.elsewhere = elsewhere;
-        let columns = Columns::of(&table, &named, &rules).ok()?;
-        for superuser in [false, true] {
-            table.superuser = superuser;
-            let wait = Duration::from_millis(200);
-            found.push(script::install(&table, &columns, &rules, wait));
-            found.push(script::remove(&table, false, true, wait));
-        }
-    }
-    Some(found)
+    let columns = Columns::of(&table, &named, &rules).ok()?;
+    let wait = Duration::from_millis(200);
+    Some([script::install(&table, &columns, &rules, wait), script::remove(&table, false, true, wait)])
 }
 
 fn rules(names: &[&str]) -> Rules {

@@ -5,15 +5,14 @@ mod parts;
 mod rights;
 
 use palisade_dbguard::script::Named;
-use palisade_postgres::Bound;
 use palisade_testkit::Psql;
 
 use crate::fixture::{Jobs, named, rules};
 use crate::identities::{begin, key_of, now_s, stamped};
-use crate::stamps::{identity, stamp};
+use crate::stamps::stamp;
 use parts::Part::{self, Piece, Sql};
 use parts::{Case, IDENTITY, JUDGEMENT};
-use rights::{LEASES, RIGHTS};
+use rights::{GIVEN, LEASES, RIGHTS};
 
 /// A database that nothing was done to yet: each case has a copy of it.
 fn sound() -> Jobs {
@@ -75,13 +74,18 @@ fn deed(jobs: &Jobs, text: &str) -> String {
     format!("BEGIN; {said}{rest}; COMMIT")
 }
 
+/// A copy knows that it is one: this one is meant to be the database itself.
+fn itself(jobs: &Jobs) {
+    jobs.admin(
+        "UPDATE palisade.stamp SET database_oid = (SELECT oid FROM pg_database WHERE datname = 'jobs')",
+    );
+}
+
 fn each_is_needed(cases: &[Case]) {
     let jobs = sound();
     for &(part, taken, ready, (running, age), text, refused) in cases {
         jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
-        // A copy knows that it is one: this one is meant to be the database itself.
-        let oid = Bound::of(&identity(&jobs.server.admin("jobs")).server).database_oid;
-        jobs.admin(&format!("UPDATE palisade.stamp SET database_oid = {oid}"));
+        itself(&jobs);
         jobs.running(running, age);
         jobs.admin(ready);
         let said = jobs.app(&deed(&jobs, text));
@@ -118,11 +122,28 @@ fn each_right_that_the_app_has_not_is_one_that_would_void_the_guard() {
 }
 
 #[test]
+fn each_piece_that_an_installation_gives_is_one_that_good_work_needs() {
+    let jobs = sound();
+    for (piece, taken, text, failed) in GIVEN {
+        jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
+        itself(&jobs);
+        jobs.running(5, "5 seconds");
+        let work = format!("{}; ROLLBACK", deed(&jobs, text).trim_end_matches("; COMMIT"));
+        jobs.app(&work).succeeds();
+        jobs.admin(taken);
+        let said = jobs.app(&work);
+        assert!(!said.success && said.stderr.contains(&format!("{failed}:")), "without {piece}: {said:?}");
+        jobs.server.sql("postgres", "DROP DATABASE jobs");
+    }
+}
+
+#[test]
 fn the_documented_table_names_each_part() {
     let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/database.md");
     let text = std::fs::read_to_string(document).unwrap();
     let (_, table) = text.split_once("## Each part is needed").unwrap();
-    for (part, ..) in [JUDGEMENT, IDENTITY, LEASES, RIGHTS].concat() {
+    let parts = [JUDGEMENT, IDENTITY, LEASES, RIGHTS].concat();
+    for part in parts.iter().map(|(part, ..)| part).chain(GIVEN.iter().map(|(piece, ..)| piece)) {
         assert!(table.contains(part), "{part}");
     }
 }

@@ -202,3 +202,51 @@ pub(crate) const RIGHTS: &[Case] = &[
         "42501",
     ),
 ];
+
+/// What an installation gives so that good work goes on: the piece, how it is taken away, what passes with it, and how that
+/// fails without it.
+pub(crate) const GIVEN: &[(&str, &str, &str, &str)] = &[
+    (
+        "the slots of the budget",
+        "DELETE FROM palisade.slot",
+        "UPDATE backfill_jobs SET status = 'cancelled' WHERE name = 'a'",
+        "PL302",
+    ),
+    (
+        "the rights of the table's function",
+        "ALTER FUNCTION palisade.rows_1() SECURITY INVOKER",
+        "UPDATE backfill_jobs SET status = 'failed', error = 'x'",
+        "42501",
+    ),
+    (
+        "the guard's owner reads the table",
+        "REVOKE SELECT ON backfill_jobs FROM palisade_owner",
+        "WITH gone AS (DELETE FROM backfill_jobs RETURNING *) INSERT INTO backfill_jobs (id, name, status, heartbeat_at) \
+         SELECT id, name, 'completed', heartbeat_at FROM gone",
+        "PL302",
+    ),
+    (
+        "the app reads its guard's tables",
+        "REVOKE SELECT ON ALL TABLES IN SCHEMA palisade FROM app",
+        "SELECT count(*) FROM palisade.guard, palisade.history",
+        "42501",
+    ),
+    (
+        "everybody may say who he is",
+        "REVOKE EXECUTE ON FUNCTION palisade.begin(text, text, text, text, bigint, bigint) FROM PUBLIC",
+        "{known}",
+        "42501",
+    ),
+    (
+        "everybody may hold a lease",
+        "REVOKE EXECUTE ON FUNCTION palisade.acquire(text, text, interval) FROM PUBLIC",
+        "SELECT palisade.acquire('mailer', 'a', '1 minute')",
+        "42501",
+    ),
+    (
+        "everybody may read the stamp",
+        "REVOKE SELECT ON palisade.stamp FROM PUBLIC, app",
+        "SELECT environment FROM palisade.stamp",
+        "42501",
+    ),
+];
