@@ -129,12 +129,14 @@ impl Cron {
         let mut date = now.date();
         for _ in 0..366 * 5 {
             if self.fits(date) {
-                for (hour, minute) in self.times() {
+                let at = |(hour, minute)| {
                     let civil: DateTime = date.at(hour, minute, 0, 0);
-                    let at = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
-                    if at > now.timestamp() {
-                        return Some(at);
-                    }
+                    zone.to_ambiguous_timestamp(civil).compatible().ok()
+                };
+                // Where the clock is put forward by half an hour, a later time of the day may come before an earlier one.
+                let next = self.times().filter_map(at).filter(|at| *at > now.timestamp()).min();
+                if next.is_some() {
+                    return next;
                 }
             }
             date = date.checked_add(1.day()).ok()?;
@@ -295,6 +297,46 @@ mod tests {
             often,
             ["10-25 02:30+02:00", "10-25 02:00+01:00", "10-25 02:30+01:00", "10-25 03:00+01:00"]
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_put_forward_by_half_an_hour_loses_no_tick() {
+        // From 02:00 to 02:30: what would be at 02:15 comes at 02:45, after that of 02:40.
+        let night = ticks("15,40 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00Z", 3);
+        assert_eq!(night, ["10-04 02:40+11:00", "10-04 02:45+11:00", "10-05 02:15+11:00"]);
+    }
+
+    /// However a clock is put forward and back: minute by minute, whenever the fields fit for the first time, there is a
+    /// tick; and there is one from every moment before it.
+    #[test]
+    fn no_minute_that_fits_is_left_out_whatever_the_clock_does() {
+        let crons = ["30 2 * * *", "15,40 2 * * *", "*/30 * * * *", "0 0,3 * * sun", "59 23 * * *"];
+        let zones = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "America/Santiago"];
+        let begins =
+            ["2026-03-07T12:00:00Z", "2026-03-28T12:00:00Z", "2026-04-04T12:00:00Z", "2026-10-03T12:00:00Z"];
+        let moment =
+            |at: jiff::Timestamp| Timestamp::from_unix_ms(u64::try_from(at.as_millisecond()).unwrap());
+        for (cron, zone) in crons.iter().flat_map(|cron| zones.map(|zone| (cron, zone))) {
+            let (cron, zone): (Cron, _) = (cron.parse().unwrap(), TimeZone::get(zone).unwrap());
+            for begin in begins {
+                let begin: jiff::Timestamp = begin.parse().unwrap();
+                let mut next = cron.after(moment(begin), &zone).unwrap();
+                for minute in 1..36 * 60 {
+                    let at = begin.checked_add(SignedDuration::from_mins(minute)).unwrap();
+                    let civil = at.to_zoned(zone.clone()).datetime();
+                    let fits = has(cron.minutes, civil.minute())
+                        && has(cron.hours, civil.hour())
+                        && cron.fits(civil.date());
+                    let first = zone.to_ambiguous_timestamp(civil).compatible().unwrap() == at;
+                    if fits && first {
+                        assert_eq!(next, moment(at), "{cron} at {civil} in {}", zone.iana_name().unwrap());
+                    }
+                    if next == moment(at) {
+                        next = cron.after(moment(at), &zone).unwrap();
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -57,6 +57,17 @@ fn failed(name: &str, error: &rusqlite::Error) -> Error {
     }
 }
 
+/// A commit that failed. Where the disk failed under it, all of it may stand in the log already, and the next process
+/// that opens the database would find it there.
+fn uncommitted(name: &str, error: &rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure) => {
+            Error::Unknown { store: name.to_owned(), problem: error.to_string() }
+        }
+        _ => failed(name, error),
+    }
+}
+
 /// Why a transaction did not begin or did not end well.
 enum Fault {
     Sql(rusqlite::Error),
@@ -236,7 +247,7 @@ fn write_together(connection: &Connection, turn: &Turn, works: Vec<Work>, name: 
     }
     drop(held);
     for tell in tells {
-        tell(committed.as_ref().copied().map_err(|error| failed(name, error)));
+        tell(committed.as_ref().copied().map_err(|error| uncommitted(name, error)));
     }
 }
 
@@ -255,4 +266,20 @@ fn in_savepoint<T>(store: &Store<'_>, work: impl FnOnce(&Store<'_>) -> Result<T,
 fn now(connection: &Connection) -> rusqlite::Result<i64> {
     const NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
     connection.prepare_cached(NOW)?.query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_over_which_the_disk_failed_is_not_told_as_unwritten() {
+        let told = |code| uncommitted("jobs", &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(told(ffi::SQLITE_IOERR_FSYNC), Error::Unknown { .. }));
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY] {
+            assert!(matches!(told(code), Error::Unreachable { .. }), "{code}");
+        }
+    }
 }
