@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use palisade_testkit::{Postgres, Psql};
+use palisade_testkit::{Postgres, Psql, Scratch};
 
 use crate::report::{Section, Target};
 use crate::rounds::{Plan, timed};
@@ -28,9 +28,23 @@ const BARE: &str = "CREATE TABLE bare_history (LIKE palisade.history INCLUDING D
     ''done''); RETURN NULL; END'; \
     CREATE TRIGGER bare AFTER UPDATE ON bare FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION bare()";
 
+/// The least that any record of a transition can be: a trigger that inserts time, key and state into a partition of the day,
+/// with one index to find it by.
+const NARROW: &str = "CREATE TABLE narrow_history (day smallint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(), \
+    guard integer NOT NULL, key text NOT NULL, became text) PARTITION BY LIST (day); \
+    DO $$ BEGIN FOR n IN 0..31 LOOP EXECUTE format('CREATE TABLE narrow_history_%s PARTITION OF narrow_history FOR VALUES IN (%s)', \
+    n, n); END LOOP; END $$; CREATE INDEX ON narrow_history (guard, key, at); \
+    CREATE FUNCTION narrow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO narrow_history (day, guard, key, became) \
+    VALUES (palisade.place_of(clock_timestamp()), 1, NEW.id::text, NEW.status::text); RETURN NULL; END'; \
+    CREATE TRIGGER narrow AFTER UPDATE ON narrow FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION narrow()";
+
 /// The tables that take turns, and what each is called.
-const TABLES: [(&str, &str); 3] =
-    [("off", "without a guard"), ("guarded", "with it"), ("bare", "only its row, by a bare trigger")];
+const TABLES: [(&str, &str); 4] = [
+    ("off", "without a guard"),
+    ("guarded", "with it"),
+    ("bare", "only its row, by a bare trigger"),
+    ("narrow", "only time, key and state, by a bare trigger"),
+];
 
 /// How `guarded` gets its guard.
 const INSTALL: [&str; 15] = [
@@ -51,7 +65,7 @@ const INSTALL: [&str; 15] = [
     "enforce",
 ];
 
-/// A server with the same table three times: as it is, guarded, and with a trigger that only writes the guard's row.
+/// A server with the same table four times: as it is, guarded, and with triggers that only write the guard's row, or less.
 struct Pair {
     server: Postgres,
     session: Psql,
@@ -75,6 +89,7 @@ impl Pair {
         }
         guard(&server, &INSTALL)?;
         server.sql("postgres", BARE);
+        server.sql("postgres", NARROW);
         let session = Psql::open(&server.admin("postgres"));
         Ok(Self { server, session })
     }
@@ -82,7 +97,6 @@ impl Pair {
     /// Microseconds of server time for each row, and bytes of WAL for each row.
     fn costs(&mut self, sql: &str, rows: u32) -> Outcome<(f64, f64)> {
         let lsn = |session: &mut Psql| session.ask("SELECT pg_current_wal_lsn() - '0/0'").0.parse::<f64>();
-        self.session.ask("CHECKPOINT");
         let before = lsn(&mut self.session)?;
         let session = &mut self.session;
         let (ms, said) = timed(|| Ok(session.ask(sql)))?;
@@ -96,13 +110,19 @@ impl Pair {
 
 /// `palisade guard WORDS` as the superuser.
 fn guard(server: &Postgres, words: &[&str]) -> Outcome<()> {
-    let binary = std::env::current_exe()?.with_file_name("palisade");
-    let ran = Command::new(binary)
-        .arg("guard")
-        .args(words)
-        .env("PALISADE_DATABASE_URL", server.admin("postgres"))
-        .output()?;
-    if ran.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ran.stderr).into_owned().into()) }
+    palisade(server, None, &[&["guard"], words].concat()).map(drop)
+}
+
+/// What `palisade WORDS` says as the superuser, in that home if there is one.
+fn palisade(server: &Postgres, home: Option<&Scratch>, words: &[&str]) -> Outcome<String> {
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("palisade"));
+    command.args(words).env("PALISADE_DATABASE_URL", server.admin("postgres"));
+    if let Some(home) = home {
+        command.env("HOME", home.path()).env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME");
+    }
+    let ran = command.output()?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if ran.status.success() { Ok(said(&ran.stdout)) } else { Err(said(&ran.stderr).into()) }
 }
 
 /// Statements one by one inside the server, as a worker sends them.
@@ -148,7 +168,45 @@ pub(crate) fn all(plan: &Plan, version: &'static str) -> Outcome<Vec<Section>> {
         sections.push(row(plan, &mut pair, (title, text), &before, &measured, (count, limit))?);
     }
     sections.push(locks(plan, &pair.server)?);
+    sections.push(identity(plan, &mut pair)?);
     Ok(sections)
+}
+
+/// What it costs a transaction to say who it is, in calls that one statement makes: the way to the server is not in it.
+fn identity(plan: &Plan, pair: &mut Pair) -> Outcome<Section> {
+    say(&format!("the guard on PostgreSQL {}: palisade.begin", pair.server.version()));
+    let home = Scratch::new();
+    let key = home.join("app.key").display().to_string();
+    let app = ["--app", "atom", "--environment", "production"];
+    let ours = |words: &[&str]| palisade(&pair.server, Some(&home), &[words, &app[2..]].concat());
+    ours(&["db", "stamp"])?;
+    ours(&["db", "key", "create", "--app", "atom", "--key", &key])?;
+    pair.session.ask("SELECT palisade.acquire('reaper', 'bench', '1 hour')");
+    let mut said = ["who it is", "who it is, and the term of its lease"].map(|name| Series::new(name, "us"));
+    for round in 0..=plan.rounds(7) {
+        for (series, term) in said.iter_mut().zip(["NULL, NULL", "'reaper', 1"]) {
+            let proof =
+                palisade(&pair.server, Some(&home), &[&["db", "proof", "--key", &key], &app[..]].concat())?;
+            let call = format!("palisade.begin('atom', 'production', '{proof}', {term})");
+            let calls = format!("DO $$ BEGIN FOR n IN 1..{BEATS} LOOP PERFORM {call}; END LOOP; END $$");
+            let (us, _) = pair.costs(&calls, BEATS)?;
+            if round > 0 {
+                series.values.push(us);
+            }
+        }
+    }
+    Ok(Section {
+        title: "palisade.begin: a transaction says who it is",
+        note: format!("PostgreSQL {}, one session, {BEATS} calls in one statement.", pair.server.version()),
+        targets: vec![Target::at_most(
+            "begin() at most 250 us of server time",
+            said[1].median(),
+            250.0,
+            " us",
+        )],
+        series: said.into(),
+        ratios: Vec::new(),
+    })
 }
 
 /// One statement on the table without a guard and on the one with it, taking turns.
@@ -167,6 +225,8 @@ fn row(
             break;
         }
         for (place, (table, _)) in TABLES.iter().enumerate() {
+            // What runs before writes every page once, so that no image of a whole page hides what a row costs.
+            pair.session.ask("CHECKPOINT");
             for sql in before {
                 pair.session.ask(&sql.replace("NAME", table));
             }
@@ -188,16 +248,18 @@ fn row(
         targets.push(Target::at_most("a beat adds no WAL (under 1 byte)", more, 1.0, " bytes"));
     }
     let ratios = vec![Ratio::of(&time[1], &time[0]), Ratio::of(&wal[1], &wal[0])];
-    Ok(Section {
-        title,
-        note: format!(
-            "PostgreSQL {}, one session, {count} rows; a figure is that of one row, fsync off.",
-            pair.server.version()
-        ),
-        series: time.into_iter().chain(wal).collect(),
-        ratios,
-        targets,
-    })
+    let mut note = format!(
+        "PostgreSQL {}, one session, {count} rows; a figure is that of one row, fsync off.",
+        pair.server.version()
+    );
+    if title != "A beat" {
+        let [whole, row, narrow] = [1, 2, 3].map(|place: usize| time[place].median() - time[0].median());
+        note.push_str(&format!(
+            " The guard adds {whole:.1} us. Of that its row alone, by a trigger that looks at nothing, is {row:.1} us; one with only \
+             time, key and state would be {narrow:.1} us."
+        ));
+    }
+    Ok(Section { title, note, series: time.into_iter().chain(wal).collect(), ratios, targets })
 }
 
 /// The longest statement of a client that beats all the time, while a guard comes and goes and comes.
