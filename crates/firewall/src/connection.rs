@@ -15,6 +15,7 @@ use std::time::Duration;
 use palisade_host::peer::{self, Peer};
 use palisade_pm2::client::dial;
 use palisade_pm2::methods::{Method, TABLE};
+use palisade_pm2::outgoing::Outgoing;
 use palisade_pm2::passage::Passage;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -27,7 +28,7 @@ use crate::message::{Answer, Question};
 use crate::meter::{Memory, Meter};
 use crate::said::{bad_call_text, unreachable};
 use crate::session::{Asking, Session, Step, refusal};
-use crate::stream::{MOST_OUTGOING, Outgoing, Over, Read, Ready, daemon_ready, draining, read, time, write};
+use crate::stream::{MOST_OUTGOING, Over, Read, Ready, daemon_ready, draining, read, time, write};
 use palisade_pm2::asked::Kind;
 
 /// Calls of one connection that wait for the daemon; more are not read.
@@ -316,12 +317,10 @@ impl Connection {
     async fn connect(&mut self) -> io::Result<()> {
         self.reach().await?;
         let is_known = timeout(CONNECT_DEADLINE, self.shared.offered.wait_for(Option::is_some)).await;
-        match is_known {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(io::Error::other("the daemon does not introduce itself as one that is known here"))
-            }
+        if matches!(is_known, Ok(Ok(_))) {
+            return Ok(());
         }
+        Err(io::Error::other("the daemon does not introduce itself as one that is known here"))
     }
 
     /// What may be asked for: while no daemon is there to say it, anything that is known.

@@ -18,7 +18,7 @@ use palisade_core::text::Shown;
 use palisade_core::{Actor, Code, Finding, Policy, Scope, Timestamp};
 use palisade_host::bypass::Folders;
 use palisade_host::clock::Stopwatch;
-use palisade_host::order::TELLS_STEPS;
+use palisade_host::order::{Order, TELLS_STEPS};
 use palisade_host::peer::Peer;
 use palisade_host::state::StateDirectory;
 use palisade_host::{Environment, clock, context, lease, random, registration, terminal};
@@ -160,12 +160,7 @@ impl Guard {
         let order = order::understood(line)?;
         let mut request = order::request(caller, &order)?;
         if caller.actor.observed.uid != 0 {
-            let checked = order::check(&order);
-            let opened = match checked {
-                Ok(()) => self.opened(caller, &order.scope).await,
-                Err(error) => Err(error),
-            };
-            match opened {
+            match self.opened(caller, &order).await {
                 Ok(tree) => request.actor.tree = tree,
                 Err(error) => {
                     if let Some(finding) = error.finding() {
@@ -190,8 +185,10 @@ impl Guard {
         })
     }
 
-    /// The tree of a caller to whom `scope` is open, and whom no evidence takes for another app's.
-    async fn opened(&mut self, caller: &Caller, scope: &Scope) -> Result<Tree, OrderError> {
+    /// The tree of a caller to whom the order's scope is open, and whom no evidence takes for another app's.
+    async fn opened(&mut self, caller: &Caller, order: &Order) -> Result<Tree, OrderError> {
+        order::check(order)?;
+        let scope = &order.scope;
         let (seen, folders) = self.view.look(&self.policy).await?;
         let (leases, mut registrations) = (leases(&self.state), registrations(&self.state, caller));
         // The nearest one of a process counts, so this one goes first.

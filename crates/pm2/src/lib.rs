@@ -4,10 +4,13 @@
 //! may be asked, [`client`] asks it, [`locate`] says where it is,
 //! [`acquainted`] which one was met before, [`list`] reads its list without keeping a value,
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
-//! [`resource`] carries out what the pipeline has judged. For who stands in front of a daemon: [`glance`] reads the list before a
-//! ruling, [`asked`] checks a client's request and writes it anew, [`deed`] says what it does to which processes, [`command_line`] what a `pm2` will send,
-//! [`redaction`] leaves values out of what the daemon says, [`passage`] follows what passes unread, [`listen`] takes the places of its sockets, [`vigil`] sees edits of its dump, [`upbringing`] starts a daemon where
-//! nobody else does, and [`orphans`] ends what a dead one left behind.
+//! [`resource`] carries out what the pipeline has judged.
+//!
+//! For who stands in front of a daemon: [`listen`] takes the places of its sockets, [`look`] and [`glance`] read its list
+//! before a ruling, [`asked`] checks a client's request and writes it anew, [`deed`] says what it does to which
+//! processes, [`command_line`] what a `pm2` will send, [`redaction`] leaves values out of what the daemon says,
+//! [`outgoing`] holds frames back, [`passage`] follows what passes unread, [`vigil`] sees edits of the dump,
+//! [`upbringing`] starts a daemon where nobody else does, and [`orphans`] ends what a dead one left behind.
 
 pub mod acquainted;
 pub mod asked;
@@ -21,8 +24,10 @@ pub mod guarded;
 pub mod list;
 pub mod listen;
 pub mod locate;
+pub mod look;
 pub mod methods;
 pub mod orphans;
+pub mod outgoing;
 pub mod overview;
 pub mod passage;
 pub mod redaction;

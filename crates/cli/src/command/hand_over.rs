@@ -183,6 +183,13 @@ fn place(output: Output, order: &Order, control: &Path) -> Result<Value, Failure
                 None => failure,
             })
         }
+        // What an older guard says of an order that it does not know; it cannot say more.
+        Reply::Refused(text) if text.contains("of one version") => {
+            Err(Failure::new(Exit::Refused, text).hint(
+                "the guard runs an earlier program, or a later one: `kill -HUP` to palisade-firewall has it run the one that is \
+                 installed now, and no app notices",
+            ))
+        }
         Reply::Refused(text) => Err(Failure::new(Exit::Refused, text)),
         // Steps were told on the way.
         Reply::Progress(_) => {

@@ -23,6 +23,7 @@ mod managed;
 mod manners;
 mod modules;
 mod notify;
+mod older;
 mod other_user;
 mod owner;
 mod packaging;

@@ -1,5 +1,8 @@
 //! Orders over the control socket: what is told on the way, and what is left when the judge dies while it carries one out.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use palisade_core::actor::Claimed;
 use palisade_core::outcome::Outcome;
 use palisade_core::record::Event;
@@ -12,7 +15,7 @@ use palisade_pipeline::reconcile::{Settled, reconcile};
 use palisade_pm2::Pm2;
 use palisade_pm2::bundle::Bundles;
 use palisade_pm2::locate::{Location, Origin};
-use palisade_testkit::{Scratch, eventually, process};
+use palisade_testkit::{PATIENCE, Scratch, eventually, process};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -175,4 +178,34 @@ fn the_steps_of_an_order_are_told_and_a_plan_is_carried_out_as_shown_or_not_at_a
     let carrying = Plan { carries_variables: true, ..plan };
     let (_, reply) = placed(&bed, &Order { expected: Some(Box::new(carrying)), ..restart("shop-1") });
     assert!(matches!(&reply, Reply::Refused(text) if text.contains("--update-env")), "{reply:?}");
+}
+
+/// What `palisade` of version 1 of orders (the last before 833a758) says over the control socket, as its own code wrote it.
+const OF_VERSION_1: &str = include_str!("golden/orders-of-version-1.jsonl");
+
+/// It reads one line, and takes it for the end: a step would be a report that it does not understand.
+#[test]
+fn the_orders_of_an_earlier_palisade_get_one_line_that_it_can_read() {
+    let bed = bed();
+    let answer = |line: &str| -> Value {
+        let mut stream = UnixStream::connect(bed.folder.join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        serde_json::from_str(&said).unwrap()
+    };
+    let lines: Vec<&str> = OF_VERSION_1.lines().collect();
+    let [planned, restarted, foreign, all] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(answer(planned)["report"]["result"], "planned");
+    assert_eq!(restarts(&bed, "shop-1").0, 0);
+    let done = &answer(restarted)["report"];
+    // The fields that its report is made of.
+    for field in ["plan", "targets", "verification", "snapshot", "outcome", "took_ms", "exit"] {
+        assert!(!done[field].is_null(), "{field}: {done}");
+    }
+    assert_eq!((&done["result"], restarts(&bed, "shop-1").0), (&json!("done"), 1));
+    assert_eq!(answer(foreign)["report"]["result"], "refused");
+    assert_eq!(answer(all)["report"]["result"], "planned");
 }
