@@ -30,6 +30,7 @@ pub mod report;
 mod run;
 mod start;
 mod tidy;
+mod turns;
 mod writer;
 
 pub use context::{Attempt, Context, NotTaken, Stopped};

@@ -226,7 +226,7 @@ fn a_host_without_a_policy_has_its_deeds_in_a_journal() {
     assert_eq!(records.len(), 4);
     assert!(records.iter().all(|record| record.get("policy").is_none()), "none was ever in force");
     env.palisade(&["journal", "verify"]).ends(Exit::Done);
-    let listed = env.palisade(&["journal", "list"]).ends(Exit::Done).stdout;
+    let listed = env.palisade(&["journal", "tail"]).ends(Exit::Done).stdout;
     assert!(listed.contains("hold"), "{listed}");
     // Where it cannot be written nothing is done, as on every host.
     let journal = env.state().join("journal");

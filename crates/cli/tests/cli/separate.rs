@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -274,9 +275,11 @@ fn while_the_guard_is_dead_nobody_starts_a_second_daemon() {
     for _ in 0..2 {
         host.guarded.firewalls().into_iter().for_each(process::kill);
     }
+    // A judge that is just being started shows no name yet, and has the socket.
+    let listens = || UnixStream::connect(host.env().pm2.home().join("rpc.sock")).is_ok();
     eventually("the firewall is gone", || {
         host.guarded.firewalls().into_iter().for_each(process::kill);
-        host.guarded.firewalls().is_empty().then_some(())
+        (host.guarded.firewalls().is_empty() && !listens()).then_some(())
     });
     for words in [&["list"][..], &["resurrect"], &["delete", "all"]] {
         assert_ne!(host.pm2_as(OF_CRAWLER, words).exit, Some(0), "{words:?}");

@@ -74,18 +74,23 @@ fn deed(jobs: &Jobs, text: &str) -> String {
     format!("BEGIN; {said}{rest}; COMMIT")
 }
 
-/// A copy knows that it is one: this one is meant to be the database itself.
-fn itself(jobs: &Jobs) {
+/// Makes the database of a case. A copy knows that it is one: this one is meant to be the database itself.
+fn copy(jobs: &Jobs) {
+    jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
     jobs.admin(
         "UPDATE palisade.stamp SET database_oid = (SELECT oid FROM pg_database WHERE datname = 'jobs')",
     );
 }
 
+/// To drop it would take a checkpoint of the server.
+fn put_away(jobs: &Jobs, number: usize) {
+    jobs.server.sql("postgres", &format!("ALTER DATABASE jobs RENAME TO past_{number}"));
+}
+
 fn each_is_needed(cases: &[Case]) {
     let jobs = sound();
-    for &(part, taken, ready, (running, age), text, refused) in cases {
-        jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
-        itself(&jobs);
+    for (number, &(part, taken, ready, (running, age), text, refused)) in cases.iter().enumerate() {
+        copy(&jobs);
         jobs.running(running, age);
         jobs.admin(ready);
         let said = jobs.app(&deed(&jobs, text));
@@ -93,7 +98,7 @@ fn each_is_needed(cases: &[Case]) {
         take(&jobs, taken);
         let said = jobs.app(&deed(&jobs, text));
         assert!(said.success, "without {part}: {said:?}");
-        jobs.server.sql("postgres", "DROP DATABASE jobs");
+        put_away(&jobs, number);
         // What belongs to the server and not to the database.
         let back =
             "ALTER ROLE app NOSUPERUSER; ALTER ROLE palisade_owner BYPASSRLS; REVOKE palisade_owner FROM app";
@@ -124,16 +129,15 @@ fn each_right_that_the_app_has_not_is_one_that_would_void_the_guard() {
 #[test]
 fn each_piece_that_an_installation_gives_is_one_that_good_work_needs() {
     let jobs = sound();
-    for (piece, taken, text, failed) in GIVEN {
-        jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
-        itself(&jobs);
+    for (number, (piece, taken, text, failed)) in GIVEN.iter().enumerate() {
+        copy(&jobs);
         jobs.running(5, "5 seconds");
         let work = format!("{}; ROLLBACK", deed(&jobs, text).trim_end_matches("; COMMIT"));
         jobs.app(&work).succeeds();
         jobs.admin(taken);
         let said = jobs.app(&work);
         assert!(!said.success && said.stderr.contains(&format!("{failed}:")), "without {piece}: {said:?}");
-        jobs.server.sql("postgres", "DROP DATABASE jobs");
+        put_away(&jobs, number);
     }
 }
 

@@ -103,7 +103,8 @@ fn on_a_standby_it_is_silent() {
 fn a_role_that_may_not_and_a_server_that_cannot_are_told_so() {
     let jobs = Jobs::unguarded("15");
     let unfit = wait(async { login::fit(&jobs.connect("postgres").await, Mode::Observe).await });
-    assert!(matches!(unfit, Err(Error::Unfit { .. })), "{unfit:?}");
+    let Err(Error::Rules { problem }) = unfit else { panic!("{unfit:?}") };
+    assert!(problem.contains("17") && problem.contains("palisade db audit"), "{problem}");
     let newer = Jobs::unguarded("18");
     newer.admin("GRANT CREATE ON DATABASE jobs TO app");
     let refused = wait(async {

@@ -231,7 +231,7 @@ fn a_cluster_counts_as_one_app_and_as_many_processes_as_it_has_instances() {
 
     let ran = site.operate(&Caller::job(), "delete", "web/production", &[]).with(0);
     assert!(ran.stdout.contains("4 of 4 targets"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("4 of 6 processes (1 apps)"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("4 of 6 processes (1 app)"), "{}", ran.stderr);
     assert_eq!(Fleet::of(&pm2), before.without(&["web"]));
 }
 

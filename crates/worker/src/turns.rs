@@ -1,0 +1,317 @@
+//! What a worker does in turn: claim, make room, compare its claims with the store's, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_jobs::claim::Ask;
+use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::attempt::Shared;
+use crate::beats::Health;
+use crate::claims;
+use crate::context::Context;
+use crate::ending::Failure;
+use crate::hold::{Acknowledged, Hold, Stop};
+use crate::report::Report;
+use crate::run::Settings;
+use crate::start::{self, Waiting};
+
+/// The shortest pause between two looks.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Where few places became free, so long others are waited for: a claim of many costs hardly more than a claim of one.
+const GATHER: Duration = Duration::from_millis(5);
+/// Scheduled and retrying jobs are made ready so often by each worker.
+const PROMOTE: Duration = Duration::from_secs(1);
+/// Whether a database may give out jobs is looked at so often.
+const DISPATCH: Duration = Duration::from_secs(5);
+/// What the store has as this worker's is compared with what runs here so often, besides after trouble.
+const COMPARE: Duration = Duration::from_secs(60);
+/// For how long an answer to that is waited for.
+const COMPARING: Duration = Duration::from_secs(5);
+/// The ends of attempts are tried for so long after a drain.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What a worker does in turn, and what it knows for that.
+pub(crate) struct Loop<S, P, H> {
+    settings: Settings,
+    shared: Arc<Shared<S>>,
+    incarnation: Incarnation,
+    acknowledged: Arc<Acknowledged>,
+    waiting: Waiting,
+    starters: JoinSet<()>,
+    handler: Arc<H>,
+    pause: Duration,
+    /// When the first place became free after all were taken.
+    room_at: Instant,
+    is_full: bool,
+    /// How often the store was heard to call for this queue.
+    heard: u64,
+    promote_at: Instant,
+    dispatch_at: Instant,
+    /// When claims are compared next.
+    compare_at: Instant,
+    /// The answer to a claim was lost: nothing is claimed before claims were compared.
+    owes: bool,
+    /// How often beats were acknowledged again, as far as this has seen.
+    returns: u32,
+    /// The database's beacon is stale: nothing is claimed, and what runs goes on.
+    is_closed: bool,
+    payload: std::marker::PhantomData<fn(P)>,
+}
+
+impl<S, P, H, F> Loop<S, P, H>
+where
+    S: JobStore + 'static,
+    P: DeserializeOwned + Send + 'static,
+    H: Fn(Context<P>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    pub(crate) fn new(
+        settings: Settings,
+        shared: Arc<Shared<S>>,
+        incarnation: Incarnation,
+        acknowledged: Arc<Acknowledged>,
+        handler: H,
+    ) -> Self {
+        Self {
+            settings,
+            shared,
+            incarnation,
+            acknowledged,
+            waiting: Waiting::default(),
+            starters: JoinSet::new(),
+            handler: Arc::new(handler),
+            pause: FIRST_PAUSE,
+            room_at: Instant::now(),
+            is_full: false,
+            heard: 0,
+            promote_at: Instant::now(),
+            dispatch_at: Instant::now(),
+            compare_at: Instant::now() + COMPARE,
+            owes: false,
+            returns: 0,
+            is_closed: false,
+            payload: std::marker::PhantomData,
+        }
+    }
+
+    /// Until drained. Gives why the store refused this worker, if it did.
+    pub(crate) async fn run(
+        mut self,
+        mut health: watch::Receiver<Health>,
+        drain: impl Future<Output = ()>,
+        give_up: watch::Sender<bool>,
+    ) -> Option<String> {
+        let mut drain = std::pin::pin!(drain);
+        let mut ending = Ending::default();
+        let mut look_at = Instant::now();
+        let (store, holding) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.holding));
+        loop {
+            let Health { may_claim, returns, refused } = health.borrow_and_update().clone();
+            if refused.is_some() || (ending.has_begun && holding.is_empty()) {
+                self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
+                return refused;
+            }
+            while self.starters.try_join_next().is_some() {}
+            if self.compares(may_claim, returns).await {
+                continue;
+            }
+            let claims = may_claim && !ending.has_begun && !self.owes && self.free() > 0;
+            let (due, compare_at) = (self.due(look_at), self.compare_at);
+            if claims && Instant::now() >= due {
+                let empty = self.claim().await;
+                ending.has_begun = empty && self.settings.until_empty && holding.is_empty();
+                look_at = Instant::now() + if empty { self.pause } else { Duration::ZERO };
+                continue;
+            }
+            tokio::select! {
+                () = holding.room() => {
+                    self.has_room();
+                    // Where only what there is counts, the last look is due with the last end.
+                    let is_last = self.settings.until_empty && holding.is_empty();
+                    let pause = if is_last { Duration::ZERO } else { FIRST_PAUSE };
+                    look_at = look_at.min(Instant::now() + pause);
+                }
+                () = sleep_until(due), if claims => {}
+                () = sleep_until(compare_at), if may_claim => {}
+                heard = store.woken(&self.settings.queue, self.heard), if claims => {
+                    (self.heard, self.pause, look_at) = (heard, FIRST_PAUSE, Instant::now());
+                }
+                changed = health.changed() => if changed.is_err() { return None },
+                () = &mut drain, if !ending.has_begun => {
+                    self.shared.reports.tell(Report::Draining);
+                    ending = Ending::within(self.settings.finish_within);
+                }
+                () = at(ending.hand_over), if ending.hand_over.is_some() => {
+                    holding.all().iter().for_each(|hold| hold.stop(Stop::Drain));
+                    ending.handed_over();
+                }
+                () = at(ending.give_up), if ending.give_up.is_some() => {
+                    ending.give_up = None;
+                    give_up.send_replace(true);
+                }
+            }
+        }
+    }
+
+    /// So many more jobs may run.
+    fn free(&self) -> usize {
+        self.shared.holding.free(usize::from(self.settings.concurrency))
+    }
+
+    /// When to look next. Where few places are free, others are waited for.
+    fn due(&self, look_at: Instant) -> Instant {
+        let is_worth_it = self.free() * 4 >= usize::from(self.settings.concurrency);
+        if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) }
+    }
+
+    /// Asks for as many jobs as fit; whether none came.
+    async fn claim(&mut self) -> bool {
+        let store = Arc::clone(&self.shared.store);
+        if Instant::now() >= self.dispatch_at {
+            self.dispatch_at = Instant::now() + DISPATCH;
+            if let Err(error) = self.look_whether_open().await {
+                return self.store_trouble(&error).await;
+            }
+        }
+        if self.is_closed {
+            self.pause = self.settings.poll;
+            return true;
+        }
+        if Instant::now() >= self.promote_at {
+            self.promote_at = Instant::now() + PROMOTE;
+            if let Err(error) = store.promote().await {
+                return self.store_trouble(&error).await;
+            }
+        }
+        let ask = Ask {
+            queue: self.settings.queue.clone(),
+            most: u16::try_from(self.free()).unwrap_or(u16::MAX),
+            incarnation: self.incarnation.clone(),
+            reap_after: self.settings.reap_after,
+        };
+        match store.claim(&ask).await {
+            Ok(claims) if claims.is_empty() => {
+                self.pause = (self.pause * 2).min(self.settings.poll);
+                true
+            }
+            Ok(claims) => {
+                self.pause = FIRST_PAUSE;
+                self.begin(claims);
+                false
+            }
+            Err(error) => self.store_trouble(&error).await,
+        }
+    }
+
+    /// Whether this database may give out jobs, as the agent that vouches for it says.
+    async fn look_whether_open(&mut self) -> Result<(), StoreError> {
+        match self.shared.store.dispatch().await {
+            Ok(()) if self.is_closed => {
+                self.is_closed = false;
+                self.shared.reports.tell(Report::DispatchOpen);
+            }
+            Err(StoreError::Stale(problem)) if !self.is_closed => {
+                self.is_closed = true;
+                self.shared.reports.tell(Report::DispatchClosed { problem });
+            }
+            Ok(()) | Err(StoreError::Stale(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, claims: Vec<Claim>) {
+        let count = claims.len();
+        let held = claims.into_iter().map(|claim| {
+            let ids = (claim.job, claim.token);
+            let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
+            let hold = Arc::new(hold);
+            self.shared.holding.add(Arc::clone(&hold));
+            (hold, claim)
+        });
+        self.waiting.extend(held);
+        self.is_full = self.free() == 0;
+        for _ in 0..start::starters(count) {
+            let (shared, handler) = (Arc::clone(&self.shared), Arc::clone(&self.handler));
+            self.starters.spawn(start::run(shared, self.waiting.clone(), handler));
+        }
+    }
+
+    async fn store_trouble(&mut self, error: &StoreError) -> bool {
+        self.shared.reports.tell(Report::StoreTrouble { problem: error.to_string() });
+        self.pause = (self.pause * 2).min(self.settings.poll);
+        self.owes |= matches!(error, StoreError::Unknown { .. });
+        self.compare_at = Instant::now();
+        true
+    }
+
+    /// Settles with the store what this worker holds, where that is due; whether it was.
+    async fn compares(&mut self, may_claim: bool, returns: u32) -> bool {
+        if std::mem::replace(&mut self.returns, returns) != returns {
+            self.compare_at = Instant::now();
+        }
+        if !may_claim || Instant::now() < self.compare_at {
+            return false;
+        }
+        let settling = claims::settle(&*self.shared.store, &self.incarnation, &self.shared.holding);
+        match timeout(COMPARING, settling).await {
+            Ok(Ok(back)) => {
+                (self.owes, self.compare_at) = (false, Instant::now() + COMPARE);
+                let tell = |(job, token)| self.shared.reports.tell(Report::GaveBack { job, token });
+                back.into_iter().for_each(tell);
+            }
+            // Not sooner than after a pause.
+            Ok(Err(_)) | Err(_) => {
+                self.compare_at = Instant::now() + self.settings.poll.max(FIRST_PAUSE * 10);
+            }
+        }
+        true
+    }
+
+    /// Something ended or is over.
+    fn has_room(&mut self) {
+        if self.is_full && self.free() > 0 {
+            self.is_full = false;
+            self.room_at = Instant::now();
+        }
+    }
+
+    /// Where the store refused this worker, nothing is written any more: every attempt is dropped.
+    async fn end_all(&mut self, why: Stop, give_up: &watch::Sender<bool>, refused: bool) {
+        if refused {
+            self.shared.holding.all().iter().for_each(|hold| hold.stop(why));
+            give_up.send_replace(true);
+        }
+        while self.starters.join_next().await.is_some() {}
+    }
+}
+
+/// How far a worker is that takes no more jobs.
+#[derive(Debug, Default)]
+struct Ending {
+    has_begun: bool,
+    /// When handlers are told to hand over.
+    hand_over: Option<Instant>,
+    /// When the ends that are not written yet are given up.
+    give_up: Option<Instant>,
+}
+
+impl Ending {
+    /// It begins now, and handlers may go on for so long.
+    fn within(time: Duration) -> Self {
+        Self { has_begun: true, hand_over: Some(Instant::now() + time), give_up: None }
+    }
+
+    fn handed_over(&mut self) {
+        (self.hand_over, self.give_up) = (None, Some(Instant::now() + LAST_WORDS * 2));
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    sleep_until(moment.unwrap_or_else(Instant::now)).await;
+}
