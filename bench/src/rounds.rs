@@ -24,6 +24,9 @@ pub(crate) struct Plan {
 /// All rows about jobs.
 pub(crate) const JOBS: &str = "jobs";
 
+/// How long a daemon gets to clean up after a list of hundreds, which whoever comes next would pay for.
+pub(crate) const SETTLE: Duration = Duration::from_millis(50);
+
 /// A name, and what gives one figure.
 pub(crate) type Contender<'a> = (&'a str, &'a mut dyn FnMut() -> Outcome<f64>);
 
