@@ -73,7 +73,7 @@ pub(super) fn of_many(plan: &Plan, commands: &Commands, socket: &Path) -> Outcom
         note: format!(
             "Ours is the whole process, from fork to exit. The bare exchange runs inside the measuring process: \
              connect, one `getMonitorData`, the whole reply of {bytes} bytes read and not decoded; as a process of its \
-             own it is what no command can be below, so that ours is held against that. `palisade --version` is what starting and ending ours alone \
+             own it starts and ends as ours does, so that ours is held against that. `palisade --version` is what starting and ending ours alone \
              costs. Before each the daemon gets {} ms to clean up after the last list.",
             SETTLE.as_millis()
         ),

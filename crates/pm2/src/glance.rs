@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::list::{is_set, number, unique_id};
+
 /// One entry of the daemon's list.
 #[derive(Debug, Deserialize)]
 pub struct Glance {
@@ -58,11 +60,8 @@ impl Glance {
     #[must_use]
     pub fn process(self) -> Option<Process> {
         let Self { name, pm_id, pm2_env: settings } = self;
-        let pm_id = pm_id.as_u64().and_then(|id| u32::try_from(id).ok())?;
-        // Entries from before PM2 had UUIDs lack one; their time of creation then tells two of them apart.
-        let created_at = settings.created_at.unwrap_or_default();
-        let unique_id = settings.unique_id.unwrap_or_else(|| format!("created-at-{created_at}"));
-        let is_set = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        let pm_id = number(&pm_id)?;
+        let unique_id = unique_id(settings.unique_id, settings.created_at);
         Some(Process {
             pin: Pin { pm_id, name, unique_id, process: None },
             status: Status::from(settings.status),

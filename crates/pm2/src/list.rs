@@ -200,7 +200,8 @@ fn malformed(error: serde_json::Error) -> ListError {
     ListError::Malformed(error.into())
 }
 
-fn number(pm_id: &Value) -> Option<u32> {
+/// An entry's number; `None` for a cluster worker that a reload has replaced.
+pub(crate) fn number(pm_id: &Value) -> Option<u32> {
     pm_id.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
@@ -218,10 +219,7 @@ fn listed<'a>(pm_id: u32, entry: RawEntry<'a>, redactor: &mut Redactor<'a>) -> R
     let timeout = |value: &Value, default| value.as_u64().unwrap_or(default);
     let patience = timeout(&settings.kill_timeout, KILL_TIMEOUT_MS)
         .saturating_add(timeout(&settings.listen_timeout, LISTEN_TIMEOUT_MS));
-    // Entries from before PM2 had UUIDs lack one; their time of creation then tells two of them apart.
-    let unique_id = settings
-        .unique_id
-        .unwrap_or_else(|| format!("created-at-{}", settings.created_at.unwrap_or_default()));
+    let unique_id = unique_id(settings.unique_id, settings.created_at);
     let process = Process {
         pin: Pin { pm_id, name: entry.name, unique_id, process: None },
         status: Status::from(settings.status),
@@ -243,8 +241,13 @@ fn listed<'a>(pm_id: u32, entry: RawEntry<'a>, redactor: &mut Redactor<'a>) -> R
     })
 }
 
+/// Entries from before PM2 had UUIDs lack one; their time of creation then tells two of them apart.
+pub(crate) fn unique_id(given: Option<String>, created_at: Option<u64>) -> String {
+    given.unwrap_or_else(|| format!("created-at-{}", created_at.unwrap_or_default()))
+}
+
 /// `watch` and `pmx_module` are absent, a boolean, or the paths to watch.
-const fn is_set(value: &Value) -> bool {
+pub(crate) const fn is_set(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(false))
 }
 
