@@ -103,8 +103,8 @@ impl Client {
         }
         let daemon = self.daemon;
         let mut thinks = || meanwhile(daemon);
-        let (mut answers, read) = listed(&mut self.connection, call, deadline, &mut thinks).await;
-        list_of(answers.pop(), read)
+        let (answer, read) = listed(&mut self.connection, call, deadline, &mut thinks).await;
+        list_of(answer, read)
     }
 
     /// Connects, asks for a list as [`Client::call_list`] does, and says who answers. A daemon that `acquainted` knows is
@@ -127,11 +127,11 @@ impl Client {
             return Ok((client.daemon, list));
         }
         let mut thinks = || meanwhile(reached.daemon);
-        let (mut answers, read) = listed(&mut reached.connection, call, deadline, &mut thinks).await;
-        if let [Answer::NoReply(Lost::Deadline(_))] = answers[..] {
+        let (answer, read) = listed(&mut reached.connection, call, deadline, &mut thinks).await;
+        if let Answer::NoReply(Lost::Deadline(_)) = answer {
             return Err(Unreachable::Silent { socket: socket.to_owned(), deadline }.into());
         }
-        Ok((reached.daemon, list_of(answers.pop(), read)))
+        Ok((reached.daemon, list_of(answer, read)))
     }
 
     /// Sends calls side by side and waits for all answers, for at most `deadline` in all: one answer for each
@@ -155,36 +155,29 @@ async fn listed<T: DeserializeOwned + Send>(
     call: &Call,
     deadline: Duration,
     thinks: &mut (dyn FnMut() + Send),
-) -> (Vec<Answer>, Option<Vec<T>>) {
+) -> (Answer, Option<Vec<T>>) {
     let mut growing = Growing::<T>::new();
     let mut read = false;
     let mut reader = |arrived: Arrived<'_>| match arrived {
         Arrived::NotYet => {
             thinks();
-            false
+            0
         }
-        Arrived::Partly(json) => {
-            growing.look(json);
-            false
-        }
+        Arrived::Partly(json) => growing.look(json),
         Arrived::Whole(json) => {
             read = growing.finish(json);
-            read
+            if read { json.len() } else { 0 }
         }
     };
-    let answers = connection.exchange_watched(vec![call.body()], deadline, &mut reader).await;
-    (answers, read.then(|| growing.into_entries()))
+    let answer = connection.exchange_read(call.body(), deadline, &mut reader).await;
+    (answer, read.then(|| growing.into_entries()))
 }
 
 /// The list that was read while it arrived, or else is in the answer.
-fn list_of<T: DeserializeOwned>(
-    answer: Option<Answer>,
-    read: Option<Vec<T>>,
-) -> Result<Option<Vec<T>>, Answer> {
+fn list_of<T: DeserializeOwned>(answer: Answer, read: Option<Vec<T>>) -> Result<Option<Vec<T>>, Answer> {
     match (answer, read) {
-        (Some(Answer::Done(_)), Some(entries)) => Ok(Some(entries)),
-        (Some(Answer::Done(reply)), None) => Ok(reply.read().ok()),
-        (Some(other), _) => Err(other),
-        (None, _) => Err(Answer::NotSent(Lost::GivenUp)),
+        (Answer::Done(_), Some(entries)) => Ok(Some(entries)),
+        (Answer::Done(reply), None) => Ok(reply.read().ok()),
+        (other, _) => Err(other),
     }
 }

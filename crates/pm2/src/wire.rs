@@ -20,6 +20,9 @@ const VERSION: u8 = 1;
 /// Bytes of an argument's length.
 const LENGTH: usize = 4;
 
+/// Bytes that are taken at once: more would cost more in fresh pages than it saves in calls to the kernel.
+const ROOM: usize = 64 * 1024;
+
 /// One argument of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arg<'a> {
@@ -204,7 +207,7 @@ pub struct Decoder {
     head: usize,
     /// How many arguments that frame has; 0 until its first byte is here.
     count: usize,
-    /// Bytes of it that [`Decoder::part`] gave out. They are in the buffer no more.
+    /// Bytes of it that were given out or forgotten. They are in the buffer no more.
     given: usize,
     /// Arguments of that frame whose lengths have been read, counted from its beginning.
     args: Vec<Range<usize>>,
@@ -261,18 +264,43 @@ impl Decoder {
         Some(part)
     }
 
-    /// Whether a part of a frame was given out, and its rest was not yet.
+    /// Whether a part of a frame was given out or forgotten, and its rest was not given out yet.
     #[must_use]
     pub const fn is_within_a_frame(&self) -> bool {
         self.given > 0
     }
 
-    /// Of the frame that [`Decoder::next_frame`] waits for: what has arrived of its first argument, tag included.
-    #[must_use]
-    pub fn first_argument(&self) -> &[u8] {
-        let arrived = &self.buffer[self.head..];
-        let known = |range: &Range<usize>| arrived.get(range.start..range.end.min(arrived.len()));
-        self.args.first().and_then(known).unwrap_or_default()
+    /// Of the frame that [`Decoder::next_frame`] waits for: what has arrived of its first argument and was not forgotten,
+    /// if that is JSON, without its tag.
+    pub(crate) fn json_so_far(&self) -> Option<&[u8]> {
+        Some(&self.buffer[self.place_of_json()?])
+    }
+
+    fn place_of_json(&self) -> Option<Range<usize>> {
+        let first = self.args.first()?;
+        let begins = self.head + first.start.saturating_sub(self.given);
+        let ends = (self.head + first.end - self.given).min(self.buffer.len());
+        let arrived = self.buffer.get(begins..ends)?;
+        let tag = if self.given > 0 { 0 } else { b"j:".len() };
+        (self.given > 0 || arrived.starts_with(b"j:")).then_some(begins + tag..ends)
+    }
+
+    /// Drops that many bytes of [`Decoder::json_so_far`], which somebody has read. What [`Decoder::next_frame`] gives later
+    /// is the rest of that frame, without a tag.
+    pub(crate) fn forget(&mut self, count: usize) {
+        let Some(place) = self.place_of_json().filter(|_| count > 0) else { return };
+        let gone = place.end.min(place.start + count);
+        self.buffer.drain(..gone);
+        self.given += gone - self.head;
+        self.head = 0;
+    }
+
+    /// Where bytes that arrive can be put without a copy.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        if self.buffer.capacity() - self.buffer.len() < ROOM / 2 {
+            self.buffer.reserve(ROOM);
+        }
+        &mut self.buffer
     }
 
     /// The next whole frame, or `None` until more bytes arrive.

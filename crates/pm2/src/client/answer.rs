@@ -118,16 +118,19 @@ enum Said {
     Done(Option<Range<usize>>),
 }
 
-/// The id that a reply belongs to, and what it says. `seen` is told the JSON of the reply first, and says whether it
-/// has read it already: then nobody goes through it again, not even to see whether it is text.
+/// The id that a reply belongs to, and what it says. `rest` is shown the JSON that was not read yet, which is the whole
+/// unless some of it was `begun` while it arrived, and says how much of it it has read: then nobody goes through it again,
+/// not even to see whether it is text. Of a reply that was read in part nothing else can be known.
 pub(super) fn read(
     frame: Frame,
-    seen: &mut dyn FnMut(&[u8]) -> bool,
+    begun: bool,
+    rest: &mut dyn FnMut(&[u8]) -> usize,
 ) -> Result<(String, Answer), ProtocolError> {
     if let [json, id] = frame.raw_args()[..]
-        && let (Some(json), Some(id)) = (json.strip_prefix(b"j:"), id.strip_prefix(b"s:"))
+        && let Some(json) = if begun { Some(json) } else { json.strip_prefix(b"j:") }
+        && let Some(id) = id.strip_prefix(b"s:")
         && let Ok(id) = std::str::from_utf8(id)
-        && seen(json)
+        && (rest(json) > 0 || begun)
     {
         return Ok((id.to_owned(), Answer::Done(Reply::empty())));
     }

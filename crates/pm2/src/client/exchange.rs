@@ -13,21 +13,18 @@ use crate::wire::{Arg, Decoder, encode};
 /// Most calls that wait for their reply at once.
 pub const IN_FLIGHT: usize = 16;
 
-/// Bytes that are read at once: more would cost more in fresh pages than it saves in calls to the kernel.
-const READ_BYTES: usize = 64 * 1024;
+/// Is told when what was asked is on its way, and is shown the JSON of the reply while it arrives. It says how many bytes
+/// of that it has read: they are not shown again, nor kept.
+pub(super) type Reader<'a> = &'a mut (dyn FnMut(Arrived<'_>) -> usize + Send);
 
-/// Is told when all that was asked is on its way, is shown the JSON of the last reply while it arrives, and once more
-/// when it is whole. Then it says whether it has read all of it, so that nobody else has to.
-pub(super) type Reader<'a> = &'a mut (dyn FnMut(Arrived<'_>) -> bool + Send);
-
-/// A reply's JSON.
+/// A reply's JSON, without what the reader has read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Arrived<'a> {
-    /// Nothing: the last request has just been handed to the kernel, and the daemon will think about it.
+    /// Nothing: the request has just been handed to the kernel, and the daemon will think about it.
     NotYet,
-    /// Its beginning.
+    /// What has arrived.
     Partly(&'a [u8]),
-    /// All of it.
+    /// All that was left.
     Whole(&'a [u8]),
 }
 
@@ -68,16 +65,25 @@ impl Connection {
 
     /// Sends `bodies` and collects one answer for each. Anything but an orderly exchange closes the connection.
     pub(super) async fn exchange(&mut self, bodies: Vec<String>, deadline: Duration) -> Vec<Answer> {
-        self.exchange_watched(bodies, deadline, &mut |_| false).await
+        self.run(bodies, deadline, None).await
     }
 
-    /// As [`Connection::exchange`], with `reader` to read the last call's reply while it arrives. It is shown no byte
-    /// before all others have been answered, for only then it is clear which reply that is.
-    pub(super) async fn exchange_watched(
+    /// As [`Connection::exchange`] for one call, with `reader` to read its reply while it arrives.
+    pub(super) async fn exchange_read(
+        &mut self,
+        body: String,
+        deadline: Duration,
+        reader: Reader<'_>,
+    ) -> Answer {
+        let mut answers = self.run(vec![body], deadline, Some(reader)).await;
+        answers.pop().unwrap_or(Answer::NotSent(Lost::GivenUp))
+    }
+
+    async fn run(
         &mut self,
         bodies: Vec<String>,
         deadline: Duration,
-        reader: Reader<'_>,
+        reader: Option<Reader<'_>>,
     ) -> Vec<Answer> {
         let mut batch = self.batch(&bodies);
         let Some(mut stream) = self.stream.take() else { return batch.end(&Lost::GivenUp) };
@@ -119,25 +125,24 @@ impl Batch {
         &mut self,
         stream: &mut UnixStream,
         decoder: &mut Decoder,
-        reader: Reader<'_>,
+        mut reader: Option<Reader<'_>>,
     ) -> Result<(), Lost> {
         let (mut from, mut to) = stream.split();
-        let mut buffer = vec![0; READ_BYTES];
         self.fill();
         let mut asked = false;
         while !self.waiting.is_empty() {
             if !asked && self.requests.is_empty() && self.written == self.outgoing.len() {
                 asked = true;
-                reader(Arrived::NotYet);
+                reader.iter_mut().for_each(|reader| drop(reader(Arrived::NotYet)));
             }
             // Reading goes on while writing waits, so that two full buffers cannot block each other.
             tokio::select! {
                 written = write(&mut to, &self.outgoing[self.written..]), if self.written < self.outgoing.len() => {
                     self.written += written?;
                 }
-                count = receive(&mut from, &mut buffer) => {
-                    decoder.push(&buffer[..count?]);
-                    self.take_replies(decoder, reader)?;
+                received = receive(&mut from, decoder) => {
+                    received?;
+                    self.take_replies(decoder, reader.as_deref_mut())?;
                     self.fill();
                 }
             }
@@ -163,26 +168,27 @@ impl Batch {
         }
     }
 
-    fn take_replies(&mut self, decoder: &mut Decoder, reader: Reader<'_>) -> Result<(), Lost> {
+    fn take_replies(
+        &mut self,
+        decoder: &mut Decoder,
+        mut reader: Option<&mut (dyn FnMut(Arrived<'_>) -> usize + Send + '_)>,
+    ) -> Result<(), Lost> {
         let protocol = |error: ProtocolError| Lost::Protocol(error);
-        while let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? {
-            let last = self.only_last_waits();
-            let mut seen = |json: &[u8]| last && reader(Arrived::Whole(json));
-            let (id, answer) = read(frame, &mut seen).map_err(protocol)?;
+        loop {
+            let begun = decoder.is_within_a_frame();
+            let Some(frame) = decoder.next_frame().map_err(|error| protocol(error.into()))? else { break };
+            let mut rest = |json: &[u8]| reader.as_mut().map_or(0, |reader| reader(Arrived::Whole(json)));
+            let (id, answer) = read(frame, begun, &mut rest).map_err(protocol)?;
             let (place, _) = self.waiting.remove(&id).ok_or(Lost::Protocol(ProtocolError::Unmatched))?;
             self.answers[place] = Some(answer);
         }
-        if self.only_last_waits()
-            && let Some(json) = decoder.first_argument().strip_prefix(b"j:")
+        if let Some(reader) = reader
+            && let Some(json) = decoder.json_so_far()
         {
-            reader(Arrived::Partly(json));
+            let read = reader(Arrived::Partly(json));
+            decoder.forget(read);
         }
         Ok(())
-    }
-
-    fn only_last_waits(&self) -> bool {
-        let last = self.answers.len().checked_sub(1);
-        self.waiting.len() == 1 && self.waiting.values().next().map(|(place, _)| *place) == last
     }
 
     /// The answers; calls without one were lost. A request of which even one byte was not handed to the kernel
@@ -208,10 +214,10 @@ async fn write(to: &mut WriteHalf<'_>, bytes: &[u8]) -> Result<usize, Lost> {
     }
 }
 
-async fn receive(from: &mut ReadHalf<'_>, buffer: &mut [u8]) -> Result<usize, Lost> {
-    match from.read(buffer).await {
+async fn receive(from: &mut ReadHalf<'_>, decoder: &mut Decoder) -> Result<(), Lost> {
+    match from.read_buf(decoder.room()).await {
         Ok(0) => Err(Lost::Closed),
-        Ok(count) => Ok(count),
+        Ok(_) => Ok(()),
         Err(error) => Err(Lost::Broken(error.kind())),
     }
 }

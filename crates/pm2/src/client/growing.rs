@@ -28,75 +28,71 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Growing<T> {
     entries: Vec<T>,
-    /// Bytes of the reply that were read.
-    read: usize,
-    /// Length of the reply below which another look at an incomplete entry does not pay.
+    /// Bytes that have to be there before another look at an incomplete entry pays.
     worthwhile: usize,
     next: Next,
 }
 
 impl<T: DeserializeOwned> Growing<T> {
     pub(super) const fn new() -> Self {
-        Self { entries: Vec::new(), read: 0, worthwhile: 0, next: Next::Opening }
+        Self { entries: Vec::new(), worthwhile: 0, next: Next::Opening }
     }
 
-    /// Reads on in the reply, of which `arrived` is the beginning.
-    pub(super) fn look(&mut self, arrived: &[u8]) {
-        while self.step(arrived) {}
+    /// Reads on, in what has arrived since what was read. Says how many bytes of it were read now.
+    pub(super) fn look(&mut self, arrived: &[u8]) -> usize {
+        let mut read = 0;
+        while let Some(length) = self.step(&arrived[read..]) {
+            read += length;
+        }
+        read
     }
 
-    /// Reads to the end of the whole reply. Says whether all of it was read, and as a list.
-    pub(super) fn finish(&mut self, whole: &[u8]) -> bool {
+    /// Reads to the end of the reply, of which `rest` is all that was not read. Says whether it was a list to its last
+    /// byte.
+    pub(super) fn finish(&mut self, rest: &[u8]) -> bool {
         self.worthwhile = 0;
-        self.look(whole);
-        self.next == Next::Closing && whole.get(self.read..) == Some(CLOSING)
+        let read = self.look(rest);
+        self.next == Next::Closing && &rest[read..] == CLOSING
     }
 
     pub(super) fn into_entries(self) -> Vec<T> {
         self.entries
     }
 
-    /// One step; `false` if it takes more bytes, or cannot be done.
-    fn step(&mut self, arrived: &[u8]) -> bool {
-        let rest = arrived.get(self.read..).unwrap_or_default();
-        match (self.next, rest.first()) {
-            (Next::Closing | Next::Nothing, _) | (_, None) => false,
-            (Next::Opening, Some(_)) if rest.len() < OPENING.len() => false,
-            (Next::Opening, Some(_)) => self.take(rest.starts_with(OPENING), OPENING.len(), Next::First),
-            (Next::First | Next::Separator, Some(b']')) => self.take(true, 0, Next::Closing),
-            (Next::Separator, Some(byte)) => self.take(*byte == b',', 1, Next::Entry),
-            (Next::First | Next::Entry, Some(byte)) => {
-                if *byte == b'{' {
-                    self.entry(arrived)
-                } else {
-                    self.take(false, 0, Next::Nothing)
-                }
-            }
+    /// One step, and the bytes that it took; `None` if it takes more bytes than there are, or cannot be done.
+    fn step(&mut self, rest: &[u8]) -> Option<usize> {
+        match (self.next, *rest.first()?) {
+            (Next::Closing | Next::Nothing, _) => None,
+            (Next::Opening, _) if rest.len() < OPENING.len() => None,
+            (Next::Opening, _) => self.take(rest.starts_with(OPENING), OPENING.len(), Next::First),
+            (Next::First | Next::Separator, b']') => self.take(true, 0, Next::Closing),
+            (Next::Separator, byte) => self.take(byte == b',', 1, Next::Entry),
+            (Next::First | Next::Entry, b'{') => self.entry(rest),
+            (Next::First | Next::Entry, _) => self.take(false, 0, Next::Nothing),
         }
     }
 
-    const fn take(&mut self, fits: bool, length: usize, next: Next) -> bool {
+    fn take(&mut self, fits: bool, length: usize, next: Next) -> Option<usize> {
         self.next = if fits { next } else { Next::Nothing };
-        self.read += if fits { length } else { 0 };
-        fits
+        fits.then_some(length)
     }
 
-    fn entry(&mut self, arrived: &[u8]) -> bool {
-        if arrived.len() < self.worthwhile {
-            return false;
+    fn entry(&mut self, rest: &[u8]) -> Option<usize> {
+        if rest.len() < self.worthwhile {
+            return None;
         }
-        let mut values = serde_json::Deserializer::from_slice(&arrived[self.read..]).into_iter::<T>();
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
         match values.next() {
             Some(Ok(entry)) => {
-                let length = values.byte_offset();
                 self.entries.push(entry);
-                self.take(true, length, Next::Separator)
+                self.worthwhile = 0;
+                self.take(true, values.byte_offset(), Next::Separator)
             }
             Some(Err(error)) if error.is_eof() => {
                 // Each further look has half as much again to look at, so that a huge entry in small pieces is
                 // not read over and over.
-                self.worthwhile = arrived.len() + (arrived.len() - self.read) / 2;
-                false
+                self.worthwhile = rest.len() + rest.len() / 2;
+                None
             }
             Some(Err(_)) | None => self.take(false, 0, Next::Nothing),
         }
@@ -112,12 +108,12 @@ mod tests {
 
     fn read_in_pieces(text: &[u8], pieces: &[usize]) -> Option<Vec<Value>> {
         let mut growing = Growing::<Value>::new();
-        let mut end = 0;
+        let (mut read, mut end) = (0, 0);
         for piece in pieces.iter().cycle().take(200) {
             end = (end + piece).min(text.len());
-            growing.look(&text[..end]);
+            read += growing.look(&text[read..end]);
         }
-        growing.finish(text).then(|| growing.into_entries())
+        growing.finish(&text[read..]).then(|| growing.into_entries())
     }
 
     #[test]
