@@ -15,12 +15,12 @@ mod growing;
 pub use answer::{Answer, Lost, ProtocolError, Reply};
 pub use connect::{Barrier, ConnectError, Unreachable, dial};
 pub use exchange::IN_FLIGHT;
+pub use growing::Entry;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_core::actor::ProcessRef;
-use serde::de::DeserializeOwned;
 
 use crate::acquainted::Acquainted;
 use crate::methods::{Call, Method};
@@ -92,7 +92,7 @@ impl Client {
     ///
     /// # Errors
     /// Any answer but [`Answer::Done`].
-    pub async fn call_list<T: DeserializeOwned + Send>(
+    pub async fn call_list<T: Entry>(
         &mut self,
         call: &Call,
         deadline: Duration,
@@ -112,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::connect`].
-    pub async fn connect_and_list<T: DeserializeOwned + Send>(
+    pub async fn connect_and_list<T: Entry>(
         socket: &Path,
         call: &Call,
         deadline: Duration,
@@ -150,7 +150,7 @@ impl Client {
 }
 
 /// Sends a call that is answered by a list, says when the daemon `thinks`, and reads the entries while they arrive.
-async fn listed<T: DeserializeOwned + Send>(
+async fn listed<T: Entry>(
     connection: &mut Connection,
     call: &Call,
     deadline: Duration,
@@ -174,7 +174,7 @@ async fn listed<T: DeserializeOwned + Send>(
 }
 
 /// The list that was read while it arrived, or else is in the answer.
-fn list_of<T: DeserializeOwned>(answer: Answer, read: Option<Vec<T>>) -> Result<Option<Vec<T>>, Answer> {
+fn list_of<T: Entry>(answer: Answer, read: Option<Vec<T>>) -> Result<Option<Vec<T>>, Answer> {
     match (answer, read) {
         (Answer::Done(_), Some(entries)) => Ok(Some(entries)),
         (Answer::Done(reply), None) => Ok(reply.read().ok()),

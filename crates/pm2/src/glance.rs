@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::client::Entry;
 use crate::list::{is_set, number, unique_id};
+use crate::skim::Wanted;
 
 /// One entry of the daemon's list.
 #[derive(Debug, Deserialize)]
@@ -19,6 +21,26 @@ pub struct Glance {
     pm_id: Value,
     pm2_env: Settings,
 }
+
+impl Entry for Glance {
+    const WANTED: Wanted =
+        Wanted::Members(&[("name", Wanted::All), ("pm_id", Wanted::All), ("pm2_env", SETTINGS)]);
+}
+
+/// Of PM2's own settings, which stand among the flattened variables.
+const SETTINGS: Wanted = Wanted::Members(&[
+    ("status", Wanted::All),
+    ("unique_id", Wanted::All),
+    ("created_at", Wanted::All),
+    ("namespace", Wanted::All),
+    ("exec_mode", Wanted::All),
+    ("watch", Wanted::All),
+    ("pmx_module", Wanted::All),
+    ("restart_time", Wanted::All),
+    ("pm_cwd", Wanted::All),
+    ("pm_exec_path", Wanted::All),
+    ("env", Wanted::Named(&ENVIRONMENT_NAMING_VARIABLES)),
+]);
 
 /// PM2's own settings of a process. The flattened variables beside them are skipped unread.
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! PM2 as a resource: its wire protocol, a client that never starts a daemon, snapshots and restore bundles.
 //!
-//! From the bottom up: [`wire`] turns bytes into frames and back, [`methods`] is the one table of what a daemon
+//! From the bottom up: [`wire`] turns bytes into frames and back, [`skim`] takes of JSON only what is wanted, [`methods`] is the one table of what a daemon
 //! may be asked, [`client`] asks it, [`locate`] says where it is,
 //! [`acquainted`] which one was met before, [`list`] reads its list without keeping a value,
 //! [`bundle`] keeps the values that a restore needs, [`restore`] says what to send and what differs, and
@@ -33,6 +33,7 @@ pub mod passage;
 pub mod redaction;
 pub mod resource;
 pub mod restore;
+pub mod skim;
 pub mod upbringing;
 pub mod vigil;
 pub mod wire;

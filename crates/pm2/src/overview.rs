@@ -3,6 +3,9 @@
 use palisade_core::process::{ExecMode, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::client;
+use crate::skim::Wanted;
+
 /// One process of the daemon's list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Overview {
@@ -66,6 +69,27 @@ struct Env {
     unique_id: Option<String>,
     #[serde(default)]
     pmx_module: Option<serde_json::Value>,
+}
+
+impl client::Entry for Entry {
+    const WANTED: Wanted = Wanted::Members(&[
+        ("pid", Wanted::All),
+        ("name", Wanted::All),
+        ("pm_id", Wanted::All),
+        ("monit", Wanted::All),
+        (
+            "pm2_env",
+            Wanted::Named(&[
+                "status",
+                "namespace",
+                "exec_mode",
+                "restart_time",
+                "pm_uptime",
+                "unique_id",
+                "pmx_module",
+            ]),
+        ),
+    ]);
 }
 
 /// The rows of the daemon's list. Entries without a number of their own (workers that a reload is replacing) are left

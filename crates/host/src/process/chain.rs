@@ -117,7 +117,8 @@ pub fn find_all(prefix: &str, matches: impl FnMut(&str) -> bool) -> Result<Vec<F
     find_all_but(&[], prefix, matches)
 }
 
-/// As [`find_all`], without a look at the processes `but`: what is known already need not be looked up.
+/// As [`find_all`], without a look at the processes `but`: what is known already need not be looked up. Nor are the kernel's
+/// own threads, which are half of all processes of a small machine.
 ///
 /// # Errors
 /// As [`find_all`].
@@ -126,7 +127,7 @@ pub fn find_all_but(
     prefix: &str,
     mut matches: impl FnMut(&str) -> bool,
 ) -> Result<Vec<Found>, Error> {
-    let but: HashSet<u32> = but.iter().copied().collect();
+    let but: HashSet<u32> = but.iter().copied().chain(kernel_threads()).collect();
     let mut numbers: Vec<u32> = std::fs::read_dir("/proc")
         .map_err(Error::Unlisted)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -137,6 +138,12 @@ pub fn find_all_but(
     let proc = File::open("/proc").map_err(Error::Unlisted)?;
     let named = |pid: &u32| is_named(&proc, *pid, prefix);
     Ok(numbers.into_iter().filter(named).filter_map(|pid| find(pid, &mut matches)).collect())
+}
+
+/// Threads of the kernel, by the one that starts all others. In a namespace of its own its number is anybody's.
+fn kernel_threads() -> Vec<u32> {
+    const STARTER: u32 = 2;
+    if stat(STARTER).is_ok_and(|stat| stat.kernel) { children(STARTER) } else { Vec::new() }
 }
 
 /// The children of `pid` that its first thread started, as far as the kernel tells. Where it does not, or children come

@@ -19,7 +19,12 @@ pub struct Stat {
     pub session: u32,
     /// The terminal that it is run from, as the kernel numbers devices; 0 where there is none.
     pub terminal: u32,
+    /// Whether it is a thread of the kernel's own, which nobody else can be.
+    pub kernel: bool,
 }
+
+/// The flag by which the kernel knows its own threads (`PF_KTHREAD`).
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// Whether a listed process still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,7 @@ pub(super) fn parse_stat(pid: u32, bytes: &[u8]) -> Option<Stat> {
         session: field(6)?.parse().ok()?,
         // The kernel prints it as a signed number.
         terminal: field(7)?.parse::<i32>().ok()?.cast_unsigned(),
+        kernel: field(9)?.parse::<u32>().ok()? & KERNEL_THREAD != 0,
     })
 }
 
@@ -106,6 +112,14 @@ mod tests {
             assert_eq!(stat.process, ProcessRef { pid: 42, start_ticks: 987_654 }, "{name:?}");
             assert_eq!((stat.parent, stat.group, stat.session), (7, 42, 40), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_is_told_by_its_flag_and_not_by_its_name() {
+        let process = line("kthreadd", "S");
+        assert!(!parse_stat(42, process.as_bytes()).unwrap().kernel);
+        let thread = process.replace(" 4194560 ", " 2129984 ");
+        assert!(parse_stat(42, thread.as_bytes()).unwrap().kernel);
     }
 
     #[test]

@@ -133,7 +133,9 @@ impl Batch {
         while !self.waiting.is_empty() {
             if !asked && self.requests.is_empty() && self.written == self.outgoing.len() {
                 asked = true;
-                reader.iter_mut().for_each(|reader| drop(reader(Arrived::NotYet)));
+                if let Some(reader) = &mut reader {
+                    reader(Arrived::NotYet);
+                }
             }
             // Reading goes on while writing waits, so that two full buffers cannot block each other.
             tokio::select! {

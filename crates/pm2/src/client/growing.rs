@@ -5,10 +5,18 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::skim::{self, Stop, Wanted};
+
 /// How the reply to a call begins whose one result is a list.
 const OPENING: &[u8] = br#"{"args":[["#;
 /// How it ends.
 const CLOSING: &[u8] = b"]]}";
+
+/// An entry of a list.
+pub trait Entry: DeserializeOwned + Send {
+    /// Its members that are read at all.
+    const WANTED: Wanted;
+}
 
 /// What is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +36,25 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Growing<T> {
     entries: Vec<T>,
+    /// An entry, with what is wanted of it.
+    wanted: Vec<u8>,
     /// Bytes that have to be there before another look at an incomplete entry pays.
     worthwhile: usize,
     next: Next,
 }
 
-impl<T: DeserializeOwned> Growing<T> {
+impl<T: Entry> Growing<T> {
     pub(super) const fn new() -> Self {
-        Self { entries: Vec::new(), worthwhile: 0, next: Next::Opening }
+        Self { entries: Vec::new(), wanted: Vec::new(), worthwhile: 0, next: Next::Opening }
     }
 
-    /// Reads on, in what has arrived since what was read. Says how many bytes of it were read now.
+    /// Reads on, in what has arrived since what was read. Says how many bytes of it were read now: none before a first
+    /// entry shows that this is a list.
     pub(super) fn look(&mut self, arrived: &[u8]) -> usize {
-        let mut read = 0;
-        while let Some(length) = self.step(&arrived[read..]) {
-            read += length;
+        let read = self.steps(arrived);
+        if self.entries.is_empty() {
+            self.next = if self.next == Next::Nothing { Next::Nothing } else { Next::Opening };
+            return 0;
         }
         read
     }
@@ -51,8 +63,16 @@ impl<T: DeserializeOwned> Growing<T> {
     /// byte.
     pub(super) fn finish(&mut self, rest: &[u8]) -> bool {
         self.worthwhile = 0;
-        let read = self.look(rest);
+        let read = self.steps(rest);
         self.next == Next::Closing && &rest[read..] == CLOSING
+    }
+
+    fn steps(&mut self, arrived: &[u8]) -> usize {
+        let mut read = 0;
+        while let Some(length) = self.step(&arrived[read..]) {
+            read += length;
+        }
+        read
     }
 
     pub(super) fn into_entries(self) -> Vec<T> {
@@ -81,20 +101,22 @@ impl<T: DeserializeOwned> Growing<T> {
         if rest.len() < self.worthwhile {
             return None;
         }
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
-        match values.next() {
-            Some(Ok(entry)) => {
-                self.entries.push(entry);
+        self.wanted.clear();
+        match skim::object(rest, &T::WANTED, &mut self.wanted) {
+            Ok(length) => {
+                let entry = serde_json::from_slice(&self.wanted).ok();
+                let fits = entry.is_some();
+                self.entries.extend(entry);
                 self.worthwhile = 0;
-                self.take(true, values.byte_offset(), Next::Separator)
+                self.take(fits, length, Next::Separator)
             }
-            Some(Err(error)) if error.is_eof() => {
+            Err(Stop::Incomplete) => {
                 // Each further look has half as much again to look at, so that a huge entry in small pieces is
                 // not read over and over.
                 self.worthwhile = rest.len() + rest.len() / 2;
                 None
             }
-            Some(Err(_)) | None => self.take(false, 0, Next::Nothing),
+            Err(Stop::Unknown) => self.take(false, 0, Next::Nothing),
         }
     }
 }
@@ -105,6 +127,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    impl Entry for Value {
+        const WANTED: Wanted = Wanted::All;
+    }
 
     fn read_in_pieces(text: &[u8], pieces: &[usize]) -> Option<Vec<Value>> {
         let mut growing = Growing::<Value>::new();

@@ -10,8 +10,9 @@ use palisade_core::actor::ProcessRef;
 use palisade_host::process;
 use palisade_pm2::Client;
 use palisade_pm2::acquainted::Acquainted;
-use palisade_pm2::client::ConnectError;
+use palisade_pm2::client::{ConnectError, Entry};
 use palisade_pm2::methods::Call;
+use palisade_pm2::skim::Wanted;
 use palisade_pm2::wire::{Arg, Decoder, encode};
 use palisade_testkit::{App, PATIENCE, Pm2, Scratch};
 use serde_json::{Value, json};
@@ -51,9 +52,19 @@ impl Listener {
 
     fn list(&self, known: &Acquainted) -> Result<Vec<Value>, ConnectError> {
         let call = Call::list();
-        block_on(Client::connect_and_list::<Value>(&self.socket, &call, PATIENCE, Some(known), &mut |_| ()))
+        block_on(Client::connect_and_list::<Any>(&self.socket, &call, PATIENCE, Some(known), &mut |_| ()))
             .map(|(_, list)| list.expect("it was answered").expect("it is a list"))
+            .map(|list| list.into_iter().map(|any| any.0).collect())
     }
+}
+
+/// An entry of which all is wanted.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Any(Value);
+
+impl Entry for Any {
+    const WANTED: Wanted = Wanted::All;
 }
 
 fn answer(mut stream: UnixStream, methods: &Value, asked: &Mutex<Vec<String>>) {
