@@ -164,3 +164,23 @@ fn text(value: Value) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skim;
+
+    /// Whoever adds a field has to want it.
+    #[test]
+    fn everything_that_is_read_is_wanted() {
+        let json = r#"{"pid":7,"name":"api","pm_id":0,"pm2_env":{"status":"online","unique_id":"u","created_at":1,
+            "namespace":"a","exec_mode":"cluster_mode","watch":true,"pmx_module":true,"restart_time":2,"pm_cwd":"/a",
+            "pm_exec_path":"/a/b","env":{"NODE_ENV":"test","TOKEN":"x"},"TOKEN":"x"}}"#;
+        let json = json.replace(['\n', ' '], "");
+        let mut slim = Vec::new();
+        skim::object(json.as_bytes(), &Glance::WANTED, &mut slim).unwrap();
+        let of = |json: &[u8]| format!("{:?}", serde_json::from_slice::<Glance>(json).unwrap());
+        assert_eq!(of(&slim), of(json.as_bytes()));
+        assert!(!String::from_utf8(slim).unwrap().contains("TOKEN"));
+    }
+}

@@ -125,6 +125,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skim;
 
     #[test]
     fn an_entry_is_read_without_its_variables() {
@@ -135,5 +136,19 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].pm_id, rows[0].exec_mode, rows[0].memory_bytes), (0, ExecMode::Cluster, 1024));
         assert!(!format!("{rows:?}").contains("SECRET"));
+    }
+
+    /// Whoever adds a field has to want it.
+    #[test]
+    fn everything_that_is_read_is_wanted() {
+        let json = r#"{"pid":7,"name":"api","pm_id":0,"monit":{"memory":1024,"cpu":0.5},"pm2_env":{"status":"online",
+            "namespace":"a","exec_mode":"cluster_mode","restart_time":2,"pm_uptime":3,"unique_id":"u",
+            "pmx_module":true,"name":"api"}}"#;
+        let json = json.replace(['\n', ' '], "");
+        let mut slim = Vec::new();
+        skim::object(json.as_bytes(), &<Entry as client::Entry>::WANTED, &mut slim).unwrap();
+        let of = |json: &[u8]| rows(vec![serde_json::from_slice(json).unwrap()]);
+        assert_eq!(of(&slim), of(json.as_bytes()));
+        assert!(slim.len() < json.len(), "its second name is not wanted");
     }
 }

@@ -388,3 +388,58 @@ fn count(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
         count => Ok(Some(count)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_read_and_forgotten_piece_by_piece_is_the_whole_argument(
+            bodies in prop::collection::vec("[a-z]{0,200}", 1..4),
+            pieces in prop::collection::vec(1_usize..60, 1..8),
+            appetite in prop::collection::vec(0_usize..60, 1..8),
+        ) {
+            let frames = bodies.iter().map(|body| encode(&[Arg::Json(body), Arg::Text("7:1")]).unwrap());
+            let bytes = frames.collect::<Vec<_>>().concat();
+            let (mut decoder, mut read, mut whole) = (Decoder::new(), String::new(), Vec::new());
+            let (mut pieces, mut appetite) = (pieces.iter().cycle(), appetite.iter().cycle());
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, later) = rest.split_at(rest.len().min(*pieces.next().unwrap()));
+                decoder.room().extend_from_slice(piece);
+                rest = later;
+                loop {
+                    let begun = decoder.is_within_a_frame();
+                    let Some(frame) = decoder.next_frame().unwrap() else { break };
+                    let json = frame.raw_args()[0];
+                    let json = if begun { json } else { json.strip_prefix(b"j:").unwrap() };
+                    read.push_str(std::str::from_utf8(json).unwrap());
+                    whole.push(std::mem::take(&mut read));
+                    prop_assert_eq!(frame.last_text(), Some("7:1"));
+                }
+                if let Some(json) = decoder.json_so_far() {
+                    let count = json.len().min(*appetite.next().unwrap());
+                    read.push_str(std::str::from_utf8(&json[..count]).unwrap());
+                    decoder.forget(count);
+                }
+            }
+            prop_assert_eq!(whole, bodies);
+            prop_assert_eq!(decoder.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_no_json_is_shown_to_nobody() {
+        let bytes = encode(&[Arg::Text("{}{}{}"), Arg::Text("7:1")]).unwrap();
+        let mut decoder = Decoder::new();
+        decoder.push(&bytes[..9]);
+        assert_eq!(decoder.next_frame(), Ok(None));
+        assert_eq!(decoder.json_so_far(), None);
+        decoder.forget(1);
+        decoder.push(&bytes[9..]);
+        assert_eq!(decoder.next_frame().unwrap().unwrap().bytes(), bytes);
+    }
+}

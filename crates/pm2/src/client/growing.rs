@@ -14,7 +14,7 @@ const CLOSING: &[u8] = b"]]}";
 
 /// An entry of a list.
 pub trait Entry: DeserializeOwned + Send {
-    /// Its members that are read at all.
+    /// Its members that are read at all: all that its reader knows, or some are never there.
     const WANTED: Wanted;
 }
 
