@@ -67,6 +67,14 @@ pub enum Error {
         /// Its environment.
         environment: String,
     },
+    /// An app has no minimum epoch in this database.
+    #[error("{app} has no minimum epoch in this database{}", did_you_mean(meant.as_deref()))]
+    WithoutMinimum {
+        /// The app and its environment, as `APP/ENVIRONMENT`.
+        app: String,
+        /// One that has a minimum and is called much like it.
+        meant: Option<String>,
+    },
     /// The guard asks for an identity, and nothing proves one.
     #[error("{table} asks for an identity")]
     Nameless {
@@ -90,6 +98,10 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Database(palisade_postgres::Error),
+}
+
+fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map(|meant| format!(": did you mean {meant}?")).unwrap_or_default()
 }
 
 impl From<palisade_postgres::Error> for Error {
@@ -117,7 +129,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Rules { .. } => None,
+            Self::Rules { .. } | Self::WithoutMinimum { .. } => None,
             Self::Keyless { .. } => Some(Code::ProofRefused),
             Self::Nameless { .. } => Some(Code::IdentityRequired),
             Self::Fork { .. } => Some(Code::ForkBarred),
@@ -136,7 +148,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Rules { .. } | Self::Nameless { .. } => Exit::Usage,
+            Self::Rules { .. } | Self::Nameless { .. } | Self::WithoutMinimum { .. } => Exit::Usage,
             Self::Unfit { .. }
             | Self::Unguarded { .. }
             | Self::Forbidden { .. }
@@ -161,6 +173,9 @@ impl Error {
             }
             Self::Format { .. } => "use the build that installed them, or a later one",
             Self::Keyless { .. } => "give it one: palisade db key create --app APP --environment ENVIRONMENT",
+            Self::WithoutMinimum { .. } => {
+                "see which apps have one: palisade db epoch list; nothing was changed"
+            }
             Self::Nameless { .. } => {
                 "make a key: palisade db key create --app APP --key FILE, and name it with --key-file FILE"
             }

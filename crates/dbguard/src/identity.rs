@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_core::text::nearest;
 use palisade_core::{AppName, EnvironmentName};
 use palisade_postgres::{Row, Session};
 use serde::Serialize;
@@ -102,7 +103,7 @@ pub async fn apps(session: &Session) -> Result<Vec<App>, Error> {
     Ok(rows.iter().map(app).collect())
 }
 
-/// Sets the lowest epoch of a build that may claim, cancel or reap; `None` takes the minimum away.
+/// Sets the lowest epoch of a build that may claim, cancel or reap.
 ///
 /// # Errors
 /// What the database says.
@@ -110,17 +111,43 @@ pub async fn set_minimum_epoch(
     session: &Session,
     app: &AppName,
     environment: &EnvironmentName,
-    minimum: Option<u64>,
+    minimum: u64,
 ) -> Result<(), Error> {
     const SET: &str = "WITH app AS (INSERT INTO palisade.app AS a (app, environment, minimum_epoch) \
         VALUES ($1, $2, $3::bigint) ON CONFLICT (app, environment) DO UPDATE SET minimum_epoch = excluded.minimum_epoch, \
         changed_at = clock_timestamp(), changed_by = session_user RETURNING 1) \
-        INSERT INTO palisade.change (guard, what) SELECT 0, format('minimum epoch of %s/%s: %s', $1, $2, \
-        coalesce($3, 'none')) FROM app RETURNING what";
-    let minimum = minimum.map(|minimum| minimum.to_string());
-    let named = [Some(app.as_str()), Some(environment.as_str()), minimum.as_deref()];
+        INSERT INTO palisade.change (guard, what) SELECT 0, format('minimum epoch of %s/%s: %s', $1, $2, $3) \
+        FROM app RETURNING what";
+    let minimum = minimum.to_string();
+    let named = [Some(app.as_str()), Some(environment.as_str()), Some(minimum.as_str())];
     session.ask("set the minimum epoch", SET, &named).await?;
     Ok(())
+}
+
+/// Takes the minimum epoch of an app away.
+///
+/// # Errors
+/// [`Error::WithoutMinimum`] if it has none, which names an app that has one and is called much like it; or what the database says.
+pub async fn clear_minimum_epoch(
+    session: &Session,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<(), Error> {
+    const CLEAR: &str = "WITH app AS (UPDATE palisade.app a SET minimum_epoch = NULL, changed_at = clock_timestamp(), \
+        changed_by = session_user WHERE a.app = $1 AND a.environment = $2 AND a.minimum_epoch IS NOT NULL RETURNING 1) \
+        INSERT INTO palisade.change (guard, what) SELECT 0, format('minimum epoch of %s/%s: none', $1, $2) \
+        FROM app RETURNING what";
+    let named = [Some(app.as_str()), Some(environment.as_str())];
+    if !session.ask("clear the minimum epoch", CLEAR, &named).await?.is_empty() {
+        return Ok(());
+    }
+    let name = |app: &str, environment: &str| format!("{app}/{environment}");
+    let known: Vec<_> = apps(session).await?;
+    let known = known.iter().filter(|app| app.minimum_epoch.is_some());
+    let known: Vec<_> = known.map(|app| name(&app.app, &app.environment)).collect();
+    let app = name(app.as_str(), environment.as_str());
+    let meant = nearest(&app, known.iter().map(String::as_str)).map(str::to_owned);
+    Err(Error::WithoutMinimum { app, meant })
 }
 
 /// A minimum that a restore from a backup has set back, and what it was raised to.

@@ -31,8 +31,12 @@ pub const OWNER: &str = "palisade_owner";
 /// What encloses the body of a generated function; nothing from outside may hold it.
 pub(crate) const QUOTE: &str = "$palisade$";
 
-/// Drops the role of [`OWNER`] with the last guard of a server.
-pub const DROP_OWNER: &str = "DROP ROLE IF EXISTS palisade_owner";
+/// The role that a table's own functions run as where a superuser installs it. What the table's owner makes of its columns, such
+/// as a cast of a type of its own, runs with its rights: it may write what is kept about jobs, and change neither a function nor a rule.
+pub const HAND: &str = "palisade_hand";
+
+/// Drops the roles of [`OWNER`] and [`HAND`] with the last guard of a server.
+pub const DROP_OWNER: &str = "DROP ROLE IF EXISTS palisade_owner, palisade_hand";
 
 /// The whole SQL that puts a guard behind a table, or brings one up to date. One transaction.
 #[must_use]
@@ -43,9 +47,10 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     }
     sql.push_str(&become_owner(table, columns));
     sql.push_str(&rules_row(table, columns, rules));
-    sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
     sql.push_str(&readable(&table.owner, table.owned));
     sql.push_str(if table.superuser { "RESET ROLE;\n\n" } else { "\n" });
+    sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
+    sql.push_str(&callable(table.id, &table.owner, table.superuser));
     sql.push_str(&triggers(table));
     if table.superuser && table.is_partitioned() {
         sql.push_str(partitions::WATCH);
@@ -64,34 +69,71 @@ pub(crate) fn schema(superuser: bool) -> String {
         return format!("{SCHEMA}\n");
     }
     let role = format!(
-        "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NULL THEN\n    CREATE ROLE {OWNER} NOLOGIN BYPASSRLS;\n  \
-         END IF;\nEND $palisade$;\n"
+        "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NULL THEN\n    CREATE ROLE {OWNER} NOLOGIN;\n  \
+         END IF;\nEND $palisade$;\n{}",
+        hand()
     );
     let (create, rest) = SCHEMA.split_once(";\n").expect("the schema begins with a statement");
     format!("{role}{create} AUTHORIZATION {OWNER};\nSET LOCAL ROLE {OWNER};\n{rest}RESET ROLE;\n\n")
 }
 
-/// A guard that a superuser installs belongs to a role that may do nothing else but count the table's rows.
-fn become_owner(table: &Table, columns: &Columns) -> String {
-    if !table.superuser {
-        return String::new();
-    }
+/// The role of [`HAND`], if it is not there.
+pub(crate) fn hand() -> String {
     format!(
-        "GRANT USAGE ON SCHEMA {} TO {OWNER};\nGRANT SELECT ON {} TO {OWNER};\nSET LOCAL ROLE {OWNER};\n",
+        "DO $palisade$ BEGIN\n  IF to_regrole('{HAND}') IS NULL THEN\n    CREATE ROLE {HAND} NOLOGIN BYPASSRLS;\n  \
+         END IF;\nEND $palisade$;\n"
+    )
+}
+
+/// Who may put a table's functions behind a table: whoever adds a partition to it needs that right. Behind a table of somebody
+/// else's they would run his code.
+pub(crate) fn callable(id: i32, owner: &str, superuser: bool) -> String {
+    let both = format!("palisade.rows_{id}(), palisade.truncate_{id}()");
+    let mut sql = String::new();
+    if superuser {
+        for function in both.split(", ") {
+            sql.push_str(&format!("ALTER FUNCTION {function} OWNER TO {HAND};\n"));
+        }
+    }
+    sql.push_str(&format!(
+        "REVOKE ALL ON FUNCTION {both} FROM PUBLIC;\nGRANT EXECUTE ON FUNCTION {both} TO {};\n",
+        quote::name(owner)
+    ));
+    sql
+}
+
+/// The rights of [`HAND`] on what a guard reads.
+pub(crate) fn seen(table: &Table, columns: Option<&Columns>) -> String {
+    format!(
+        "GRANT USAGE ON SCHEMA {} TO {HAND};\nGRANT SELECT ON {} TO {HAND};\n",
         schemas(table, columns),
         reads(table, columns).join(", ")
     )
 }
 
-/// Every relation that a guard reads: the table, its partitions, and where the beat is.
-fn reads(table: &Table, columns: &Columns) -> Vec<String> {
-    let own = std::iter::once(table.qualified()).chain(table.partitions.iter().cloned());
-    own.chain(columns.elsewhere().map(Elsewhere::qualified)).collect()
+/// What [`OWNER`] had of it in earlier formats.
+pub(crate) fn unseen(table: &Table, columns: Option<&Columns>) -> String {
+    format!("REVOKE SELECT ON {} FROM {OWNER};\n", reads(table, columns).join(", "))
+        + &format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", schemas(table, columns))
 }
 
-fn schemas(table: &Table, columns: &Columns) -> String {
+/// A guard that a superuser installs belongs to a role that may do nothing on tables of the app.
+fn become_owner(table: &Table, columns: &Columns) -> String {
+    if !table.superuser {
+        return String::new();
+    }
+    format!("{}SET LOCAL ROLE {OWNER};\n", seen(table, Some(columns)))
+}
+
+/// Every relation that a guard reads: the table, its partitions, and where the beat is.
+fn reads(table: &Table, columns: Option<&Columns>) -> Vec<String> {
+    let own = std::iter::once(table.qualified()).chain(table.partitions.iter().cloned());
+    own.chain(columns.and_then(Columns::elsewhere).map(Elsewhere::qualified)).collect()
+}
+
+fn schemas(table: &Table, columns: Option<&Columns>) -> String {
     let mut schemas = vec![quote::name(&table.schema)];
-    schemas.extend(columns.elsewhere().map(|there| quote::name(&there.schema)));
+    schemas.extend(columns.and_then(Columns::elsewhere).map(|there| quote::name(&there.schema)));
     schemas.dedup();
     schemas.join(", ")
 }
@@ -192,8 +234,7 @@ fn interval(duration: Duration) -> String {
     format!("'{} seconds'::interval", duration.as_secs())
 }
 
-/// The two functions that know the table's columns. Nobody is kept from executing them, because whoever adds a
-/// partition needs that right; only a trigger can call them.
+/// The two functions that know the table's columns.
 pub(crate) fn functions(id: i32, table: &str, columns: &Columns, rules: &Rules) -> String {
     // A beat without time zone is read as UTC, which is what libraries write.
     let zone = if columns.beat_kind().contains("without") { "\nSET timezone = 'UTC'" } else { "" };
@@ -293,20 +334,20 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
     if table.superuser {
         sql.push_str(&partitions::unwatch(id));
         for relation in &relations {
-            sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {OWNER};\n"));
+            sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {HAND};\n"));
         }
         sql.push_str(&revoke_elsewhere(id));
     }
     if last && !keep_history && table.superuser {
-        sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", quote::name(&table.schema)));
+        sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {HAND};\n", quote::name(&table.schema)));
     }
     if last && !keep_history && !table.stamped {
         sql.push_str("DROP SCHEMA palisade CASCADE;\n");
         if table.superuser {
             // Whatever else it was granted in this database, for this guard or for one that went before.
             sql.push_str(&format!(
-                "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NOT NULL THEN\n    DROP OWNED BY {OWNER};\n  \
-                 END IF;\nEND $palisade$;\n"
+                "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NOT NULL AND to_regrole('{HAND}') IS NOT NULL THEN\n    \
+                 DROP OWNED BY {OWNER}, {HAND};\n  END IF;\nEND $palisade$;\n"
             ));
         }
     } else {
@@ -334,8 +375,8 @@ fn revoke_elsewhere(id: i32) -> String {
         "DO $palisade$ DECLARE there regclass := (SELECT g.beat_relation FROM palisade.guard g \
          JOIN pg_class c ON c.oid = g.beat_relation WHERE g.id = {id} AND NOT EXISTS (SELECT FROM palisade.guard o \
          WHERE o.id <> g.id AND g.beat_relation IN (o.beat_relation, o.relation)));\nBEGIN\n  \
-         IF there IS NOT NULL AND to_regrole('{OWNER}') IS NOT NULL THEN\n    \
-         EXECUTE format('REVOKE SELECT ON %s FROM {OWNER}', there);\n  END IF;\nEND $palisade$;\n"
+         IF there IS NOT NULL AND to_regrole('{HAND}') IS NOT NULL THEN\n    \
+         EXECUTE format('REVOKE SELECT ON %s FROM {HAND}', there);\n  END IF;\nEND $palisade$;\n"
     )
 }
 

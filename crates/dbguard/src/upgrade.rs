@@ -13,16 +13,16 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::installed::{Installed, installed};
 use crate::quote;
-use crate::script::{self, Columns, SCHEMA};
+use crate::script::{self, Columns, OWNER, SCHEMA};
 use crate::table::{Table, text};
 use crate::work::{Patience, run};
 
 /// The format of the schema that this build installs.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
-/// What each format added to the one before it, which is the place in this list. It may find its work done. The third changed
-/// functions only.
-const STEPS: [&str; 2] = [include_str!("sql/watch.sql"), ""];
+/// What each format added to the one before it, which is the place in this list. It may find its work done. The third and
+/// the fourth changed functions, and who may do what, only.
+const STEPS: [&str; 3] = [include_str!("sql/watch.sql"), "", ""];
 
 /// What a function bears that is dropped at the end.
 pub(crate) const OUTGOING: &str = "outgoing: palisade guard upgrade table";
@@ -112,12 +112,12 @@ pub async fn plan(session: &Session, lock_timeout: Duration) -> Result<Plan, Err
         Standing::Older(found) => found,
         Standing::Current | Standing::Unfinished => FORMAT,
     };
-    const OWNER: &str = "SELECT pg_get_userbyid(n.nspowner)::text, (pg_get_userbyid(n.nspowner) = current_user)::text \
+    const WHOSE: &str = "SELECT pg_get_userbyid(n.nspowner)::text, (pg_get_userbyid(n.nspowner) = current_user)::text \
         FROM pg_catalog.pg_namespace n WHERE n.nspname = 'palisade'";
-    let rows = session.ask("see who owns the guards", OWNER, &[]).await?;
+    let rows = session.ask("see who owns the guards", WHOSE, &[]).await?;
     let row = rows.first().cloned().unwrap_or_default();
     let (owner, own) = (text(&row, 0), text(&row, 1) == "true");
-    let mut made = Made::default();
+    let mut made = Made { hand: owner == OWNER, ..Made::default() };
     for guard in installed(session).await? {
         made.guard(session, &owner, &guard).await?;
     }
@@ -131,6 +131,8 @@ pub async fn plan(session: &Session, lock_timeout: Duration) -> Result<Plan, Err
 /// What is made for each guard.
 #[derive(Debug, Default)]
 struct Made {
+    /// Whether a superuser installed them: a table's functions then have a role of their own.
+    hand: bool,
     tables: Vec<String>,
     left: Vec<String>,
     functions: String,
@@ -139,11 +141,6 @@ struct Made {
 
 impl Made {
     async fn guard(&mut self, session: &Session, owner: &str, guard: &Installed) -> Result<(), Error> {
-        // Whoever adds a partition needs that right, and the grants took it from everybody.
-        let id = guard.id;
-        self.grants.push_str(&format!(
-            "GRANT EXECUTE ON FUNCTION palisade.rows_{id}(), palisade.truncate_{id}() TO PUBLIC;\n"
-        ));
         let table = match Table::find(session, &guard.table).await {
             Ok(table) => table,
             Err(Error::Unfit { .. }) => {
@@ -152,8 +149,14 @@ impl Made {
             }
             Err(error) => return Err(error),
         };
+        let columns = Columns::numbered(&table, guard);
+        self.functions.push_str(&script::callable(guard.id, &table.owner, self.hand));
+        if self.hand {
+            self.functions.push_str(&script::seen(&table, columns.as_ref()));
+            self.functions.push_str(&script::unseen(&table, columns.as_ref()));
+        }
         // A name may have become one that no function can be written with.
-        let columns = Columns::numbered(&table, guard).filter(|columns| !columns.ends_quotes(&table));
+        let columns = columns.filter(|columns| !columns.ends_quotes(&table));
         let Some(columns) = columns else {
             self.left.push(guard.table.clone());
             return Ok(());
@@ -170,6 +173,9 @@ impl Made {
 /// The first step. What is there may be of any format up to this build's.
 fn expand(from: u32, owner: Option<&String>, made: &Made, lock_timeout: Duration) -> String {
     let mut sql = script::begin(lock_timeout);
+    if made.hand {
+        sql.push_str(&script::hand());
+    }
     if let Some(owner) = owner {
         sql.push_str(&format!("SET LOCAL ROLE {};\n", quote::name(owner)));
     }
@@ -188,9 +194,12 @@ fn expand(from: u32, owner: Option<&String>, made: &Made, lock_timeout: Duration
          % 4294967296)::text AND p.proname !~ '^(rows|truncate)_[0-9]+$'\n  LOOP\n    \
          EXECUTE format('COMMENT ON FUNCTION %s IS %L', old, '{OUTGOING}');\n  END LOOP;\nEND $palisade$;\n"
     ));
+    if made.hand {
+        sql.push_str("RESET ROLE;\n");
+    }
     sql.push_str(script::GRANTS);
-    sql.push_str(&made.functions);
     sql.push_str(&made.grants);
+    sql.push_str(&made.functions);
     sql.push_str(&format!(
         "{};\nINSERT INTO palisade.change (guard, what) SELECT g.id, 'upgraded from format {from} to {FORMAT}' \
          FROM palisade.guard g;\nCOMMIT;\n",
@@ -251,7 +260,7 @@ mod tests {
 
     /// What [`FORMAT`] stands for. Where this differs, something that a database keeps was changed: raise [`FORMAT`], write what
     /// the step adds into [`STEPS`], put the `--dry-run` of the format before into `tests/earlier`, and only then this.
-    const DIGEST: &str = "5973c75ff06b5dacb2d1f050721c958bbea21dee2cf52d0d1a9468a5ed55dda5";
+    const DIGEST: &str = "ed4c6ba63df05d76eb3639f4fb0a226270c53ccb39f421a3090313cfa652203e";
 
     #[test]
     fn a_change_of_what_is_installed_is_a_new_format() {

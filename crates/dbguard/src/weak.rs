@@ -57,9 +57,15 @@ const MAY_REPLICATE: &str = "SELECT r.rolname || ' (may set it)' FROM pg_catalog
 const FUNCTIONS: &str = "SELECT p.proname::text, (EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%' \
         AND (c <> 'search_path=pg_catalog, pg_temp' OR p.proname = ANY (string_to_array($1, ',')))) \
         OR NOT p.proname = ANY (string_to_array($1, ',')) AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c \
-        WHERE c LIKE 'search_path=%'))::text, (p.proowner <> n.nspowner)::text, \
+        WHERE c LIKE 'search_path=%'))::text, (pg_get_userbyid(p.proowner) <> CASE \
+        WHEN p.proname ~ '^(rows|truncate)_[0-9]+$' AND pg_get_userbyid(n.nspowner) = 'palisade_owner' THEN 'palisade_hand' \
+        ELSE pg_get_userbyid(n.nspowner) END)::text, \
     (p.proname ~ '^(rows|truncate)_[0-9]+$' AND NOT p.prosecdef)::text, \
-    (count(*) OVER (PARTITION BY p.proname) > 1)::text \
+    (count(*) OVER (PARTITION BY p.proname) > 1)::text, \
+    (p.proname ~ '^(rows|truncate)_[0-9]+$' AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, \
+        acldefault('f', p.proowner))) a WHERE a.grantee = 0))::text, \
+    EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid WHERE t.tgfoid = p.oid \
+        AND c.relkind = 'p' AND t.tgname = 'palisade_rows' AND NOT has_function_privilege(c.relowner, p.oid, 'EXECUTE'))::text \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'palisade' ORDER BY 1";
 
 /// Looks who may void the guards of a database.
@@ -146,9 +152,11 @@ pub(crate) async fn functions(session: &Session) -> Result<Vec<String>, Error> {
     let rows = session.ask("look at the functions", FUNCTIONS, &[Some(&inner)]).await?;
     let wrong = [
         (1, "has another search_path than it was made with"),
-        (2, "belongs to another role than the schema"),
+        (2, "belongs to another role than it did"),
         (3, "runs with the rights of whoever writes the table"),
         (4, "is there more than once"),
+        (5, "may be put behind a table of anybody's"),
+        (6, "may not be put behind a new partition by the table's owner"),
     ];
     let problems = |row: &Row| {
         let row = row.clone();

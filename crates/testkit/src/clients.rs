@@ -24,6 +24,16 @@ pub fn queues() -> PathBuf {
     installed("queues", "queues")
 }
 
+/// The `node_modules` with Prisma's client and its adapter for PostgreSQL, and the client of the jobs table for them.
+///
+/// # Panics
+/// If npm cannot install them; the message says why.
+#[must_use]
+pub fn prisma() -> (PathBuf, PathBuf) {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("prisma/client.mjs");
+    (with("prisma", "prisma", &["--omit=optional", "--omit=peer"]), client)
+}
+
 /// A folder for `PYTHONPATH` with psycopg and SQLAlchemy.
 ///
 /// # Panics
@@ -65,8 +75,13 @@ pub fn python() -> PathBuf {
 }
 
 fn installed(locks: &str, name: &str) -> PathBuf {
+    with(locks, name, &[])
+}
+
+fn with(locks: &str, name: &str, options: &[&str]) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = manifest.join("../../.cache").join(name);
-    npm::install(&manifest.join(locks), &folder, &[], |_| Ok(())).unwrap_or_else(|error| panic!("{error}"));
+    npm::install(&manifest.join(locks), &folder, options, |_| Ok(()))
+        .unwrap_or_else(|error| panic!("{error}"));
     folder.join("node_modules")
 }

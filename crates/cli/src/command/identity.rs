@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use palisade_core::record::Act;
 use palisade_core::text::Shown;
 use palisade_core::{AppName, Code, EnvironmentName, Exit};
-use palisade_dbguard::identity::{App, apps, key, require, rotate, set_minimum_epoch};
+use palisade_dbguard::identity::{App, apps, clear_minimum_epoch, key, require, rotate, set_minimum_epoch};
 use palisade_dbguard::proof::AppKey;
 use palisade_dbguard::{Table, quote};
 use palisade_host::{clock, files};
@@ -185,7 +185,11 @@ async fn set(output: Output, of: &AppArgs, minimum: Option<u64>) -> Result<Exit,
     let (session, environment, at) = reach_stamped(output, &of.database).await?;
     let what = minimum.map_or_else(|| "none".to_owned(), |minimum| minimum.to_string());
     let begun = begin(Act::Epoch, &at, &of.app, &environment, &what)?;
-    begun.settle(set_minimum_epoch(&session, &of.app, &environment, minimum).await, |()| Vec::new())?;
+    let done = match minimum {
+        Some(minimum) => set_minimum_epoch(&session, &of.app, &environment, minimum).await,
+        None => clear_minimum_epoch(&session, &of.app, &environment).await,
+    };
+    begun.settle(done, |()| Vec::new())?;
     output.document(&json!({
         "result": "changed", "app": of.app, "environment": environment, "minimum_epoch": minimum,
     }))?;

@@ -134,7 +134,12 @@ fn a_key_is_made_used_and_rotated_from_the_command_line() {
         .fails("PL321");
     let listed = run(&["db", "epoch", "list"]).ends(Exit::Done);
     assert!(listed.stdout.contains("atom/production"), "{}", listed.stdout);
+    let unknown =
+        run(&["db", "epoch", "clear", "--app", "atmo", "--environment", "production"]).ends(Exit::Usage);
+    assert!(unknown.stderr.contains("did you mean atom/production?"), "{}", unknown.stderr);
     with(&["db", "epoch", "clear"]).ends(Exit::Done);
+    let again = with(&["db", "epoch", "clear"]).ends(Exit::Usage);
+    assert!(again.stderr.contains("atom/production has no minimum epoch"), "{}", again.stderr);
     for said in [run(&["db", "key", "list"]), run(&["db", "stamp", "show"])] {
         assert!(!said.stdout.contains(&secret) && !said.stderr.contains(&secret));
     }

@@ -232,8 +232,15 @@ pub async fn schema_changed(session: &Session) -> Result<Option<Finding>, Error>
     Ok((!was.is_empty()).then(|| Finding::new(Kind::Ddl, changed, None)))
 }
 
+// Palisade's own reaper and undo are no app. The name alone is a claim: its role has held the reaper's lease of that table, or
+// could take the guard away.
 const WRITERS: &str = "SELECT DISTINCT g.relation::text, h.app FROM palisade.history h \
-    JOIN palisade.guard g ON g.id = h.guard WHERE h.at > now() - $1::interval AND h.app IS NOT NULL";
+    JOIN palisade.guard g ON g.id = h.guard JOIN pg_catalog.pg_class c ON c.oid = g.relation \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE h.at > now() - $1::interval AND h.app IS NOT NULL AND NOT (h.app = 'palisade' AND (EXISTS (SELECT FROM palisade.lease l \
+      WHERE l.name = format('reaper/%s.%s', n.nspname, c.relname) AND l.role = h.role) \
+    OR coalesce(pg_has_role(to_regrole(quote_ident(h.role)), (SELECT o.nspowner FROM pg_catalog.pg_namespace o \
+      WHERE o.nspname = 'palisade'), 'MEMBER'), false)))";
 
 /// Which claimed names wrote which guarded table within the last `seconds`; nothing where no table is guarded or this
 /// role may not see it.

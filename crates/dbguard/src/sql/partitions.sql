@@ -7,11 +7,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $p
     AND NOT EXISTS (SELECT FROM pg_trigger r WHERE r.tgrelid = t.relid AND r.tgname = 'palisade_truncate');
 $palisade$;
 
--- Gives one to a partition, with the rights of whoever owns it. The guard's owner counts its running rows.
+-- Gives one to a partition, with the rights of whoever owns it. The function's owner counts its running rows.
 CREATE FUNCTION palisade.cover(relation regclass, rule integer, always boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $palisade$
 DECLARE
-  guardian oid := (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'palisade');
+  guardian oid := (SELECT p.proowner FROM pg_proc p WHERE p.oid = format('palisade.truncate_%s()', rule)::regprocedure);
 BEGIN
   EXECUTE format('CREATE OR REPLACE TRIGGER palisade_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT '
     'EXECUTE FUNCTION palisade.truncate_%s()', relation, rule);

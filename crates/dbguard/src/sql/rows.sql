@@ -60,7 +60,10 @@ BEGIN
       content := CASE WHEN current_setting('TimeZone') IN ('UTC', 'Etc/UTC') AND current_setting('IntervalStyle') = 'postgres'
         AND current_setting('bytea_output') = 'hex' THEN md5(to_jsonb(NEW)::text) ELSE palisade.content(NEW) END;
     END IF;
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN statement_too_complex THEN
+    -- Where the stack is too deep for a look it is too deep for a judgement, and nobody gets past one by going down there.
+    RAISE;
+  WHEN OTHERS THEN
     IF TG_OP <> 'INSERT' THEN
       SELECT r.status, r.beat, r.key, r.reason, r.readable INTO was, beat, key, reason_was, readable
       FROM palisade.read({id}, to_jsonb(OLD)) r;
@@ -88,9 +91,9 @@ BEGIN
       PERFORM set_config('palisade.written', pg_current_xact_id()::text, true);
     END IF;
   EXCEPTION WHEN OTHERS THEN
-    -- A refusal is meant, and a conflict of transactions is the app's to repeat. Anything else is the guard's own trouble,
-    -- which stops nothing but an exit that cannot be judged.
-    IF SQLSTATE LIKE 'PL3__' OR SQLSTATE LIKE '40___' THEN
+    -- A refusal is meant, and a conflict of transactions is the app's to repeat, as a stack that is too deep is its own. Anything
+    -- else is the guard's own trouble, which stops nothing but an exit that cannot be judged.
+    IF SQLSTATE LIKE 'PL3__' OR SQLSTATE LIKE '40___' OR SQLSTATE = '54001' THEN
       RAISE;
     END IF;
     RAISE LOG 'palisade: the guard of % could not do its work: % (%)', TG_RELID::regclass, SQLERRM, SQLSTATE;

@@ -101,7 +101,7 @@ fn each_is_needed(cases: &[Case]) {
         put_away(&jobs, number);
         // What belongs to the server and not to the database.
         let back =
-            "ALTER ROLE app NOSUPERUSER; ALTER ROLE palisade_owner BYPASSRLS; REVOKE palisade_owner FROM app";
+            "ALTER ROLE app NOSUPERUSER; ALTER ROLE palisade_hand BYPASSRLS; REVOKE palisade_owner FROM app";
         jobs.server.sql("postgres", back);
     }
 }

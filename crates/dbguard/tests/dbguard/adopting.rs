@@ -142,7 +142,7 @@ fn where_a_superuser_installs_no_code_of_the_app_runs_as_superuser() {
         "SELECT DISTINCT r.rolname, r.rolsuper, r.rolcanlogin FROM pg_proc p JOIN pg_roles r \
         ON r.oid = p.proowner WHERE p.pronamespace = 'palisade'::regnamespace",
     );
-    assert_eq!(owners, "palisade_owner|f|f");
+    assert_eq!(owners, "palisade_hand|f|f\npalisade_owner|f|f");
     for sql in [
         "DELETE FROM palisade.history",
         "SELECT palisade.started()",

@@ -61,8 +61,8 @@ fn a_minimum_epoch_has_one_home_which_guard_and_audit_read() {
             let session = jobs.connect("postgres").await;
             audit::change(&session, &Change::App(app("atom"))).await.unwrap();
             let (atom, production) = ("atom".parse().unwrap(), "production".parse().unwrap());
-            identity::set_minimum_epoch(&session, &atom, &production, Some(42)).await.unwrap();
-            identity::set_minimum_epoch(&session, &atom, &"test".parse().unwrap(), Some(90)).await.unwrap();
+            identity::set_minimum_epoch(&session, &atom, &production, 42).await.unwrap();
+            identity::set_minimum_epoch(&session, &atom, &"test".parse().unwrap(), 90).await.unwrap();
             let kept = audit::expectations(&session).await.unwrap().unwrap();
             assert_eq!(kept.minimums, [("atom".to_owned(), 42)].into(), "{version}: only this environment's");
             let old = Client {
@@ -152,6 +152,17 @@ fn two_apps_that_write_one_guarded_table_are_named() {
     let found = look();
     let [found] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(found.what, "backfill_jobs is written by 2 apps: atom-saas, atom-saas-test");
+    // Our own reaper and undo are no app, but not everybody who calls himself so is ours.
+    jobs.admin("UPDATE palisade.history SET app = 'palisade' WHERE app = 'atom-saas-test'");
+    assert_eq!(look().len(), 1);
+    jobs.app("SELECT palisade.acquire('reaper/public.backfill_jobs', 'me', '1 minute')").succeeds();
+    assert_eq!(look(), []);
+    jobs.admin(
+        "DELETE FROM palisade.lease; UPDATE palisade.history SET role = 'postgres' WHERE app = 'palisade'",
+    );
+    assert_eq!(look(), []);
+    jobs.admin("UPDATE palisade.history SET app = 'atom-saas-test', role = 'app' WHERE app = 'palisade'");
+    assert_eq!(look().len(), 1);
     // Without the rows of the second there is one, and without a guard nobody keeps who writes.
     jobs.admin("DELETE FROM palisade.history WHERE app = 'atom-saas-test'");
     assert_eq!(look(), []);

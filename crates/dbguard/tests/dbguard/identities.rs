@@ -268,14 +268,18 @@ fn a_guard_may_name_the_lease_whose_holder_may_take_its_jobs() {
 
 #[test]
 fn an_old_build_finishes_what_it_holds_and_claims_cancels_and_reaps_nothing() {
-    use palisade_dbguard::identity::{apps, set_minimum_epoch};
+    use palisade_dbguard::identity::{apps, clear_minimum_epoch, set_minimum_epoch};
     for version in postgres::VERSIONS {
         let jobs = stamped(version);
         let (app, production) = (AppName::new("atom").unwrap(), EnvironmentName::new("production").unwrap());
         let minimum = |minimum: Option<u64>| {
             wait(async {
                 let session = jobs.connect("postgres").await;
-                set_minimum_epoch(&session, &app, &production, minimum).await.unwrap();
+                match minimum {
+                    Some(minimum) => set_minimum_epoch(&session, &app, &production, minimum).await,
+                    None => clear_minimum_epoch(&session, &app, &production).await,
+                }
+                .unwrap();
             });
         };
         minimum(Some(7));

@@ -12,6 +12,7 @@ mod budget;
 mod cases;
 mod costs;
 mod dockets;
+mod evasions;
 mod fence;
 mod fixture;
 mod foreign;

@@ -40,6 +40,13 @@ fn partitions_now_and_later_are_guarded_however_they_are_written() {
         jobs.app("TRUNCATE parted_2").fails("PL303");
         jobs.app("UPDATE parted_2 SET heartbeat_at = timezone('UTC', now())").succeeds();
         jobs.app("UPDATE parted_2 SET status = 'completed'").succeeds();
+        // Whoever owns the table from now on lacks a right that a new partition takes: verify says so.
+        jobs.admin("CREATE ROLE next; ALTER TABLE parted OWNER TO next");
+        let lacking =
+            "the function palisade.rows_1 may not be put behind a new partition by the table's owner";
+        assert!(damages(&jobs).iter().any(|problem| problem == lacking), "{version}");
+        jobs.admin("GRANT EXECUTE ON FUNCTION palisade.rows_1() TO next");
+        assert!(!damages(&jobs).iter().any(|problem| problem == lacking), "{version}");
     }
 }
 

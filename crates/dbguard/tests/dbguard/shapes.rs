@@ -252,7 +252,7 @@ fn a_beat_in_another_table_is_read_there_and_its_loss_refuses_only_what_needs_it
     jobs.up_for_a_day();
     let said = jobs.app(shape.rescue).fails("PL301");
     assert!(said.contains("0h 03m"), "{said}");
-    let role = jobs.admin("SELECT has_table_privilege('palisade_owner', 'good_job_processes', 'SELECT')");
+    let role = jobs.admin("SELECT has_table_privilege('palisade_hand', 'good_job_processes', 'SELECT')");
     assert_eq!(role, "t");
     jobs.app("ALTER TABLE good_job_processes RENAME updated_at TO seen_at").succeeds();
     let said = jobs.app(shape.rescue).fails("PL301");

@@ -97,7 +97,7 @@ fn a_dump_that_is_restored_elsewhere_is_a_copy_with_a_verifier_of_its_own() {
         server.sql("postgres", "CREATE DATABASE jobs");
     }
     stamp(&server, "production");
-    other.sql("postgres", "CREATE ROLE palisade_owner NOLOGIN");
+    other.sql("postgres", "CREATE ROLE palisade_owner NOLOGIN; CREATE ROLE palisade_hand NOLOGIN");
     server.dump_into("jobs", &other, "jobs");
     assert_eq!(standing(&other, "jobs"), Standing::OtherServer);
     assert_eq!(flaw(&other, "jobs"), "copy");

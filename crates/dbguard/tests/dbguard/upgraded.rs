@@ -13,8 +13,11 @@ use crate::stamps::stamp;
 use crate::verified::damages;
 
 /// What `guard install table --dry-run` of a build of each earlier format printed for the table of the fixture.
-const EARLIER: [(u32, &str); 2] =
-    [(1, include_str!("../earlier/format-1.sql")), (2, include_str!("../earlier/format-2.sql"))];
+const EARLIER: [(u32, &str); 3] = [
+    (1, include_str!("../earlier/format-1.sql")),
+    (2, include_str!("../earlier/format-2.sql")),
+    (3, include_str!("../earlier/format-3.sql")),
+];
 
 /// What the same printed for the table's owner: there is no role of the guards, and nobody becomes one.
 fn as_owner(sql: &str) -> String {
@@ -57,6 +60,14 @@ fn upgraded(jobs: &Jobs, role: &str) -> Upgraded {
         let plan = plan(&session, patience.lock_timeout).await.unwrap();
         upgrade(&session, &plan, patience).await.unwrap()
     })
+}
+
+/// The schema as SQL, its rights at the end: in which order they were given is no difference.
+fn dumped(jobs: &Jobs) -> String {
+    let dump = jobs.server.dump_as("postgres", "jobs");
+    let (mut rights, rest): (Vec<_>, Vec<_>) = dump.lines().partition(|line| line.starts_with("GRANT "));
+    rights.sort_unstable();
+    [rest, rights].concat().join("\n")
 }
 
 fn stands(jobs: &Jobs) -> Standing {
@@ -172,12 +183,12 @@ fn an_upgraded_schema_is_the_one_that_this_build_installs() {
         jobs.admin("GRANT CREATE ON DATABASE jobs TO app");
         jobs.server.as_role(role, "jobs", &sql).succeeds();
         assert!(upgraded(&jobs, role).finished);
-        let found = (jobs.admin(FUNCTIONS), jobs.server.dump_as("postgres", "jobs"));
+        let found = (jobs.admin(FUNCTIONS), dumped(&jobs));
         jobs.remove(role, "backfill_jobs", true).unwrap();
         let mut same = rules();
         same.reason = Some("^Reaper:".to_owned());
         jobs.install_as(role, "backfill_jobs", &named(), &same).unwrap();
-        let fresh = (jobs.admin(FUNCTIONS), jobs.server.dump_as("postgres", "jobs"));
+        let fresh = (jobs.admin(FUNCTIONS), dumped(&jobs));
         for (found, fresh) in [(&found.0, &fresh.0), (&found.1, &fresh.1)] {
             let other = found.lines().zip(fresh.lines()).find(|(found, fresh)| found != fresh);
             assert!(found == fresh, "{role}: {other:?}");

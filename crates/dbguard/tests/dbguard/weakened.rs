@@ -30,7 +30,9 @@ const VOIDED: [(&str, &str); 5] = [
 ];
 
 /// What is done to a function, and a word of what is said about it.
-const OTHERWISE: [(&str, &str); 4] = [
+const OTHERWISE: [(&str, &str); 6] = [
+    ("GRANT EXECUTE ON FUNCTION palisade.truncate_1() TO PUBLIC", "may be put behind a table of anybody's"),
+    ("ALTER FUNCTION palisade.rows_1() OWNER TO palisade_owner", "belongs to another role"),
     ("ALTER FUNCTION palisade.rows_1() SECURITY INVOKER", "runs with the rights of whoever writes"),
     ("ALTER FUNCTION palisade.enforces(integer) RESET search_path", "has another search_path"),
     ("ALTER FUNCTION palisade.take_slot OWNER TO postgres", "belongs to another role"),

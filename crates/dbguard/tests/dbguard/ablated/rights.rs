@@ -220,7 +220,7 @@ pub(crate) const GIVEN: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "the guard's owner reads the table",
-        "REVOKE SELECT ON backfill_jobs FROM palisade_owner",
+        "REVOKE SELECT ON backfill_jobs FROM palisade_hand",
         "WITH gone AS (DELETE FROM backfill_jobs RETURNING *) INSERT INTO backfill_jobs (id, name, status, heartbeat_at) \
          SELECT id, name, 'completed', heartbeat_at FROM gone",
         "PL302",
