@@ -41,6 +41,17 @@ impl Series {
     }
 }
 
+/// By how much the quantile of `over` lies above that of `under` in each round of `size` values that they took in turns. A
+/// round that a stall of the machine fell into, on either side, is one of many here, and decides nothing by itself.
+pub(crate) fn added(over: &Series, under: &Series, share: f64, size: usize) -> Series {
+    let quantile = |values: &[f64]| Series { values: values.to_vec(), ..Series::new("", "") }.quantile(share);
+    let rounds = over.values.chunks(size).zip(under.values.chunks(size));
+    Series {
+        values: rounds.map(|(over, under)| quantile(over) - quantile(under)).collect(),
+        ..Series::new(format!("{} above {}, of each round", over.name, under.name), over.unit)
+    }
+}
+
 /// How one contender compares with another: the ratio of the medians, and that of each round.
 #[derive(Debug, Clone)]
 pub(crate) struct Ratio {
@@ -68,6 +79,18 @@ mod tests {
         let series = Series { values: (0..=100).rev().map(f64::from).collect(), ..Series::new("x", "ms") };
         assert!((series.quantile(0.99) - 99.0).abs() < 1e-9);
         assert!((series.quantile(0.0) - 0.0).abs() < 1e-9 && (series.quantile(1.0) - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_added_is_compared_round_by_round_and_a_stall_decides_one_of_them() {
+        let series = |values: Vec<f64>| Series { values, ..Series::new("x", "ms") };
+        let mut over: Vec<f64> = (0..300).map(|n| f64::from(n % 100) + 1.0).collect();
+        over[5] = 5000.0;
+        over[6] = 5000.0;
+        let under = (0..300).map(|n| f64::from(n % 100)).collect();
+        let added = added(&series(over), &series(under), 0.99, 100);
+        assert!(added.values[0] > 1000.0 && added.values.len() == 3, "{added:?}");
+        assert!((added.median() - 1.0).abs() < 1e-9);
     }
 
     #[test]

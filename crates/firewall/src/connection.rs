@@ -265,7 +265,7 @@ impl Connection {
         self.held = Some(Held { asking, answer });
         self.has_asked = true;
         let (connection, client) = (self.number, self.peer);
-        let ask = ToHolder::Ask { connection, client, question, answer: sender };
+        let ask = ToHolder::Ask { connection, client, question, steps: None, answer: sender };
         self.shared.holder.send(ask).await.map_err(|_| Over)
     }
 
@@ -306,8 +306,8 @@ impl Connection {
             let connecting = dial(&self.shared.private_rpc);
             let stream = timeout(CONNECT_DEADLINE, connecting).await.map_err(io::Error::from)??;
             // Whose the daemon is, is the only thing that tells who may have its values.
-            let daemon = peer::of(&stream).map_err(io::Error::other)?;
-            self.session.set_redacting(is_another_users(&self.peer, &daemon));
+            let daemon = peer::uid_of(&stream).map_err(io::Error::other)?;
+            self.session.set_redacting(is_another_users(self.peer.uid, daemon));
             self.daemon = Some(stream.into_split());
         }
         Ok(())
@@ -420,10 +420,10 @@ impl Connection {
     }
 }
 
-/// Whether the client runs as another user than the daemon, and not as root: then it cannot write the daemon's dump,
-/// and is shown no value.
-pub(crate) const fn is_another_users(client: &Peer, daemon: &Peer) -> bool {
-    client.uid != daemon.uid && client.uid != 0
+/// Whether the client runs as another user than the daemon, by their user ids, and not as root: then it cannot write
+/// the daemon's dump, and is shown no value.
+pub(crate) const fn is_another_users(client: u32, daemon: u32) -> bool {
+    client != daemon && client != 0
 }
 
 async fn answered(held: Option<&mut Held>) -> Result<Answer, oneshot::error::RecvError> {

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Steps of an order that wait for a client that reads slowly.
 const STEPS: usize = 64;
 
-/// Serves one client: a line, its answer, and the end.
+/// Serves one client: a line, the steps of what it asks for as they happen, its answer, and the end.
 pub(crate) async fn serve(
     mut client: UnixStream,
     connection: u64,
@@ -35,54 +35,32 @@ pub(crate) async fn serve(
     mut meter: Meter,
 ) {
     let Ok(Some(line)) = timeout(PATIENCE, line_of(&mut client, &mut meter)).await else { return };
-    if serde_json::from_str::<Order>(&line).is_ok() {
-        return serve_order(client, connection, peer, holder, line).await;
-    }
-    if line.len() > MAX_LINE_BYTES {
-        return;
-    }
-    let (answer, answered) = oneshot::channel();
-    let question = Question::Control { line };
-    if holder.send(ToHolder::Ask { connection, client: peer, question, answer }).await.is_err() {
-        return;
-    }
-    let reply = match timeout(PATIENCE, answered).await {
-        Ok(Ok(Answer::Told(reply))) => return say(&mut client, reply).await,
-        Ok(Ok(Answer::Pass)) => Reply::Done,
-        Ok(Ok(Answer::Refuse(text))) => Reply::Refused(text),
-        Ok(Err(_)) | Err(_) => Reply::Refused("the firewall does not answer".to_owned()),
+    let (question, within) = match serde_json::from_str::<Order>(&line) {
+        Ok(_) => (Question::Order { line }, LONGEST),
+        Err(_) if line.len() > MAX_LINE_BYTES => return,
+        Err(_) => (Question::Control { line }, PATIENCE),
     };
-    say(&mut client, serde_json::to_string(&reply).unwrap_or_default()).await;
-}
-
-/// Hands an order on, and shows its steps as they happen.
-async fn serve_order(
-    mut client: UnixStream,
-    connection: u64,
-    peer: Peer,
-    holder: mpsc::Sender<ToHolder>,
-    line: String,
-) {
     let (answer, answered) = oneshot::channel();
     let (steps, mut stepped) = mpsc::channel(STEPS);
-    if holder.send(ToHolder::Order { connection, client: peer, line, steps, answer }).await.is_err() {
+    let ask = ToHolder::Ask { connection, client: peer, question, steps: Some(steps), answer };
+    if holder.send(ask).await.is_err() {
         return;
     }
-    let mut answered = std::pin::pin!(timeout(LONGEST, answered));
-    let reply = loop {
+    let mut answered = std::pin::pin!(timeout(within, answered));
+    let answer = loop {
         tokio::select! {
             biased;
             Some(step) = stepped.recv() => say(&mut client, step).await,
             answered = &mut answered => break answered,
         }
     };
-    let refused = |text: &str| serde_json::to_string(&Reply::Refused(text.to_owned())).unwrap_or_default();
-    let reply = match reply {
-        Ok(Ok(Answer::Told(reply))) => reply,
-        Ok(Ok(Answer::Refuse(text))) => refused(&text),
-        Ok(Ok(Answer::Pass) | Err(_)) | Err(_) => refused("the firewall does not answer"),
+    let reply = match answer {
+        Ok(Ok(Answer::Told(line))) => return say(&mut client, line).await,
+        Ok(Ok(Answer::Pass)) => Reply::Done,
+        Ok(Ok(Answer::Refuse(text))) => Reply::Refused(text),
+        Ok(Err(_)) | Err(_) => Reply::Refused("the firewall does not answer".to_owned()),
     };
-    say(&mut client, reply).await;
+    say(&mut client, serde_json::to_string(&reply).unwrap_or_default()).await;
 }
 
 async fn say(client: &mut UnixStream, line: String) {

@@ -147,11 +147,14 @@ impl Guard {
         self.teller.tell(&self.policy.notify, notice::Kind::Refused, || notice);
     }
 
-    /// Does what a line over the control socket asks for.
-    pub(crate) fn control(&self, client: &Peer, line: &str) -> Answer {
+    /// Does what a line over the control socket asks for. A refusal is recorded and told as that of a call is.
+    pub(crate) async fn control(&mut self, caller: &Caller, client: &Peer, line: &str) -> Answer {
         match registration::accept(line, client, &self.policy, &self.state.registrations()) {
             Ok(()) => Answer::Pass,
-            Err(error) => Answer::Refuse(error.told()),
+            Err(error) => {
+                self.note_refused(caller, "a registration", None, error.finding()).await;
+                Answer::Refuse(error.told())
+            }
         }
     }
 
@@ -377,9 +380,14 @@ impl Guard {
         Answer::Pass
     }
 
-    /// Records what was refused by itself, whatever runs. Where the daemon cannot be seen nothing is to be refused.
+    /// Records what was refused by itself, whatever runs. Where the daemon cannot be seen the system log has it.
     async fn note_refused(&mut self, caller: &Caller, method: &str, scope: Option<Scope>, finding: Finding) {
-        let Ok((seen, _)) = self.view.look(&self.policy).await else { return };
+        let Ok((seen, _)) = self.view.look(&self.policy).await else {
+            let who = caller.actor.tree.as_str();
+            let line = format!("{method} by {who} was refused: {} {}", finding.code, finding.message);
+            // The caller has the answer.
+            return system_log::write(&line).unwrap_or_default();
+        };
         let called = Called {
             method: method.to_owned(),
             ruling: Ruling::Refused,

@@ -57,14 +57,12 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// What connections say.
 #[derive(Debug)]
 pub(crate) enum ToHolder {
-    /// A question, and where its answer goes.
-    Ask { connection: u64, client: Peer, question: Question, answer: oneshot::Sender<Answer> },
-    /// As `Ask`, of what takes its time; lines on the way go to `steps`.
-    Order {
+    /// A question, and where its answer goes. Of what takes its time, lines on the way go to `steps`.
+    Ask {
         connection: u64,
         client: Peer,
-        line: String,
-        steps: mpsc::Sender<String>,
+        question: Question,
+        steps: Option<mpsc::Sender<String>>,
         answer: oneshot::Sender<Answer>,
     },
     /// A connection that asked has ended.
@@ -205,13 +203,8 @@ impl Holder {
 
     fn take(&mut self, asked: ToHolder) {
         match asked {
-            ToHolder::Ask { connection, client, question, answer } => {
-                let (since, tries, steps) = (Instant::now(), 0, None);
-                self.queue(Waiting { connection, client, question, answer, steps, since, tries });
-            }
-            ToHolder::Order { connection, client, line, steps, answer } => {
-                let (since, tries, question) = (Instant::now(), 0, Question::Order { line });
-                let steps = Some(steps);
+            ToHolder::Ask { connection, client, question, steps, answer } => {
+                let (since, tries) = (Instant::now(), 0);
                 self.queue(Waiting { connection, client, question, answer, steps, since, tries });
             }
             ToHolder::Gone { connection } => {

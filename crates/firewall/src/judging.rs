@@ -231,7 +231,7 @@ impl Desk {
             Question::Call { method, kind, socket } => {
                 self.guard.answer(caller, &method, &kind, socket.as_deref(), heard).await
             }
-            Question::Control { line } => self.guard.control(client, &line),
+            Question::Control { line } => self.guard.control(caller, client, &line).await,
             Question::Bad { why } => self.guard.note_bad_call(caller, &why).await,
             Question::Order { line } => match self.begin(id, caller, &line).await {
                 Ok(()) => return None,

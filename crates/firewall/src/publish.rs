@@ -16,12 +16,12 @@ use palisade_pm2::redaction::redacted;
 /// nothing to say.
 pub(crate) async fn publish(client: UnixStream, private: &Path) {
     let Ok(daemon) = dial(private).await else { return };
-    let (Ok(caller), Ok(owner)) = (peer::of(&client), peer::of(&daemon)) else { return };
+    let (Ok(caller), Ok(owner)) = (peer::uid_of(&client), peer::uid_of(&daemon)) else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_daemon, _to_daemon) = daemon.into_split();
     let mut sink = tokio::io::sink();
     let passed = async {
-        if is_another_users(&caller, &owner) {
+        if is_another_users(caller, owner) {
             pass_without_values(&mut from_daemon, &mut to_client).await;
         } else {
             // How either side ended makes no difference: both are closed then.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use palisade_core::actor::ProcessRef;
+use rustix::net::UCred;
 use serde::{Deserialize, Serialize};
 
 use crate::process;
@@ -30,15 +31,28 @@ pub struct Peer {
 #[error("cannot read the credentials of the socket's peer")]
 pub struct Error(#[source] io::Error);
 
-/// Reads the credentials of the peer of a connected Unix socket.
+/// Reads the credentials of the peer of a connected Unix socket, and looks at its process.
 ///
 /// # Errors
 /// If `socket` is not a connected Unix socket.
 pub fn of(socket: impl AsFd) -> Result<Peer, Error> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket).map_err(|errno| Error(errno.into()))?;
+    let credentials = credentials(socket)?;
     let pid = credentials.pid.as_raw_nonzero().get().unsigned_abs();
     let (uid, gid) = (credentials.uid.as_raw(), credentials.gid.as_raw());
     Ok(Peer { pid, uid, gid, process: named(pid, uid) })
+}
+
+/// The effective user id of the peer of a connected Unix socket, at the time of connecting. Its process is not looked at,
+/// which takes three files of `/proc`.
+///
+/// # Errors
+/// As [`of`].
+pub fn uid_of(socket: impl AsFd) -> Result<u32, Error> {
+    Ok(credentials(socket)?.uid.as_raw())
+}
+
+fn credentials(socket: impl AsFd) -> Result<UCred, Error> {
+    rustix::net::sockopt::socket_peercred(socket).map_err(|errno| Error(errno.into()))
 }
 
 /// The process now called `pid`, unless it runs as another user: then the number was probably given away again.

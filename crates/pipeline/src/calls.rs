@@ -78,12 +78,14 @@ impl CallLog {
         self.memory.ledger(now, self.window)
     }
 
-    /// The newest call of `actor`'s tree within the window that was refused for more than an earlier refusal.
+    /// The newest call of `actor`'s tree within the window that was refused for more than an earlier refusal. A
+    /// registration is no call: it asks nothing of the daemon.
     #[must_use]
     pub fn refused_before<'a>(&'a self, actor: &'a Actor, now: Timestamp) -> Option<(Timestamp, &'a Called)> {
         let since = now.before(self.window);
+        let of_others = [Code::RefusedBefore, Code::NotRegistered];
         let for_itself =
-            |called: &Called| called.findings.iter().any(|finding| finding.code != Code::RefusedBefore);
+            |called: &Called| called.findings.iter().any(|finding| !of_others.contains(&finding.code));
         let refused = |(record, called): &(&Record, &Called)| {
             record.at >= since && called.ruling == Ruling::Refused && for_itself(called)
         };

@@ -180,9 +180,15 @@ impl Bed {
     }
 
     pub(crate) fn start_firewall_with(&mut self, args: &[&str]) {
+        let mut command = self.firewall_command();
+        command.args(args);
+        self.start(command);
+    }
+
+    /// Starts a command that becomes the firewall.
+    pub(crate) fn start(&mut self, mut command: Command) {
         let said = self.folder.join("firewall.err");
-        let mut child =
-            self.firewall_command().args(args).stderr(File::create(&said).unwrap()).spawn().unwrap();
+        let mut child = command.stderr(File::create(&said).unwrap()).spawn().unwrap();
         let text = || std::fs::read_to_string(&said).unwrap_or_default();
         eventually("the firewall listens", || {
             assert_eq!(child.try_wait().unwrap(), None, "{}", text());
@@ -269,6 +275,22 @@ impl Bed {
 
     pub(crate) fn refused(&self) -> Vec<(Record, Called)> {
         self.calls().into_iter().filter(|(_, called)| called.ruling == Ruling::Refused).collect()
+    }
+
+    /// What the control socket `control.sock` of the bed's folder answers to `bytes`; nothing where it hangs up.
+    pub(crate) fn control(&self, bytes: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder.join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        // One that is hung up on may notice while it writes, or while it reads.
+        let _ended = stream.write_all(bytes.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        answer
+    }
+
+    /// Notices that nobody has delivered, as they lie in the state folder.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folder.join("state/palisade/notices")).into_iter().flatten();
+        files.flatten().filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect()
     }
 
     pub(crate) fn socket(&self) -> UnixStream {

@@ -1,16 +1,14 @@
 //! The control socket, which registers process trees, and the sockets of apps.
 
-use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 
-use palisade_core::{AppName, EnvironmentName, Scope};
+use palisade_core::{AppName, Code, EnvironmentName, Scope};
 use palisade_host::order;
 use palisade_host::registration::{self, Announcement, announce, list};
-use palisade_testkit::{PATIENCE, Scratch};
+use palisade_testkit::{Scratch, eventually};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Ran};
+use crate::bed::{Bed, Ran, ask, call};
 
 const POLICY: &str = r#"revision = 1
 [environments.production]
@@ -24,6 +22,8 @@ deployers = [{ socket = "FOLDER/shop.sock" }, { uid = 5003 }]
 name = "blog"
 environment = "production"
 processes = ["blog"]
+[notify]
+command = ["/bin/true"]
 "#;
 
 fn apps(folder: &Scratch) -> Vec<Value> {
@@ -41,7 +41,7 @@ fn bed() -> Bed {
     bed.end_firewall();
     let path = |name: &str| bed.folder.join(name).canonicalize_parent();
     let (control, shop) = (path("control.sock"), path("shop.sock"));
-    bed.start_firewall_with(&["--group", "--control", &control, "--app-socket", &shop]);
+    bed.start_firewall_with(&["--group", "--leave-notices", "--control", &control, "--app-socket", &shop]);
     for folder in [bed.folder.path(), bed.pm2.home()] {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -63,16 +63,6 @@ impl CanonicalParent for std::path::PathBuf {
 fn asked(app: &str) -> Announcement {
     let scope = Scope::new(AppName::new(app).unwrap(), EnvironmentName::new("production").unwrap());
     Announcement { format: registration::FORMAT, scope, pid: None, run: None, program: "a test".to_owned() }
-}
-
-/// What the control socket answers to a line.
-fn said(bed: &Bed, line: &str) -> String {
-    let mut stream = UnixStream::connect(bed.folder.join("control.sock")).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut answer = String::new();
-    // One that is hung up on may notice while it writes, or while it reads.
-    let _ended = stream.write_all(line.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
-    answer
 }
 
 #[test]
@@ -102,14 +92,14 @@ fn nothing_but_itself_and_its_parents_of_its_own_user_can_be_registered() {
         ("delete all\n".to_owned(), "is not understood"),
         (line(&asked("blog")).replace('{', "{\"force\":true,"), "is not understood"),
     ] {
-        let answer = said(&bed, &line);
+        let answer = bed.control(&line);
         assert!(answer.contains("PAL-433") && answer.contains(told), "{line}: {answer}");
     }
     let endless = "x".repeat(order::MAX_LINE_BYTES + 16 * 1024);
     let long = format!("{}\n", "x".repeat(registration::MAX_LINE_BYTES + 1));
     for line in [endless, long] {
         assert_eq!(
-            said(&bed, &line),
+            bed.control(&line),
             "",
             "what has no end, and what is no order and too long, is hung up on"
         );
@@ -136,6 +126,25 @@ fn nothing_but_itself_and_its_parents_of_its_own_user_can_be_registered() {
     // It registers what it likes, and may touch what the policy opens to it.
     let ran = as_user("ASK parent; node \"$PM2\" restart shop");
     assert!(ran.text.contains("PAL-101") && ran.exit == Some(1), "{}", ran.text);
+}
+
+#[test]
+fn a_refused_registration_is_recorded_and_told_as_a_refused_call_is_and_bars_nobody() {
+    let bed = bed();
+    let socket = bed.folder.join("control.sock");
+    let refused = announce(&socket, &asked("nothing")).unwrap_err().to_string();
+    assert!(refused.contains("PAL-433"), "{refused}");
+    let (record, called) = bed.refused().pop().expect("it is on record");
+    assert_eq!((called.method.as_str(), called.findings[0].code), ("a registration", Code::NotRegistered));
+    assert_eq!(record.actor.observed.process.pid, std::process::id());
+    assert!(called.findings[0].message.contains("nothing/production"), "{called:?}");
+    eventually("others are told", || {
+        bed.notices().iter().any(|notice| notice.contains("PAL-433")).then_some(())
+    });
+    // It asked nothing of the daemon, so the tree that asked is not held to it.
+    announce(&socket, &asked("blog")).unwrap();
+    let answer = ask(&bed, &call("restartProcessId", &json!([{ "id": 1, "env": {} }])));
+    assert!(answer["error"].is_null(), "{answer}");
 }
 
 #[test]

@@ -37,11 +37,6 @@ fn change(bed: &Bed, change: impl FnOnce(&mut Vec<Value>)) {
     std::fs::write(dump(bed), serde_json::to_vec(&entries).unwrap()).unwrap();
 }
 
-fn notices(bed: &Bed) -> Vec<String> {
-    let files = std::fs::read_dir(bed.folder.join("state/palisade/notices")).into_iter().flatten().flatten();
-    files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect()
-}
-
 #[test]
 fn an_edit_of_the_dump_is_recorded_kept_and_told_where_it_loses_what_runs() {
     let bed = Bed::new("enforce");
@@ -71,7 +66,7 @@ fn an_edit_of_the_dump_is_recorded_kept_and_told_where_it_loses_what_runs() {
     let kept = bed.folder.join("state/palisade/dumps").join(format!("{version}.json"));
     assert_eq!(std::fs::read(kept).unwrap(), before);
     eventually("others are told", || {
-        notices(&bed).iter().any(|notice| notice.contains("PAL-446")).then_some(())
+        bed.notices().iter().any(|notice| notice.contains("PAL-446")).then_some(())
     });
 
     // So is one that nobody watched.

@@ -1,8 +1,5 @@
 //! Orders over the control socket: what is told on the way, and what is left when the judge dies while it carries one out.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-
 use palisade_core::actor::Claimed;
 use palisade_core::outcome::Outcome;
 use palisade_core::record::Event;
@@ -15,7 +12,7 @@ use palisade_pipeline::reconcile::{Settled, reconcile};
 use palisade_pm2::Pm2;
 use palisade_pm2::bundle::Bundles;
 use palisade_pm2::locate::{Location, Origin};
-use palisade_testkit::{PATIENCE, Scratch, eventually, process};
+use palisade_testkit::{Scratch, eventually, process};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -188,11 +185,7 @@ const OF_VERSION_1: &str = include_str!("golden/orders-of-version-1.jsonl");
 fn the_orders_of_an_earlier_palisade_get_one_line_that_it_can_read() {
     let bed = bed();
     let answer = |line: &str| -> Value {
-        let mut stream = UnixStream::connect(bed.folder.join("control.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
+        let said = bed.control(&format!("{line}\n"));
         assert_eq!(said.lines().count(), 1, "{said}");
         serde_json::from_str(&said).unwrap()
     };

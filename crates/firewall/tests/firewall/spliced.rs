@@ -2,11 +2,12 @@
 //! machine refuses in every mode. The gap is on record, and whoever is shown no values is still shown none.
 
 use std::io::Write as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 
 use palisade_core::record::Gap;
 use palisade_pm2::wire::Decoder;
-use palisade_testkit::{eventually, process};
+use palisade_testkit::{PATIENCE, eventually, process};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, ask, call, frame, reply};
@@ -81,6 +82,42 @@ fn with_its_judge_killed_and_no_app_in_enforce_every_byte_passes() {
     }
     let ran = bed.pm2_in(&bed.nowhere(), &["delete", "stock-alert"]);
     assert_eq!((ran.exit, bed.calls().last().unwrap().1.method.as_str()), (Some(0), "deleteProcessId"));
+}
+
+/// Where there is no system log, as in a container, one is made that this firewall alone sees.
+#[test]
+fn both_ends_of_a_gap_are_lines_of_the_system_log() {
+    let mut bed = Bed::new("observe");
+    bed.end_firewall();
+    let log = UnixDatagram::bind(bed.folder.join("log")).unwrap();
+    log.set_read_timeout(Some(PATIENCE)).unwrap();
+    let firewall = bed.firewall_command();
+    let mut command = Command::new("unshare");
+    let devices = "mkdir dev && : >dev/null && mount --bind /dev/null dev/null && ln -s \"$PWD/log\" dev/log && \
+                   mount --rbind dev /dev && exec \"$@\"";
+    command
+        .args(["--mount", "sh", "-c", devices, "sh"])
+        .arg(firewall.get_program())
+        .args(firewall.get_args());
+    command.env_clear().envs(firewall.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(bed.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    bed.start(command);
+    let line = |starting: &str| {
+        let mut buffer = [0; 4096];
+        let mut said = std::iter::repeat_with(|| {
+            let count = log.recv(&mut buffer).expect(starting);
+            String::from_utf8_lossy(&buffer[..count]).into_owned()
+        });
+        said.find(|line| line.contains(starting)).unwrap()
+    };
+    let policy = std::fs::read_to_string(bed.folder.join("config/palisade/palisade.toml")).unwrap();
+    without_policy(&bed);
+    let begun = line("nobody judges from");
+    assert!(begun.contains("judge ended"), "{begun}");
+    bed.folder.write("config/palisade/palisade.toml", &policy);
+    let ended = line("nobody judged from");
+    let gap = eventually("the gap is on record", || gaps(&bed).pop());
+    assert!(ended.contains(&gap.told()) && begun.contains(&gap.from.to_string()), "{begun} {ended} {gap:?}");
 }
 
 #[test]

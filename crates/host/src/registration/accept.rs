@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use palisade_core::text::Shown;
-use palisade_core::{Code, Policy, Scope};
+use palisade_core::{Code, Finding, Policy, Scope};
 
 use super::{Announcement, Error, FORMAT, Registration, prune, register};
 use crate::peer::Peer;
@@ -37,6 +37,18 @@ pub enum NotAccepted {
 }
 
 impl NotAccepted {
+    /// The ground, for the record.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        Finding {
+            code: Code::NotRegistered,
+            message: self.to_string(),
+            fix: "register the caller itself, for an app and environment that the host's policy has"
+                .to_owned(),
+            subjects: Vec::new(),
+        }
+    }
+
     /// The text for the caller.
     #[must_use]
     pub fn told(&self) -> String {

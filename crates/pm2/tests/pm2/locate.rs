@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use palisade_core::Code;
-use palisade_testkit::{App, Pm2, process};
+use palisade_pm2::locate::{Location, Origin};
+use palisade_testkit::{App, Pm2, Scratch, process};
 
 use crate::bed::{Bed, block_on};
 
@@ -79,4 +80,26 @@ fn a_worker_that_still_bears_its_daemons_title_is_no_second_daemon() {
     );
     let parent = format!("pid {} ", pair.id());
     assert!(fault.message.contains(&parent), "{} does not name {parent}", fault.message);
+}
+
+/// Only a daemon's children are none: whatever else answers on a daemon's socket may be a daemon's parent.
+#[test]
+fn a_daemon_below_who_was_reached_is_found_where_that_one_is_no_daemon() {
+    let folder = Scratch::new();
+    let home = folder.path().canonicalize().expect("it exists");
+    let location = Location { socket: home.join("rpc.sock"), home: home.clone(), origin: Origin::Explicit };
+    let title = format!(
+        "process.title = 'PM2 v7.0.4: God Daemon ({})'; console.log(1); setInterval(() => {{}}, 1000);",
+        home.display()
+    );
+    let mut daemon =
+        Command::new("node").args(["-e", &title]).stdout(Stdio::piped()).spawn().expect("node is installed");
+    let titled = BufReader::new(daemon.stdout.take().expect("it is piped")).lines().next();
+    let own = palisade_host::process::this().expect("this runs");
+    let found = location.daemons_beside(own);
+    process::kill(daemon.id());
+    daemon.wait().expect("it was killed");
+    assert!(titled.is_some_and(|line| line.is_ok()));
+    let found: Vec<u32> = found.expect("processes can be listed").iter().map(|found| found.pid).collect();
+    assert_eq!(found, [daemon.id()]);
 }
