@@ -436,16 +436,21 @@ async fn heard(seat: &mut Seat) -> Result<FromJudge, PairError> {
 }
 
 /// Starts a judge, waits until it says whether it can judge, and ends it.
-pub(crate) async fn rehearse(program: &Program) -> io::Result<Result<(), Failed>> {
+pub(crate) async fn rehearse(program: &Program, within: Duration) -> io::Result<Result<(), Failed>> {
     let (mut child, mut pair) = spawn(program, 0)?;
-    let found = loop {
-        match pair.next().await {
-            Ok(FromJudge::Beat | FromJudge::Answered { .. } | FromJudge::Step { .. }) => {}
-            Ok(FromJudge::Ready { .. }) => break Ok(()),
-            Ok(FromJudge::Failed { exit, text }) => break Err(Failed { exit, text }),
-            Err(error) => break Err(Failed { exit: 1, text: format!("the judge ended: {error}") }),
+    let failed = |exit, text| Err(Failed { exit, text });
+    let found = async {
+        loop {
+            match pair.next().await {
+                Ok(FromJudge::Beat | FromJudge::Answered { .. } | FromJudge::Step { .. }) => {}
+                Ok(FromJudge::Ready { .. }) => break Ok(()),
+                Ok(FromJudge::Failed { exit, text }) => break failed(exit, text),
+                Err(error) => break failed(1, format!("the judge ended: {error}")),
+            }
         }
     };
+    let silent = |_| failed(1, format!("the judge did not say within {within:?} whether it can judge"));
+    let found = timeout(within, found).await.unwrap_or_else(silent);
     child.kill().await?;
     Ok(found)
 }
@@ -470,4 +475,24 @@ fn spawn(program: &Program, failures: u32) -> io::Result<(Child, Pair)> {
     let own = Path::new(OWN_IMAGE);
     let child = if failures % 2 == 1 { start(own)? } else { start(&program.path).or_else(|_| start(own))? };
     Ok((child, Pair::new(ours, Vec::new())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_judge_that_never_says_whether_it_can_judge_is_given_up() {
+        let folder = palisade_testkit::Scratch::new();
+        let path = folder.write("silent", "#!/bin/sh\nexec sleep 100000\n");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = Program { path, args: Vec::new(), sockets: Vec::new() };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let found = runtime.block_on(rehearse(&program, Duration::from_millis(50))).unwrap();
+        assert!(found.unwrap_err().text.contains("did not say within 50ms"));
+    }
 }

@@ -40,6 +40,8 @@ const PRESS_AGAIN: Duration = Duration::from_secs(1);
 /// Most connections at once, on all sockets together; further ones wait for a place. Each takes two files, and
 /// a process may have 1024 by default.
 const CONNECTIONS: usize = 400;
+/// Most of them that listen to the bus. They may be silent for ever, so nobody's call may depend on their end.
+const SUBSCRIBERS: usize = 100;
 /// How long connections may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -237,7 +239,7 @@ async fn taken(
 
 /// Whoever starts a firewall is told at once if no judge can judge here, before anybody's place is taken.
 async fn rehearse(program: &Program) -> Result<(), Error> {
-    holder::rehearse(program).await?.map_err(|Failed { exit, text }| {
+    holder::rehearse(program, DRAIN * 6).await?.map_err(|Failed { exit, text }| {
         let known = Exit::ALL.into_iter().find(|known| known.number() == exit);
         Error::Judge { exit: known.unwrap_or(Exit::Failure), text }
     })
@@ -302,6 +304,8 @@ async fn accept(
     stop: impl Future<Output = Stop>,
 ) -> Stop {
     let mut stop = std::pin::pin!(stop);
+    // Each subscriber has a share in it.
+    let bus = Arc::new(());
     for number in 0.. {
         // Further ones wait in the kernel's queue, for a place that somebody silent gives up.
         let has_room = tasks.len() < CONNECTIONS;
@@ -310,11 +314,14 @@ async fn accept(
         }
         tokio::select! {
             stop = &mut stop => return stop,
-            () = sleep(PRESS_AGAIN), if !has_room => {}
+            // Also looked at again after one that could not be taken.
+            () = sleep(PRESS_AGAIN) => {}
             Ok((client, _)) = places.rpc.listener.accept(), if has_room => call(tasks, client, number, &places.rpc, shared),
             Ok((client, app)) = accept_any(&places.apps), if has_room => call(tasks, client, number, app, shared),
             Ok((client, _)) = accept_if_any(places.control.as_ref()), if has_room => control(tasks, client, number, shared),
-            Ok((client, _)) = places.bus.listener.accept(), if has_room => subscribe(tasks, client, shared, options),
+            Ok((client, _)) = places.bus.listener.accept(), if has_room && Arc::strong_count(&bus) <= SUBSCRIBERS => {
+                subscribe(tasks, client, Arc::clone(&bus), shared, options);
+            }
             Some(_) = tasks.join_next() => {}
         }
     }
@@ -356,7 +363,13 @@ fn call(tasks: &mut JoinSet<()>, client: UnixStream, number: u64, place: &Place,
     }
 }
 
-fn subscribe(tasks: &mut JoinSet<()>, client: UnixStream, shared: &Shared, options: &Options) {
+fn subscribe(
+    tasks: &mut JoinSet<()>,
+    client: UnixStream,
+    place: Arc<()>,
+    shared: &Shared,
+    options: &Options,
+) {
     if tasks.len() < CONNECTIONS {
         let (private, mut drain) = (options.private_pub.clone(), shared.drain.clone());
         tasks.spawn(async move {
@@ -364,6 +377,7 @@ fn subscribe(tasks: &mut JoinSet<()>, client: UnixStream, shared: &Shared, optio
                 () = publish(client, &private) => {}
                 () = crate::stream::draining(&mut drain) => {}
             }
+            drop(place);
         });
     }
 }

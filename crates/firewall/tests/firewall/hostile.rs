@@ -123,3 +123,14 @@ fn pipelined_requests_get_their_own_answers() {
     sender.join().unwrap();
     assert_eq!(bed.running().len(), 8);
 }
+
+#[test]
+fn listeners_that_stay_for_ever_keep_no_call_out() {
+    let bed = Bed::new("enforce");
+    let bus = bed.pm2.home().join("pub.sock");
+    let listeners: Vec<UnixStream> = (0..500).map(|_| UnixStream::connect(&bus).unwrap()).collect();
+    for _ in 0..3 {
+        assert_eq!(ask(&bed, &call("ping", &json!([{}])))["args"][0]["msg"], "pong");
+    }
+    drop(listeners);
+}
