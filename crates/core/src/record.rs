@@ -373,8 +373,11 @@ pub struct DeploymentStarted {
 pub struct DeploymentEnded {
     /// Whose lease it held.
     pub term: Term,
-    /// Exit status of the command, or `None` if a signal ended it.
+    /// Exit status of the command, or `None` if a signal ended it, or it never ran.
     pub exit: Option<i32>,
+    /// Its command could not be started, and nothing ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_started: bool,
 }
 
 /// The lowest epoch that a workflow may run with was raised.

@@ -244,20 +244,23 @@ fn foreign_target(judged: &Judged<'_>) -> Vec<Finding> {
     let scope = &judged.request.scope;
     let mine = Owner::Scope(scope.clone());
     let foreign = |target: &Target| target.owner != mine && target.owner != Owner::Unclaimed;
-    let owners: BTreeSet<String> = judged
-        .plan
-        .targets
-        .iter()
-        .filter(|target| foreign(target))
-        .map(|target| target.owner.to_string())
-        .collect();
-    let owners = owners.into_iter().collect::<Vec<_>>().join(", ");
+    let its = judged.plan.targets.iter().filter(|target| foreign(target));
+    let owner_of: BTreeMap<&str, String> =
+        its.map(|target| (target.pin.name.as_str(), target.owner.to_string())).collect();
+    let owners: BTreeSet<&String> = owner_of.values().collect();
     judged.about(foreign, |names| {
-        (
-            Code::ForeignTarget,
-            format!("{} does not belong to {scope} but to {owners}", listed(names)),
-            format!("leave it out: without names, everything of {scope} is selected and nothing else"),
-        )
+        let (does, it) = if names.len() == 1 { ("does", "it") } else { ("do", "them") };
+        let message = match (owners.first(), owners.len()) {
+            (Some(owner), 1) => format!("{} {does} not belong to {scope} but to {owner}", listed(names)),
+            _ => {
+                let whose = |(name, owner)| format!("{name} ({owner})");
+                let owned: Vec<String> = owner_of.iter().map(whose).collect();
+                format!("{} {does} not belong to {scope}", listed(&owned))
+            }
+        };
+        let fix =
+            format!("leave {it} out: without names, everything of {scope} is selected and nothing else");
+        (Code::ForeignTarget, message, fix)
     })
 }
 

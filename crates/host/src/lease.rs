@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use palisade_core::Scope;
 use palisade_core::ablation::{Check, is_off};
+use palisade_core::verdict::Term;
 
 use crate::clock::Stopwatch;
 use crate::process;
@@ -191,6 +192,16 @@ pub fn inspect(folder: &Path, scope: &Scope) -> Result<Option<Holder>, Error> {
         Some(holder) if is_there(&holder)? && hold::is_locked(&paths, scope)? => Ok(Some(holder)),
         Some(_) | None => Ok(None),
     }
+}
+
+/// The term of the deployment that this process belongs to: that which [`acquire`] would join. Takes nothing, for
+/// those who only look.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn joinable(folder: &Path, scope: &Scope) -> Result<Option<Term>, Error> {
+    let holder = inspect(folder, scope)?.filter(hold::is_above_us);
+    Ok(holder.map(|holder| Term { scope: holder.scope, number: holder.term }))
 }
 
 /// Every lease in `folder` that is held, by scope. An absent folder holds none.

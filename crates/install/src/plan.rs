@@ -150,7 +150,7 @@ pub struct LeftOver {
 pub fn left_overs(found: &Found) -> Vec<LeftOver> {
     let mut all = Vec::new();
     let mut add = |what: &str, fix: &str| all.push(LeftOver { what: what.to_owned(), fix: fix.to_owned() });
-    let install = "palisade guard install pm2";
+    let install = &format!("palisade guard install pm2 --pm2-home {}", found.places.home.display());
     if found.daemons.len() > 1 {
         add("two PM2 daemons run on this home", "end the one that lists no processes, and see PAL-006");
     }

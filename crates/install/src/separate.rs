@@ -103,7 +103,11 @@ impl Barred {
                 "make them with `useradd --system NAME`; deployers keep their users and share a group"
                     .to_owned()
             }
-            Self::Closed { folder, .. } => format!("run `chmod o+x {}`, or move PM2_HOME", folder.display()),
+            Self::Closed { folder, .. } => format!(
+                "run `chmod o+x {}`, or move what lies below it: PM2_HOME, or the policy to /etc/palisade/palisade.toml, \
+                 whose state is in /var/lib/palisade",
+                folder.display()
+            ),
             Self::Policy { path, .. } => format!("run `chmod o+r {}`; it holds no secrets", path.display()),
             Self::Nothing => "start it with its apps, and install again".to_owned(),
             Self::Daemons(_) => "end the one that lists no processes, and see PAL-006".to_owned(),

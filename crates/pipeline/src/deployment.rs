@@ -34,8 +34,20 @@ enum Hold {
 }
 
 impl Leased {
+    /// The lease to act under. A dry run holds none, and is charged to the deployment that it runs in, as the act itself
+    /// would be.
+    pub(crate) fn for_run(context: &mut Context<'_>, request: &mut Request) -> Result<Option<Self>, Error> {
+        if !context.dry_run {
+            return Self::take(context, request).map(Some);
+        }
+        if let Some(term) = lease::joinable(&context.state.leases(), &request.scope)? {
+            request.actor.tree = Tree::deployment(&term.scope, term.number);
+        }
+        Ok(None)
+    }
+
     /// Takes or joins the lease of the request's scope; a joined request is charged to its deployment.
-    pub(crate) fn take(context: &mut Context<'_>, request: &mut Request) -> Result<Self, Error> {
+    fn take(context: &mut Context<'_>, request: &mut Request) -> Result<Self, Error> {
         let progress = &mut context.progress;
         let mut on_wait = |holder: &Holder| progress(Progress::Waiting { holder: holder.to_string() });
         let acquired = acquire(
@@ -178,8 +190,20 @@ impl Deployment {
     ///
     /// # Errors
     /// The end cannot be recorded. The lease is freed all the same.
-    pub fn end(mut self, exit: Option<i32>) -> Result<Receipt, Error> {
-        let ended = DeploymentEnded { term: self.term.clone(), exit };
+    pub fn end(self, exit: Option<i32>) -> Result<Receipt, Error> {
+        self.ended(exit, false)
+    }
+
+    /// Records that the command could not be started, and frees the lease.
+    ///
+    /// # Errors
+    /// As [`Deployment::end`].
+    pub fn end_without_start(self) -> Result<Receipt, Error> {
+        self.ended(None, true)
+    }
+
+    fn ended(mut self, exit: Option<i32>, not_started: bool) -> Result<Receipt, Error> {
+        let ended = DeploymentEnded { term: self.term.clone(), exit, not_started };
         Ok(self.writer.append(Event::DeploymentEnded(ended))?)
     }
 }

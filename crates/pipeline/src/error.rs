@@ -77,7 +77,10 @@ pub fn journal_fix(error: &palisade_journal::Error) -> &'static str {
         error if is_unwritable(error) => {
             "make room or mend the permissions of the folder, then try again; reads work meanwhile"
         }
-        _ => "keep the folder as it is: it is evidence; `palisade journal verify` names the place",
+        _ => {
+            "keep the folder as it is: it is evidence; copy it, then compare it with an anchor: \
+             palisade journal verify --anchor FILE"
+        }
     }
 }
 

@@ -141,10 +141,7 @@ pub async fn run<R: Resource>(
     (context.progress)(Progress::Identified(daemon.clone()));
     fault::reached(Step::Identified);
 
-    let leased = match context.dry_run {
-        true => None,
-        false => Some(Leased::take(&mut context, &mut request)?),
-    };
+    let leased = Leased::for_run(&mut context, &mut request)?;
     fault::reached(Step::Leased);
 
     let taken_at = clock::now();

@@ -45,13 +45,16 @@ pub(crate) async fn deploy(session: &Session, output: Output, args: &DeployArgs)
         .args(arguments)
         .env("PALISADE_APP", scope.app.as_str())
         .env("PALISADE_ENVIRONMENT", scope.environment.as_str());
-    let ran = run(command).await;
-    let code = ran.as_ref().ok().and_then(ExitStatus::code);
+    let status = match run(command).await {
+        Ok(status) => status,
+        Err(error) => {
+            deployment.end_without_start()?;
+            return Err(Failure::new(Exit::Failure, format!("cannot run {}: {error}", Shown(&shown)))
+                .hint("give the command's path, or check that it may be executed"));
+        }
+    };
+    let code = status.code();
     deployment.end(code)?;
-    let status = ran.map_err(|error| {
-        Failure::new(Exit::Failure, format!("cannot run {}: {error}", Shown(&shown)))
-            .hint("give the command's path, or check that it may be executed")
-    })?;
     output.document(&json!({ "result": "done", "scope": scope, "term": term, "exit": code }))?;
     Ok(exit_number(status))
 }

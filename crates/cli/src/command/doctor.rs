@@ -9,7 +9,7 @@ use palisade_core::text::escaped;
 use palisade_core::{Exit, Policy, Snapshot};
 use palisade_host::process;
 use palisade_pipeline::memory;
-use palisade_pm2::{Guarded, dump};
+use palisade_pm2::{Guarded, Isolation, dump};
 use serde::Serialize;
 
 use crate::args::Pm2Home;
@@ -65,7 +65,7 @@ pub(crate) async fn doctor(session: &Session, output: Output, daemon: &Pm2Home) 
     if let Some((what, fix)) = health::problem(session) {
         report.add(Level::Problem, what, fix);
     }
-    for (what, fix) in health::runners() {
+    for (what, fix) in health::note(session).into_iter().chain(health::runners()) {
         report.add(Level::Note, what, fix);
     }
     report.0.sort_by_key(|found| found.level);
@@ -203,8 +203,12 @@ fn lacking(report: &mut Report, snapshot: &Snapshot) {
 
 fn files(report: &mut Report, home: &Path, socket: &Path) {
     let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode() & 0o777).ok();
+    // With users of their own the group is the guard's, and it is the guard who gives orders there.
+    let is_guards =
+        |guarded: Guarded| guarded.isolation == Isolation::SeparateUid && guarded.private_rpc == socket;
     if let Some(mode) = mode(socket)
         && mode & 0o022 != 0
+        && !Guarded::read(home).is_some_and(is_guards)
         && [Some(home), socket.parent()].into_iter().flatten().all(mode_matters)
     {
         let folder = socket.parent().unwrap_or(home);

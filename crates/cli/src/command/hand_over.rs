@@ -267,10 +267,9 @@ fn carried_out(done: &CarriedOut) -> Vec<String> {
     };
     let (plan, count) = (&done.plan, done.plan.targets.len());
     let mut lines = vec![format!(
-        "{} {} of {} by its guard: {count} targets in {} ms",
+        "{} {} by its guard: {count} targets in {} ms",
         styled(colour, word),
-        plan.operation,
-        plan.scope,
+        render::plan::task(plan.operation, &plan.scope),
         done.took_ms
     )];
     lines.extend(done.targets.iter().map(|target| render::outcome::target_line(plan.operation, target)));

@@ -1,6 +1,6 @@
 //! `palisade pm2 reconcile`: settles what was cut off.
 
-use palisade_core::Exit;
+use palisade_core::{Exit, Operation};
 use palisade_host::process;
 use palisade_pipeline::{memory, reconcile as settle};
 use serde_json::json;
@@ -40,17 +40,18 @@ pub(crate) async fn reconcile(session: &Session, output: Output, daemon: &Pm2Hom
     for one in &settled {
         let intent = &one.unsettled.intent;
         output.data(format_args!(
-            "{} of {} at {}, by {}:",
-            intent.operation,
-            intent.scope,
+            "{} at {}, by {}:",
+            render::plan::task(intent.operation, &intent.scope),
             one.unsettled.record.at,
             render::actor::brief(&one.unsettled.record.actor)
         ))?;
         for target in &one.targets {
             output.data(render::outcome::target_line(intent.operation, target))?;
         }
-        output
-            .data(format_args!("  undo:     palisade pm2 restore --snapshot {}", intent.snapshot.as_str()))?;
+        if intent.operation == Operation::Delete {
+            let snapshot = intent.snapshot.as_str();
+            output.data(format_args!("  undo:     palisade pm2 restore --snapshot {snapshot}"))?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -29,13 +29,14 @@ pub(crate) async fn rotate(output: Output, command: &RotateCommand) -> Result<Ex
             let plan = rotate::restrict(&session, &args.step.old, args.owner.as_deref()).await?;
             let plan = (plan, args.step.old.clone());
             let at = (&session, identity.place());
-            step(output, &args.step, at, plan, "may not change guarded columns any more").await
+            forward(output, &args.step, at, plan, "may not change guarded columns any more").await
         }
         RotateCommand::Retire(args) => {
             let (session, identity) = reach_to_write(output, &args.step.database).await?;
             let plan = rotate::retire(&session, &args.step.old, args.terminate).await?;
             let at = (&session, identity.place());
-            step(output, &args.step, at, (plan, args.step.old.clone()), "may not log in any more").await
+            let plan = (plan, args.step.old.clone());
+            forward(output, &args.step, at, plan, "may not log in any more").await
         }
         RotateCommand::Undo(args) => undo(output, args).await,
         RotateCommand::Status(args) => status(output, args).await,
@@ -127,8 +128,22 @@ async fn step(
     }))?;
     output.data(format!("{} {} {said}", styled(GOOD, "ok:"), Shown(&loses)))?;
     notes(output, &plan);
-    output.talk(format!("undo: palisade db rotate undo {}", args.old));
     Ok(Exit::Done)
+}
+
+/// A step that can be taken back.
+async fn forward(
+    output: Output,
+    args: &StepArgs,
+    at: (&Session, String),
+    plan: (Plan, String),
+    said: &str,
+) -> Result<Exit, Failure> {
+    let exit = step(output, args, at, plan, said).await?;
+    if !args.dry_run {
+        output.talk(format!("undo: palisade db rotate undo {}", args.old));
+    }
+    Ok(exit)
 }
 
 async fn undo(output: Output, args: &StepArgs) -> Result<Exit, Failure> {
@@ -181,6 +196,25 @@ fn user(user: &User) -> String {
     format!("{app} from {address}, {sessions} sessions, {writes} writes of guarded tables, last at {last}")
 }
 
+/// Who uses a role, as a row of the status.
+fn using(role: &str, user: &User) -> Vec<String> {
+    let User { app, address, sessions, writes, last, .. } = user;
+    vec![
+        role.to_owned(),
+        app.clone(),
+        address.clone(),
+        sessions.to_string(),
+        writes.to_string(),
+        last.clone(),
+    ]
+}
+
+/// The row of a role that nobody uses, as far as the database knows.
+fn unused(role: &str) -> Vec<String> {
+    let nothing = || "-".to_owned();
+    vec![role.to_owned(), "nobody yet known".to_owned(), nothing(), nothing(), nothing(), nothing()]
+}
+
 async fn status(output: Output, args: &StatusArgs) -> Result<Exit, Failure> {
     let (session, _) = reach(output, None, &args.database).await?;
     let mut document = Vec::new();
@@ -197,27 +231,17 @@ async fn status(output: Output, args: &StatusArgs) -> Result<Exit, Failure> {
             Shown(new)
         ))?;
         let mut both = serde_json::Map::new();
+        let mut rows = Vec::new();
         for role in [old, new] {
             let users = rotate::users(&session, role, args.since.as_secs()).await?;
-            let rows: Vec<_> = users
-                .iter()
-                .map(|user| {
-                    vec![
-                        role.to_owned(),
-                        user.app.clone(),
-                        user.address.clone(),
-                        user.sessions.to_string(),
-                        user.writes.to_string(),
-                        user.last.clone(),
-                    ]
-                })
-                .collect();
-            for line in
-                table::columns(&["role", "app (claimed)", "from", "sessions", "writes", "last"], &rows)
-            {
-                output.data(format!("  {line}"))?;
+            match users.is_empty() {
+                true => rows.push(unused(role)),
+                false => rows.extend(users.iter().map(|user| using(role, user))),
             }
             both.insert(role.to_owned(), json!(users));
+        }
+        for line in table::columns(&["role", "app (claimed)", "from", "sessions", "writes", "last"], &rows) {
+            output.data(format!("  {line}"))?;
         }
         document.push(json!({ "rotation": rotation, "users": both }));
     }

@@ -9,6 +9,7 @@ use palisade_core::verification::Verification;
 use palisade_core::{Code, Operation};
 use palisade_pipeline::CarriedOut;
 
+use super::plan::task;
 use crate::output::{BAD, GOOD, styled};
 
 /// The outcome of a plan: each target, the verification, the way back.
@@ -22,9 +23,8 @@ pub(crate) fn carried_out(done: &CarriedOut) -> Vec<String> {
         Outcome::Unknown => styled(BAD, "unknown:"),
     };
     let mut lines = vec![format!(
-        "{head} {} of {}: {count} of {} targets in {} ms",
-        plan.operation,
-        plan.scope,
+        "{head} {}: {count} of {} targets in {} ms",
+        task(plan.operation, &plan.scope),
         plan.targets.len(),
         done.took_ms
     )];

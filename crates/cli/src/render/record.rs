@@ -10,6 +10,7 @@ use palisade_core::text::escaped;
 use palisade_core::{Finding, Record};
 
 use super::actor;
+use super::plan::task;
 
 /// `sequence time who: what`, on one line.
 pub(crate) fn line(sequence: u64, record: &Record) -> String {
@@ -34,6 +35,9 @@ fn what(event: &Event) -> String {
         ),
         Event::DeploymentEnded(ended) => match ended.exit {
             Some(exit) => format!("deployment of {} ended with {exit}", ended.term.scope),
+            None if ended.not_started => {
+                format!("deployment of {} ended: its command could not be started", ended.term.scope)
+            }
             None => format!("deployment of {} was ended by a signal", ended.term.scope),
         },
         Event::DeploymentRefused(refused) => {
@@ -57,9 +61,8 @@ fn what(event: &Event) -> String {
 
 fn refusal(refused: &Refused) -> String {
     format!(
-        "REFUSED {} of {}: {} of {} processes, {}",
-        refused.operation,
-        refused.scope,
+        "REFUSED {}: {} of {} processes, {}",
+        task(refused.operation, &refused.scope),
         refused.targets.len(),
         refused.total,
         codes(&refused.findings)
@@ -69,9 +72,8 @@ fn refusal(refused: &Refused) -> String {
 fn intended(intent: &Intent) -> String {
     let names: Vec<&str> = intent.targets.iter().map(|target| target.pin.name.as_str()).collect();
     format!(
-        "intends {} of {}: {} (snapshot {})",
-        intent.operation,
-        intent.scope,
+        "intends {}: {} (snapshot {})",
+        task(intent.operation, &intent.scope),
         names.join(", "),
         intent.snapshot.as_str()
     )

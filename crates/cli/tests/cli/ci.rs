@@ -53,8 +53,31 @@ fn an_epoch_is_written_checked_and_raised_from_the_checkout() {
 
     let lower = env.palisade(&["ci", "epoch", "write", &file, "--to", "6"]).ends(Exit::Failure);
     assert!(lower.stderr.contains("never falls"), "{}", lower.stderr);
+    assert!(
+        lower.stderr.contains("without --to the epoch that is there is raised by one"),
+        "{}",
+        lower.stderr
+    );
     env.palisade(&["ci", "epoch", "write", &file]).ends(Exit::Done);
     env.palisade(&check).ends(Exit::Done);
+}
+
+#[test]
+fn a_workflow_that_cannot_be_read_is_named_and_hides_none_of_the_others() {
+    let env = checkout();
+    env.write(".gitea/workflows/broken.yml", "on: push\njobs: [\n");
+    let check = ["ci", "epoch", "check"];
+    let said = env.palisade(&check).ends(Exit::Failure);
+    for part in ["unreadable: .gitea/workflows/broken.yml", "fix: mend the file", "deploy.yml", "no minimum"]
+    {
+        assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
+    }
+    assert!(!said.stderr.contains("every workflow may run"), "{}", said.stderr);
+    let document = env.palisade(&["ci", "epoch", "check", "--json"]).ends(Exit::Failure).json();
+    assert_eq!(document["workflows"].as_array().map(Vec::len), Some(3), "{document}");
+    assert!(document["workflows"][0]["unreadable"].is_string(), "{document}");
+    env.palisade(&["ci", "epoch", "raise", "--workflow", "Deploy", "--to", "8"]).ends(Exit::Done);
+    env.palisade(&check).ends(Exit::Refused);
 }
 
 #[test]

@@ -57,7 +57,10 @@ fn a_command_that_cannot_be_run_is_a_failure_and_the_lease_is_free_again() {
     let said = env.palisade(&deploy(&[], &["./not-there"])).ends(Exit::Failure);
     assert!(said.stderr.contains("cannot run ./not-there"), "{}", said.stderr);
     assert_eq!(held(&env), Vec::<Value>::new());
-    assert_eq!(env.events("deployment-ended").len(), 1);
+    let ended = &env.events("deployment-ended")[0]["data"];
+    assert_eq!((&ended["exit"], &ended["not_started"]), (&Value::Null, &json!(true)), "no signal ended it");
+    let tail = env.palisade(&["journal", "tail"]).ends(Exit::Done).stdout;
+    assert!(tail.contains("production ended: its command could not be started"), "{tail}");
 }
 
 #[test]
@@ -82,6 +85,25 @@ fn commands_inside_a_deployment_join_its_lease_and_do_not_wait_for_it() {
     let intent = &env.events("intent")[0];
     assert_eq!(intent["data"]["term"]["number"], 1);
     assert_eq!(intent["actor"]["tree"], "deployment:flyer-crawler/production:1");
+}
+
+#[test]
+fn a_dry_run_inside_a_deployment_is_judged_as_the_act_would_be() {
+    let env = TestEnv::new();
+    let palisade = env!("CARGO_BIN_EXE_palisade");
+    env.palisade(&crawler(&["pm2", "delete"])).ends(Exit::Done);
+    // Of the session one name more is too many, also to look at. A deployment has a budget of its own.
+    let test = ["--app", "flyer-crawler", "--environment", "test"];
+    let look = [&["pm2", "delete", "--dry-run"][..], &test].concat();
+    let refused = env.palisade(&look).ends(Exit::Refused);
+    assert!(refused.stdout.contains("PAL-109"), "{}", refused.stdout);
+    let steps = ["pm2 delete --dry-run", "pm2 plan delete --out plan.json", "pm2 apply plan.json"];
+    let inside = steps.map(|step| format!("{palisade} {step}")).join(" && ");
+    env.palisade(&[&["deploy"][..], &test, &["--", "sh", "-c", &inside]].concat()).ends(Exit::Done);
+    let tests =
+        ["flyer-crawler-api-test", "flyer-crawler-worker-test", "flyer-crawler-analytics-worker-test"];
+    env.assert_untouched_but(&[CRAWLER_PROCESSES, tests].concat());
+    assert_eq!(env.events("intent")[1]["actor"]["tree"], "deployment:flyer-crawler/test:1");
 }
 
 #[test]

@@ -43,8 +43,8 @@ fn all_on_a_shared_daemon_is_refused_with_every_reason() {
 refused: delete of flyer-crawler/production on PM2 7.0.4 (PM2_HOME)
   PAL-102 SAFETY ABORT: delete would take ALL 8 processes of this daemon
           fix: name the processes of one app; if this host is meant for one app, set limits.all_above to 8 or more in its policy
-  PAL-101 flyer-crawler-analytics-worker-test, flyer-crawler-api-test, flyer-crawler-worker-test, projectium-site, stock-alert does not belong to flyer-crawler/production but to flyer-crawler/test, projectium-site/production, stock-alert/production
-          fix: leave it out: without names, everything of flyer-crawler/production is selected and nothing else
+  PAL-101 flyer-crawler-analytics-worker-test (flyer-crawler/test), flyer-crawler-api-test (flyer-crawler/test), flyer-crawler-worker-test (flyer-crawler/test), projectium-site (projectium-site/production), stock-alert (stock-alert/production) do not belong to flyer-crawler/production
+          fix: leave them out: without names, everything of flyer-crawler/production is selected and nothing else
   PAL-108 the suffix of flyer-crawler-analytics-worker-test, flyer-crawler-api-test, flyer-crawler-worker-test contradicts the environment production
           fix: ask for the environment that the suffix names, or leave these processes out
   PAL-103 8 of 8 processes (100.0 %) is more than the limit of 80.0 %
@@ -231,7 +231,7 @@ fn a_damaged_journal_stops_what_destroys_and_says_where_it_is_damaged() {
         r#"
 error: [PAL-801] the operation cannot be recorded, so it is not carried out
   because: the journal is damaged: 00000000000000000000.plj at byte N, record 1: the record's checksum does not match its bytes
-  fix: keep the folder as it is: it is evidence; `palisade journal verify` names the place
+  fix: keep the folder as it is: it is evidence; copy it, then compare it with an anchor: palisade journal verify --anchor FILE
   more: palisade explain PAL-801
 "#,
     );

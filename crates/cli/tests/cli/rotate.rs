@@ -56,6 +56,7 @@ fn a_role_is_rotated_and_no_secret_is_left_anywhere_but_in_its_file() {
     );
     let status = run(&["db", "rotate", "status"]).ends(Exit::Done).stdout;
     assert!(status.contains("app to app2: prepared") && status.contains("atom-saas-test"), "{status}");
+    assert_eq!(status.matches("app (claimed)").count(), 1, "one table: {status}");
     let planned = run(&["db", "rotate", "restrict", "app", "--dry-run"]).ends(Exit::Done);
     assert!(
         planned.stderr.contains("would hit: atom-saas-test")

@@ -184,6 +184,8 @@ fn three_users_are_put_in_force_by_one_confirmed_restart_that_may_be_repeated() 
     let host = Host::new();
     let before = host.running();
     assert_eq!(before.len(), 8);
+    let raise = ["ci", "epoch", "raise", "--repository", "acme/shop", "--workflow", "Deploy", "--to", "1"];
+    host.env().palisade(&raise).ends(Exit::Done);
     let shown = host.install(&["--dry-run"]).ends(Exit::Done);
     assert!(shown.stdout.contains("END THE DAEMON WITH ALL ITS APPS"), "{}", shown.stdout);
     host.install(&[]).ends(Exit::ConfirmationNeeded);
@@ -205,6 +207,12 @@ fn three_users_are_put_in_force_by_one_confirmed_restart_that_may_be_repeated() 
         assert_eq!(uid_of(u32::try_from(guard[process].as_u64().unwrap()).unwrap()), GUARD, "{process}");
     }
     assert!(!guard["does_not_stop"].to_string().contains("dump.pm2"), "{guard}");
+
+    // What is meant to be open to the guard is no finding, and its own files are not for root to judge.
+    let doctor = host.env().palisade(&["doctor"]).ends(Exit::Done).stdout;
+    assert!(!doctor.contains("may give the daemon orders"), "its fix would shut the guard out: {doctor}");
+    assert!(!doctor.contains("jobs change nothing here"), "{doctor}");
+    assert!(doctor.contains(&format!("are kept by uid {GUARD}")), "{doctor}");
 
     let again = host.install(&[]).ends(Exit::Done);
     assert!(again.stdout.contains("as before"), "{}", again.stdout);

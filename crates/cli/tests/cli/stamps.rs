@@ -26,6 +26,14 @@ fn a_stamp_is_made_shown_and_accepted_and_no_other_environment_gets_in() {
     let said = run(&[&guard[..], &["--environment", "test"]].concat()).ends(Exit::Refused);
     assert!(said.stderr.contains("PAL-009"), "{}", said.stderr);
     run(&["db", "stamp"]).ends(Exit::Usage);
+    // A mistyped one would shut this host's own commands out.
+    let policy = home.join(".config/palisade/palisade.toml");
+    std::fs::create_dir_all(policy.parent().unwrap()).unwrap();
+    std::fs::write(&policy, "revision = 1\n[environments.production]\n[environments.test]\n").unwrap();
+    let mistyped = run(&["db", "stamp", "--environment", "prodution"]).ends(Exit::Refused);
+    assert!(mistyped.stderr.contains("PAL-106"), "{}", mistyped.stderr);
+    assert!(mistyped.stderr.contains("did you mean production?"), "{}", mistyped.stderr);
+    std::fs::remove_file(&policy).unwrap();
     let made = run(&["db", "stamp", "--environment", "production", "--json"]).ends(Exit::Done).json();
     let key = made["key"].as_str().unwrap().to_owned();
     let shown = run(&["db", "stamp", "show"]).ends(Exit::Done);

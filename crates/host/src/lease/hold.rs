@@ -106,7 +106,8 @@ fn named(paths: &Paths, scope: &Scope) -> Result<Option<Holder>, Error> {
     Ok(is_there(&holder)?.then_some(holder))
 }
 
-fn is_above_us(holder: &Holder) -> bool {
+/// Whether the holder is this process or one that it descends from.
+pub(super) fn is_above_us(holder: &Holder) -> bool {
     process::ancestors(std::process::id()).iter().any(|ancestor| ancestor.process == holder.process)
 }
 

@@ -150,7 +150,14 @@ pub(crate) fn record(number: u64) -> Record {
 /// A record that belongs to an act, for which the reserve may be spent.
 pub(crate) fn outcome(number: u64) -> Record {
     let scope = Scope::new(AppName::new("shop").unwrap(), EnvironmentName::new("test").unwrap());
-    record_of(Event::DeploymentEnded(DeploymentEnded { term: Term { scope, number }, exit: Some(0) }), number)
+    record_of(
+        Event::DeploymentEnded(DeploymentEnded {
+            term: Term { scope, number },
+            exit: Some(0),
+            not_started: false,
+        }),
+        number,
+    )
 }
 
 pub(crate) fn record_of(event: Event, number: u64) -> Record {

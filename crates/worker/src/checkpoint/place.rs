@@ -312,11 +312,26 @@ fn is_of_this_machine(endpoint: &str) -> bool {
     matches!(host, "127.0.0.1" | "localhost" | "[::1]")
 }
 
-/// The client's errors are long and may have many lines: the start is enough to act on.
+/// The client's errors are long and may have many lines: the start is enough to act on, with what the server says of
+/// itself where it answered with a document.
 fn one_line(error: &object_store::Error) -> String {
-    let text = error.to_string();
-    let first: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
-    escaped(&first).into_owned()
+    brief(&error.to_string())
+}
+
+fn brief(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let before = first.split_once("<?xml").map_or(first, |(before, _)| before);
+    let start: String = before.trim_end().trim_end_matches(':').chars().take(300).collect();
+    let said = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(rest.split_once(&format!("</{tag}>"))?.0.chars().take(120).collect::<String>())
+    };
+    let whole = match (said("Code"), said("Message")) {
+        (Some(code), Some(message)) => format!("{start}: {code}, {message}"),
+        (Some(code), None) => format!("{start}: {code}"),
+        (None, _) => start,
+    };
+    escaped(&whole).into_owned()
 }
 
 #[cfg(test)]
@@ -343,6 +358,23 @@ mod tests {
             let error = Place::open(given, &Access::default(), None).unwrap_err();
             assert!(matches!(error, NoPlace::Named { .. }), "{given}: {error}");
         }
+    }
+
+    #[test]
+    fn an_answer_in_xml_is_told_by_its_code_and_message() {
+        let xml = "PUT http://s3/b/k - 404 Not Found: <?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket</Code>\
+                   <Message>The bucket does not exist</Message><RequestId>7</RequestId></Error>";
+        for (text, told) in [
+            (xml, "PUT http://s3/b/k - 404 Not Found: NoSuchBucket, The bucket does not exist"),
+            ("503: <?xml?><Error><Code>SlowDown</Code></Error>", "503: SlowDown"),
+            ("403: <?xml?><Error><Code>cut off", "403"),
+            ("connection refused\nand a second line", "connection refused"),
+            ("a \u{1b}[31mred\u{1b}[0m one", r"a \u{1b}[31mred\u{1b}[0m one"),
+            ("", ""),
+        ] {
+            assert_eq!(brief(text), told, "{text:?}");
+        }
+        assert_eq!(brief(&"x".repeat(400)).len(), 300);
     }
 
     #[test]

@@ -29,8 +29,7 @@ pub(crate) fn write(output: Output, args: &WriteArgs) -> Result<Exit, Failure> {
         })?;
         let text = checkout::text(&path)?;
         let edited = epoch::write(&path.to_string_lossy(), &text, args.to).map_err(|error| {
-            Failure::new(Exit::Failure, format!("{}: {error}", path.display()))
-                .hint("nothing was written; put `PALISADE_EPOCH: \"7\"` below the top-level `env:` by hand if need be")
+            Failure::new(Exit::Failure, format!("{}: {error}", path.display())).hint(unwritten(&error))
         })?;
         edits.push((path, text, edited));
     }
@@ -52,6 +51,19 @@ pub(crate) fn write(output: Output, args: &WriteArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(Exit::Done)
+}
+
+/// How to go on where no epoch could be put in.
+const fn unwritten(error: &epoch::Error) -> &'static str {
+    match error {
+        epoch::Error::Workflow(_) => "nothing was written; mend the file first",
+        epoch::Error::WouldFall { .. } => {
+            "nothing was written; without --to the epoch that is there is raised by one"
+        }
+        epoch::Error::NoNext | epoch::Error::Place { .. } | epoch::Error::NotVerified => {
+            "nothing was written; put `PALISADE_EPOCH: \"7\"` below the top-level `env:` by hand if need be"
+        }
+    }
 }
 
 /// Writes the file with the mode that it had.
@@ -78,6 +90,8 @@ struct Compared {
     literal: Option<String>,
     required: Option<Epoch>,
     objection: Option<Finding>,
+    /// Why the file could not be read as a workflow: nothing is known of it then.
+    unreadable: Option<String>,
 }
 
 pub(crate) fn check(session: &Session, output: Output, args: &CheckArgs) -> Result<Exit, Failure> {
@@ -90,7 +104,12 @@ pub(crate) fn check(session: &Session, output: Output, args: &CheckArgs) -> Resu
         .map(|path| compare(path, top.as_deref(), &repository, &ratchet))
         .collect::<Result<_, Failure>>()?;
     let is_refused = compared.iter().any(|one| one.objection.is_some());
-    let exit = if is_refused { Exit::Refused } else { Exit::Done };
+    let is_unreadable = compared.iter().any(|one| one.unreadable.is_some());
+    let exit = match (is_refused, is_unreadable) {
+        (true, _) => Exit::Refused,
+        (false, true) => Exit::Failure,
+        (false, false) => Exit::Done,
+    };
     let rows: Vec<_> = compared.iter().map(document).collect();
     output.document(&json!({ "exit": exit.number(), "repository": repository, "workflows": rows }))?;
     let rows: Vec<Vec<String>> = compared.iter().map(row).collect();
@@ -101,7 +120,12 @@ pub(crate) fn check(session: &Session, output: Output, args: &CheckArgs) -> Resu
         output.data(format_args!("{} {} {}", styled(BAD, "refused:"), finding.code, finding.message))?;
         output.data(format_args!("  fix: {}", finding.fix))?;
     }
-    if !is_refused {
+    for one in &compared {
+        let Some(why) = &one.unreadable else { continue };
+        output.data(format_args!("{} {}: {}", styled(BAD, "unreadable:"), Shown(&one.file), Shown(why)))?;
+        output.data("  fix: mend the file, or move it out of the folder of workflows")?;
+    }
+    if exit == Exit::Done {
         output.talk(format_args!("{} every workflow may run on this host", styled(GOOD, "ok:")));
     }
     Ok(exit)
@@ -129,8 +153,20 @@ fn compare(
 ) -> Result<Compared, Failure> {
     let file = checkout::shown(top, path);
     let text = checkout::text(path)?;
-    let read = workflow::read(&path.to_string_lossy(), &text)
-        .map_err(|error| Failure::new(Exit::Failure, format!("{file}: {error}")))?;
+    let read = match workflow::read(&path.to_string_lossy(), &text) {
+        Ok(read) => read,
+        Err(error) => {
+            let (workflow, why) = (file.clone(), Some(error.to_string()));
+            return Ok(Compared {
+                file,
+                workflow,
+                literal: None,
+                required: None,
+                objection: None,
+                unreadable: why,
+            });
+        }
+    };
     let literal = epoch::read(&read).map(|literal| literal.text);
     let workflow = read.name().unwrap_or(&file).to_owned();
     let job = Job {
@@ -142,7 +178,8 @@ fn compare(
         run: None,
     };
     let required = ratchet.required(&job).map(|minimum: &Minimum| minimum.epoch);
-    Ok(Compared { file, workflow, literal, required, objection: ratchet.objection(&job) })
+    let objection = ratchet.objection(&job);
+    Ok(Compared { file, workflow, literal, required, objection, unreadable: None })
 }
 
 fn document(one: &Compared) -> serde_json::Value {
@@ -152,12 +189,14 @@ fn document(one: &Compared) -> serde_json::Value {
         "epoch": one.literal,
         "required": one.required,
         "finding": one.objection,
+        "unreadable": one.unreadable,
     })
 }
 
 fn row(one: &Compared) -> Vec<String> {
     let verdict = match (&one.objection, one.required) {
         (Some(finding), _) => finding.code.to_string(),
+        (None, _) if one.unreadable.is_some() => "unreadable".to_owned(),
         (None, Some(_)) => "ok".to_owned(),
         (None, None) => "no minimum".to_owned(),
     };

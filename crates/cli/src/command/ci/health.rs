@@ -1,5 +1,7 @@
 //! What `palisade doctor` says of epochs and runners.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use palisade_host::{epochs, process};
 
 use crate::session::Session;
@@ -12,8 +14,27 @@ const HOOK: &str = "ACTIONS_RUNNER_HOOK_JOB_STARTED";
 
 /// What keeps jobs from changing anything here.
 pub(crate) fn problem(session: &Session) -> Option<Finding> {
+    if of_another_user(session).is_some() {
+        return None;
+    }
     let error = epochs::read(&session.state).err()?;
     Some((format!("jobs change nothing here: {error} (PAL-703)"), error.fix()))
+}
+
+/// That the epochs are those of a guard with a user of its own: whether it can use them is not seen from here.
+pub(crate) fn note(session: &Session) -> Option<Finding> {
+    let uid = of_another_user(session)?;
+    epochs::read(&session.state).err()?;
+    Some((
+        format!("the epochs of workflows are kept by uid {uid}, and are not looked at as this user"),
+        format!("look as that user: sudo -u '#{uid}' palisade doctor"),
+    ))
+}
+
+/// Whose the state folder is, where it is not this user's.
+fn of_another_user(session: &Session) -> Option<u32> {
+    let uid = session.state.root().metadata().ok()?.uid();
+    (uid != session.uid()).then_some(uid)
 }
 
 /// Runners of this machine whose jobs begin unasked. GitHub's tells by its variables; those of others may name the hook

@@ -154,7 +154,25 @@ fn unfit(deed: &Deed, plan: &Plan) -> Failure {
         states.join(" or "),
         fits.join(", ")
     );
-    Failure::new(Exit::Refused, message).code(Code::JobUnfit)
+    let mut failure = Failure::new(Exit::Refused, message).code(Code::JobUnfit);
+    for state in plan.spared.keys() {
+        failure = failure.hint(instead(*state));
+    }
+    failure
+}
+
+/// What may be done by hand with jobs of a state.
+const fn instead(state: State) -> &'static str {
+    match state {
+        State::Dead => "what is dead: `palisade job retry` lets it run again",
+        State::Cancelled => "what is cancelled: `palisade job resume` lets it go on from its last checkpoint",
+        State::Held => "what is held: `palisade job release` gives it back, `palisade job cancel` ends it",
+        State::Running => "what runs: `palisade job cancel` asks it to end",
+        State::Scheduled | State::Ready | State::Retrying | State::Handover => {
+            "what waits: `palisade job hold` keeps it back, `palisade job cancel` ends it"
+        }
+        State::Succeeded => "what succeeded is over: enqueue a job anew",
+    }
 }
 
 fn tell(output: Output, deed: &Deed, args: &BulkArgs, plan: &Plan, budget: Option<Budget>) {
