@@ -216,12 +216,14 @@ fn app_rows(app: &App, policy: &Policy, origins: &Origins) -> Vec<Row> {
     rows.extend(list_rows(title("confirm"), confirm.collect(), "operations", NONE, origins));
     let inherited = policy.environments.get(&scope.environment).map(|environment| environment.mode);
     let inherited = mode_word(inherited.unwrap_or_default());
+    let of_environment = origins.get(&Key::EnvironmentMode(scope.environment.clone()));
     rows.push(Row {
         key: title("mode"),
         value: app.mode.map_or(inherited, mode_word).to_owned(),
         unit: "mode",
         default: format!("{inherited}, as the environment"),
-        origin: origins.get(&Key::AppMode(scope.clone())).cloned().unwrap_or_default(),
+        // An app without a mode of its own has its environment's, from wherever that is.
+        origin: origins.get(&Key::AppMode(scope.clone())).or(of_environment).cloned().unwrap_or_default(),
     });
     rows.extend(deployer_rows(app, origins));
     rows

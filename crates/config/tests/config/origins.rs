@@ -70,11 +70,10 @@ confirm = [\"delete\"]
         "limits.share = 0.5 [share of the daemon's processes; default 0.8] project /srv/palisade.toml:4",
         "protected = db [process names; default none] project /srv/palisade.toml:2",
         "app.flyer-crawler/production.confirm = delete [operations; default none] project /srv/palisade.toml:12",
+        // It has the environment's mode, so it has that from there.
+        "app.flyer-crawler/production.mode = enforce [mode; default enforce, as the environment] project /srv/palisade.toml:7",
     ];
     assert_eq!(changed, expected);
-    let mode =
-        "app.flyer-crawler/production.mode = enforce [mode; default enforce, as the environment] default";
-    assert!(rows.lines().any(|line| line == mode), "{rows}");
     assert!(!rows.contains("flyer-crawler-worker"), "what is left out is no value any more");
 }
 
