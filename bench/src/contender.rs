@@ -14,33 +14,40 @@ use palisade_worker::{Context, Reports, Settings};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::Outcome;
+use crate::{Outcome, bare};
 
 /// Jobs of one call.
 const AT_ONCE: usize = 5_000;
 
+/// Between two jobs where latency is measured.
+pub(crate) const EVERY: Duration = Duration::from_millis(20);
+
 /// What it did.
-struct Done {
-    seconds: f64,
-    processor: f64,
-    waited: Vec<f64>,
+pub(crate) struct Done {
+    pub(crate) seconds: f64,
+    pub(crate) processor: f64,
+    pub(crate) waited: Vec<f64>,
 }
 
-/// Does what `words` say, and prints one JSON document.
-pub(crate) fn contend(words: &[&str]) -> Outcome<String> {
+/// Does what `words` say, on that side, and prints one JSON document.
+pub(crate) fn contend(side: &str, words: &[&str]) -> Outcome<String> {
     let [task, url, jobs, callers] = words else {
         return Err("usage: bench contend TASK URL JOBS CALLERS".into());
     };
     let (jobs, callers): (usize, usize) = (jobs.parse()?, callers.parse()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let Done { seconds, processor, waited } = runtime.block_on(async {
-        match *task {
-            "bulk" => bulk(url, jobs).await,
-            "single" => single(url, jobs, callers, true).await,
-            "alone" => single(url, jobs, callers, false).await,
-            "drain" => drain(url, jobs).await,
-            "latency" => latency(url, jobs).await,
-            other => Err(format!("there is no task {other}").into()),
+        match (side, *task) {
+            ("bare", "bulk") => bare::bulk(url, jobs).await,
+            ("bare", "drain") => bare::drain(url, jobs).await,
+            ("bare", "latency") => bare::latency(url, jobs).await,
+            ("stated", "latency") => bare::stated(url, jobs).await,
+            (_, "bulk") => bulk(url, jobs).await,
+            (_, "single") => single(url, jobs, callers, true).await,
+            (_, "alone") => single(url, jobs, callers, false).await,
+            (_, "drain") => drain(url, jobs).await,
+            (_, "latency") => latency(url, jobs).await,
+            (side, task) => Err(format!("{side} has no task {task}").into()),
         }
     })?;
     Ok(json!({
@@ -84,7 +91,7 @@ fn resident_mib() -> Outcome<f64> {
 }
 
 /// Measures `act` alone.
-async fn measured(act: impl Future<Output = Outcome<Vec<f64>>>) -> Outcome<Done> {
+pub(crate) async fn measured(act: impl Future<Output = Outcome<Vec<f64>>>) -> Outcome<Done> {
     let (watch, before) = (Stopwatch::start(), processor_seconds());
     let waited = act.await?;
     Ok(Done { seconds: watch.elapsed().as_secs_f64(), processor: processor_seconds() - before, waited })
@@ -213,7 +220,7 @@ async fn latency(url: &str, jobs: usize) -> Outcome<Done> {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut done = measured(async {
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let mut tick = tokio::time::interval(EVERY);
         for _ in 0..jobs {
             tick.tick().await;
             store.enqueue(&[job(handled.now_us())]).await?;

@@ -5,6 +5,7 @@
 //! queues, into `bench/JOBS.md`. Contenders take turns within each round, so that a busy moment of the machine meets all of them;
 //! ratios are given of the medians and of each round.
 
+mod bare;
 mod commands;
 mod contender;
 mod machine;
@@ -37,8 +38,9 @@ const PAGE: usize = 4096;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let ["contend", rest @ ..] = words.as_slice() {
-        return match contender::contend(rest).map(|document| writeln!(std::io::stdout(), "{document}")) {
+    if let [side @ ("contend" | "bare" | "stated"), rest @ ..] = words.as_slice() {
+        return match contender::contend(side, rest).map(|document| writeln!(std::io::stdout(), "{document}"))
+        {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) => failed(&error.to_string()),
             Err(error) => failed(&error.to_string()),

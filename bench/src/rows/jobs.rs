@@ -60,13 +60,18 @@ struct Rounds {
     /// Palisade first.
     names: Vec<&'static str>,
     all: Vec<Vec<Measured>>,
+    /// What the same task takes with no queue at all, in the same rounds.
+    floors: Vec<(&'static str, Vec<Measured>)>,
     /// Peers that failed or did not end, and why: the others go on without them.
     left_out: Vec<String>,
 }
 
 /// Every contender once in each round, in alternating order.
 fn rounds(plan: &Plan, server: &Postgres, (task, jobs, callers): (&str, usize, usize)) -> Outcome<Rounds> {
-    let contenders = peers::all()?;
+    let mut contenders = peers::all()?;
+    let floors = peers::floors(task)?;
+    let first_floor = contenders.len();
+    contenders.extend(floors);
     let mut all: Vec<Option<Vec<Measured>>> = contenders.iter().map(|_| Some(Vec::new())).collect();
     let (watch, mut left_out) = (Stopwatch::start(), Vec::new());
     for round in 0..plan.rounds(5) {
@@ -79,7 +84,7 @@ fn rounds(plan: &Plan, server: &Postgres, (task, jobs, callers): (&str, usize, u
             say(&format!("{task}, round {}: {}", round + 1, contenders[place].name));
             match contenders[place].run(server, task, jobs, callers) {
                 Ok(one) => measured.push(one),
-                Err(problem) if place > 0 => {
+                Err(problem) if (1..first_floor).contains(&place) => {
                     say(&problem.to_string());
                     left_out.push(problem.to_string());
                     all[place] = None;
@@ -92,9 +97,11 @@ fn rounds(plan: &Plan, server: &Postgres, (task, jobs, callers): (&str, usize, u
             break;
         }
     }
+    let floors: Vec<Vec<Measured>> = all.split_off(first_floor).into_iter().flatten().collect();
+    let floors = contenders[first_floor..].iter().map(|one| one.name).zip(floors).collect::<Vec<_>>();
     let there = contenders.iter().map(|one| one.name).zip(all);
     let (names, all) = there.filter_map(|(name, all)| Some((name, all?))).unzip();
-    Ok(Rounds { names, all, left_out })
+    Ok(Rounds { names, all, floors, left_out })
 }
 
 impl Rounds {
@@ -104,6 +111,22 @@ impl Rounds {
             ..Series::new(*name, unit)
         };
         self.names.iter().zip(&self.all).map(one).collect()
+    }
+
+    /// The floors in the same unit, and what Palisade takes of each.
+    fn floors(
+        &self,
+        ours: &Series,
+        unit: &'static str,
+        of: impl Fn(&Measured) -> f64,
+    ) -> (Vec<Series>, Vec<Ratio>) {
+        let one = |(name, rounds): &(&'static str, Vec<Measured>)| Series {
+            values: rounds.iter().map(&of).collect(),
+            ..Series::new(*name, unit)
+        };
+        let floors: Vec<Series> = self.floors.iter().map(one).collect();
+        let ratios = floors.iter().map(|floor| Ratio::of(ours, floor)).collect();
+        (floors, ratios)
     }
 
     /// What the note about peers says of this row.
@@ -147,6 +170,8 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
         ),
         Target::at_most("a worker's memory at most 16 MiB", memory[0].max(), 16.0, " MiB"),
     ];
+    let (floor, of_floor) = all.floors(&processor[0], "us", |one| one.processor_us_per_job);
+    let least = floor.first().map_or(f64::NAN, Series::median) / graphile;
     let section = |title, note: String, series: Vec<Series>, targets| Section {
         title,
         note,
@@ -154,7 +179,7 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
         series,
         targets,
     };
-    Ok(vec![
+    let mut sections = vec![
         section(
             "Jobs: drain",
             format!(
@@ -167,7 +192,10 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
         ),
         section(
             "Jobs: the worker's CPU for each job",
-            "Of the same drains.".to_owned(),
+            format!(
+                "Of the same drains. The bare loop reads rows of the same fields and writes their ends: {least:.2} of \
+                graphile_worker's, below which no client of this library comes."
+            ),
             processor,
             Vec::new(),
         ),
@@ -177,7 +205,10 @@ fn drain(plan: &Plan) -> Outcome<Vec<Section>> {
             memory,
             Vec::new(),
         ),
-    ])
+    ];
+    sections[1].series.extend(floor);
+    sections[1].ratios.extend(of_floor);
+    Ok(sections)
 }
 
 fn bulk(plan: &Plan) -> Outcome<Vec<Section>> {
@@ -226,7 +257,7 @@ fn commit(plan: &Plan) -> Outcome<Vec<Section>> {
         together.push(shared[0].run(&server, "single", jobs, 64)?);
     }
     let names = vec![shared[0].name, ours[0].name];
-    let both = Rounds { names, all: vec![together, alone], left_out: Vec::new() };
+    let both = Rounds { names, all: vec![together, alone], floors: Vec::new(), left_out: Vec::new() };
     let series = both.series("jobs/s", Measured::per_second);
     let ratio = Ratio::of(&series[0], &series[1]);
     Ok(vec![Section {
@@ -260,6 +291,7 @@ fn latency(plan: &Plan) -> Outcome<Vec<Section>> {
         let all = rounds(plan, &server, ("latency", jobs, 1))?;
         let p50 = all.series("ms", |one| one.waited(0.5));
         let ratio = p50[0].median() / best(&p50, false).median();
+        let (floors, of_floors) = all.floors(&p50[0], "ms", |one| one.waited(0.5));
         let p95 = all.series("ms", |one| one.waited(0.95));
         let p95: Vec<String> = p95.iter().map(|one| format!("{} {:.2}", one.name, one.median())).collect();
         sections.push(Section {
@@ -269,9 +301,9 @@ fn latency(plan: &Plan) -> Outcome<Vec<Section>> {
                 p95.join(", "),
                 all.note()
             ),
-            ratios: ratios(&p50),
+            ratios: ratios(&p50).into_iter().chain(of_floors).collect(),
             targets: vec![Target::at_most(text, ratio, 0.75, " times")],
-            series: p50,
+            series: p50.into_iter().chain(floors).collect(),
         });
     }
     Ok(sections)

@@ -30,6 +30,7 @@ pub mod random;
 pub mod registration;
 pub mod state;
 pub mod terminal;
+pub mod turn;
 
 pub use environment::Environment;
 pub use state::{Locations, StateDirectory};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use palisade_core::{QueueName, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::id::{Incarnation, JobId, Token};
 use crate::reaper::Idle;
@@ -34,8 +33,8 @@ pub struct Claim {
     pub attempt: u16,
     /// Of how many.
     pub max_attempts: u16,
-    /// What to do.
-    pub payload: Value,
+    /// What to do, as JSON text: whoever does it reads it, once.
+    pub payload: String,
     /// The last checkpoints, newest first; empty at a first start.
     pub checkpoints: Vec<Checkpoint>,
     /// The rules of this claim, as they were when it was made; a later change of the queue does not touch it.

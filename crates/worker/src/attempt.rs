@@ -113,7 +113,7 @@ where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let kept: VecDeque<_> = claim.checkpoints.into_iter().rev().collect();
-    let payload = match serde_json::from_value(claim.payload) {
+    let payload = match serde_json::from_str(&claim.payload) {
         Ok(payload) => payload,
         Err(error) => {
             let error = format!("the payload is not what the handler takes: {error}");

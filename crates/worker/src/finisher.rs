@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use palisade_jobs::{Ending, Error, Finish, JobStore, Order};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::ending;
@@ -34,6 +35,8 @@ pub(crate) enum Unwritten {
 
 /// At most so many ends go into one transaction.
 pub(crate) const TOGETHER: usize = 500;
+/// So many lots of ends may wait to be written.
+const LOTS: usize = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -47,9 +50,17 @@ pub(crate) struct Finisher<S> {
     pub(crate) give_up: watch::Receiver<bool>,
 }
 
-impl<S: JobStore> Finisher<S> {
+impl<S: JobStore + 'static> Finisher<S> {
+    /// Where ends are handed in, and the task that writes them: it is over when nobody can hand in any more.
+    pub(crate) fn begin(self) -> (mpsc::Sender<Vec<End>>, JoinSet<()>) {
+        let (ends, to_finish) = mpsc::channel(LOTS);
+        let mut finishing = JoinSet::new();
+        finishing.spawn(self.run(to_finish));
+        (ends, finishing)
+    }
+
     /// Writes until its senders are gone.
-    pub(crate) async fn run(self, mut ends: mpsc::Receiver<Vec<End>>) {
+    async fn run(self, mut ends: mpsc::Receiver<Vec<End>>) {
         let mut batch = Vec::new();
         while let Some(first) = ends.recv().await {
             batch.extend(first);

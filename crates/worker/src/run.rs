@@ -7,7 +7,7 @@ use palisade_core::QueueName;
 use palisade_host::{clock, files, process, random};
 use palisade_jobs::{Error as StoreError, Incarnation, JobStore, Note, Worker};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -87,8 +87,6 @@ pub enum Error {
     Thread(#[source] std::io::Error),
 }
 
-/// So many lots of ends may wait to be written.
-const LOTS: usize = 64;
 /// At its start a worker waits for its store for so long.
 const START: Duration = Duration::from_secs(60);
 
@@ -131,16 +129,14 @@ where
     };
     let thread = std::thread::Builder::new().name("beats".to_owned());
     let beating = thread.spawn(move || beats.run()).map_err(Error::Thread)?;
-    let (ends, to_finish) = mpsc::channel(LOTS);
     let (give_up, no_time) = watch::channel(false);
-    let mut finishing = JoinSet::new();
     let finisher = Finisher {
         store: Arc::clone(&store),
         holding: Arc::clone(&holding),
         reports: reports.clone(),
         give_up: no_time,
     };
-    finishing.spawn(finisher.run(to_finish));
+    let (ends, finishing) = finisher.begin();
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
     let shared = Shared {

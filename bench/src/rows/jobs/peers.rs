@@ -34,6 +34,21 @@ pub(super) fn ours(name: &'static str) -> Outcome<Contender> {
     Ok(Contender { name, program: std::env::current_exe()?, words: vec!["contend".to_owned()] })
 }
 
+/// What is no queue: the floor under a task.
+pub(super) fn floors(task: &str) -> Outcome<Vec<Contender>> {
+    let of = |name, word: &str| -> Outcome<Contender> {
+        Ok(Contender { words: vec![word.to_owned()], ..ours(name)? })
+    };
+    Ok(match task {
+        "drain" => vec![of("a bare loop: no engine, rows of three fields", "bare")?],
+        "latency" => vec![
+            of("a bare chain: no engine, rows of three fields", "bare")?,
+            of("our statements, no worker", "stated")?,
+        ],
+        _ => Vec::new(),
+    })
+}
+
 /// Palisade first, then the peers.
 pub(super) fn all() -> Outcome<Vec<Contender>> {
     let bench = std::env::current_exe()?;

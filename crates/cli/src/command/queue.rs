@@ -152,6 +152,15 @@ fn unknown(queues: &[Queue], name: &QueueName) -> Option<String> {
     Some(format!("look: queue {name} never had a job or a rule{meant}"))
 }
 
+/// Says so where a worker is about to serve a queue that has neither jobs nor rules nor a schedule. It may get them later.
+pub(crate) async fn say_unknown(store: &Store, output: Output, queue: &QueueName) -> Result<(), Failure> {
+    let Some(unknown) = unknown(&store.queues().await?, queue) else { return Ok(()) };
+    if !store.schedules().await?.iter().any(|schedule| schedule.queue == *queue) {
+        output.talk(unknown);
+    }
+    Ok(())
+}
+
 async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool) -> Result<Exit, Failure> {
     let store = store::open(session, output, &args.store).await?;
     if let Some(unknown) = unknown(&store.queues().await?, &args.queue) {

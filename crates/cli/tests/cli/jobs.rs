@@ -9,7 +9,7 @@ use palisade_core::Exit;
 use palisade_testkit::{Postgres, Scratch, eventually, process};
 use serde_json::Value;
 
-use crate::env::TestEnv;
+use crate::env::{TestEnv, ended};
 use crate::said::Said;
 
 fn id(said: &Said) -> String {
@@ -212,6 +212,43 @@ fn deeds_by_hand_add_up_over_commands_within_the_policys_window() {
     assert_eq!(state(&env, &ids[1_002]), "ready");
     let first = &env.events("jobs-changed")[0];
     assert_eq!((first["data"]["deed"].as_str(), first["data"]["jobs"].as_u64()), (Some("hold"), Some(1_000)));
+}
+
+#[test]
+fn deeds_at_the_same_instant_do_not_come_to_more_than_the_budget() {
+    let env = TestEnv::without_daemon();
+    let policy = fs::read_to_string(env.policy()).unwrap();
+    env.write_policy(&format!("{policy}\n[limits]\njob_budget = 3\n"));
+    let payloads = env.write("jobs.jsonl", &"1\n".repeat(8));
+    let made = env.palisade(&["job", "enqueue", "--queue", "mail", "--payloads", &payloads, "--json"]);
+    let made = made.ends(Exit::Done).json();
+    let ids = made["jobs"].as_array().unwrap().iter().map(|job| job["id"].to_string());
+    let all: Vec<_> = ids.map(|job| env.spawn(&["job", "hold", &job])).collect();
+    let (mut done, mut refused) = (0, 0);
+    for said in all.into_iter().map(ended) {
+        match said.exit {
+            Some(0) => done += 1,
+            _ => {
+                assert!(said.stderr.contains("PAL-509"), "{}", said.stderr);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((done, refused), (3, 5));
+}
+
+#[test]
+fn a_worker_of_a_queue_that_was_never_seen_says_so_and_starts() {
+    let env = TestEnv::without_daemon();
+    env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done);
+    let work = |queue: &str| {
+        let words = ["worker", "--queue", queue, "--until-empty", "--no-reaper", "--", "true"];
+        env.palisade(&words).ends(Exit::Done).stderr
+    };
+    let said = work("mial");
+    assert!(said.contains("queue mial never had a job or a rule: did you mean mail?"), "{said}");
+    let said = work("mail");
+    assert!(!said.contains("never had"), "{said}");
 }
 
 #[test]

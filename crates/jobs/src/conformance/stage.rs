@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use palisade_core::{Intended, QueueName};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::claim::{Ask, Beat, BeatAnswer, Claim, Ending, Finish, Order, Terms};
 use crate::id::{Incarnation, JobId, Token};
@@ -206,5 +206,5 @@ pub(super) fn worker(name: &str) -> Worker {
 
 /// A claim's job with another token.
 pub(super) fn other_token(claim: &Claim) -> Claim {
-    Claim { token: Token(claim.token.0 + 1_000_000), payload: Value::Null, ..claim.clone() }
+    Claim { token: Token(claim.token.0 + 1_000_000), payload: "null".to_owned(), ..claim.clone() }
 }

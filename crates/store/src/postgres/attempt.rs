@@ -1,6 +1,6 @@
 //! What a worker writes about an attempt: checkpoints and its end.
 
-use palisade_postgres::Value;
+use palisade_postgres::{TypedRow, Value};
 
 use palisade_jobs::claim::{Checkpoint, Ending, Finish, Order};
 use palisade_jobs::id::{Incarnation, JobId, Token};
@@ -9,10 +9,11 @@ use palisade_jobs::{Error, EventKind};
 
 use super::events::refuse;
 use super::pool::{Line, Pool, Stop, transact};
-use super::rows::{checkpoint as checkpoint_of, field, json, ms, number, numbers, parsed, text};
+use super::rows::{at, checkpoint as checkpoint_of, field, json, ms, number, numbers, parsed, text};
 use super::settle::{held, settle};
 
-/// The one that has to be quick: no rule depends on what the row says.
+/// The one that has to be quick: no rule depends on what the row says. One row answers for all: nothing where each claim
+/// held, else the jobs whose claim did.
 const COMPLETE: &str = "WITH gone AS (
     DELETE FROM palisade_jobs.job_run r USING unnest($1::int8[], $2::int8[]) g (job, token)
     WHERE r.job = g.job AND r.token = g.token
@@ -27,7 +28,7 @@ const COMPLETE: &str = "WITH gone AS (
 ), keys AS (
     DELETE FROM palisade_jobs.live_key k USING gone WHERE gone.keyed AND k.job = gone.job
 )
-SELECT job FROM gone";
+SELECT CASE WHEN count(*) < cardinality($1) THEN coalesce(array_agg(job), '{}') END AS some FROM gone";
 
 pub(super) async fn finish(pool: &Pool, ends: &[Finish]) -> Result<Vec<Ending>, Error> {
     let (done, other): (Vec<&Finish>, Vec<&Finish>) =
@@ -36,10 +37,12 @@ pub(super) async fn finish(pool: &Pool, ends: &[Finish]) -> Result<Vec<Ending>, 
     let tokens: Vec<i64> = done.iter().map(|end| end.token.0).collect();
     let values = [numbers(&jobs), numbers(&tokens)];
     let applied = if other.is_empty() {
-        let rows = pool.write_often("complete jobs", COMPLETE, &values).await?;
-        rows.iter().map(|row| field(row, "job")).collect::<Result<Vec<i64>, _>>()?
+        match some(&pool.write_often("complete jobs", COMPLETE, &values).await?)? {
+            None => return Ok(vec![Ending::Applied; ends.len()]),
+            Some(some) => some,
+        }
     } else {
-        transact!(pool, "end attempts", line => both(line, &values, &other))?
+        transact!(pool, "end attempts", line => both(line, (&values, &jobs), &other))?
     };
     let applied: std::collections::BTreeSet<i64> = applied.into_iter().collect();
     let late: Vec<&Finish> = ends.iter().filter(|end| !applied.contains(&end.job.0)).collect();
@@ -55,9 +58,18 @@ pub(super) async fn finish(pool: &Pool, ends: &[Finish]) -> Result<Vec<Ending>, 
     Ok(answers)
 }
 
-async fn both(line: &Line<'_>, values: &[Value<'_>], other: &[&Finish]) -> Result<Vec<i64>, Stop> {
+/// Of the jobs that were to be completed those that are, where some are not.
+fn some(rows: &[TypedRow]) -> Result<Option<Vec<i64>>, Error> {
+    rows.first().map_or(Ok(Some(Vec::new())), |row| at(row, 0))
+}
+
+async fn both(
+    line: &Line<'_>,
+    (values, jobs): (&[Value<'_>], &[i64]),
+    other: &[&Finish],
+) -> Result<Vec<i64>, Stop> {
     let rows = line.ask("complete jobs", COMPLETE, values).await?;
-    let mut applied: Vec<i64> = rows.iter().map(|row| field(row, "job")).collect::<Result<_, _>>()?;
+    let mut applied = some(&rows)?.unwrap_or_else(|| jobs.to_vec());
     applied.extend(end_otherwise(line, other).await?);
     Ok(applied)
 }

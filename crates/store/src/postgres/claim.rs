@@ -3,11 +3,11 @@
 use palisade_postgres::{Type, TypedRow};
 
 use palisade_jobs::Error;
-use palisade_jobs::claim::{Ask, Claim};
+use palisade_jobs::claim::{Ask, Claim, Terms};
 use palisade_jobs::id::{JobId, Token};
 
 use super::pool::{Pool, transact};
-use super::rows::{attempts, field, ms, number, parsed, terms, text};
+use super::rows::{at, attempts, field, ms, number, parsed, text, unsigned};
 
 /// One row at least where the queue is known, and one for each job that is given out. Most jobs have no checkpoint, so
 /// that is asked once for all of them. Each job is read once, by its number, whatever the planner makes of tables that
@@ -92,21 +92,26 @@ async fn stranger(pool: &Pool, ask: &Ask) -> Result<(), Error> {
     if known.is_empty() { Err(Error::Stranger(ask.incarnation.clone())) } else { Ok(()) }
 }
 
+/// By the places that [`CLAIM`] gives its fields.
 fn claims(rows: &[TypedRow]) -> Result<Vec<Claim>, Error> {
     let mut claims = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(job) = field::<Option<i64>>(row, "job")? else { continue };
+        let Some(job) = at::<Option<i64>>(row, 2)? else { continue };
         claims.push(Claim {
             job: JobId(job),
-            token: Token(field(row, "token")?),
-            attempt: attempts(field(row, "attempts")?),
-            max_attempts: attempts(field(row, "max_attempts")?),
-            payload: parsed(field(row, "payload")?)?,
-            checkpoints: match field::<Option<&str>>(row, "checkpoints")? {
+            token: Token(at(row, 3)?),
+            attempt: attempts(at(row, 4)?),
+            max_attempts: attempts(at(row, 9)?),
+            payload: at(row, 8)?,
+            checkpoints: match at::<Option<&str>>(row, 10)? {
                 Some(text) => parsed(text)?,
                 None => Vec::new(),
             },
-            terms: terms(row)?,
+            terms: Terms {
+                beat_every_ms: unsigned(at(row, 5)?),
+                reap_after_ms: unsigned(at(row, 6)?),
+                self_fence_ms: unsigned(at(row, 7)?),
+            },
         });
     }
     Ok(claims)

@@ -56,6 +56,11 @@ pub(super) fn field<'a, T: palisade_postgres::FromSql<'a>>(
     row.try_get(name).map_err(|error| damaged(&error.to_string()))
 }
 
+/// As [`field`], by its place in the statement, for rows that come by the thousand: a name is looked for in each of them.
+pub(super) fn at<'a, T: palisade_postgres::FromSql<'a>>(row: &'a TypedRow, place: usize) -> Result<T, Error> {
+    row.try_get(place).map_err(|error| damaged(&error.to_string()))
+}
+
 fn damaged(problem: &str) -> Error {
     Error::Refused(format!("a row of palisade_jobs is not as this palisade wrote it: {problem}"))
 }

@@ -43,7 +43,7 @@ fn free(store: &Store<'_>, queue: &Queue, most: u16) -> Result<u32, Error> {
 
 struct Ready {
     id: JobId,
-    payload: serde_json::Value,
+    payload: String,
     attempts: u16,
     max_attempts: u16,
     asked: Option<Duration>,
@@ -55,7 +55,7 @@ fn first(store: &Store<'_>, queue: &Queue, most: u32) -> Result<Vec<Ready>, Erro
     let ready = |row: &Row<'_>| {
         Ok(Ready {
             id: JobId(row.get("id")?),
-            payload: parsed(row, "payload")?,
+            payload: row.get("payload")?,
             attempts: row.get("attempts")?,
             max_attempts: row.get("max_attempts")?,
             asked: row

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_host::clock;
+use palisade_jobs::claim::Terms;
 use palisade_jobs::store::Deed;
 use palisade_jobs::{JobStore as _, State};
 use palisade_worker::report::How;
@@ -88,6 +89,64 @@ fn a_cancel_reaches_the_handler_and_the_job_can_be_resumed_from_what_it_handed_o
         tokio::join!(yard.work(yard.place(), patient(told)), drive);
         let found = yard.store.job(job).await.unwrap().unwrap();
         assert_eq!((found.state, found.checkpoint.unwrap().sequence), (State::Ready, 2));
+    });
+}
+
+#[test]
+fn a_cancel_reaches_the_handler_with_the_next_beat() {
+    run(async {
+        let yard = Yard::new().await;
+        // So far apart that no second one falls between the handler's end and the count.
+        yard.beats(Terms { beat_every_ms: 2_000, reap_after_ms: 16_000, self_fence_ms: 6_000 }).await;
+        let job = yard.enqueue(json!(null)).await;
+        let (told, mut stops) = mpsc::unbounded_channel();
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            let beats = async || yard.store.beats().await.unwrap().workers.remove(0).1;
+            yard.do_to(Deed::Cancel { reason: None }, job).await;
+            let before = beats().await;
+            assert_eq!(stops.recv().await, Some(Stop::Cancel));
+            let more = beats().await - before;
+            assert!(more <= 1, "{more} beats after the cancel");
+            yard.until_state(job, State::Cancelled).await;
+            yard.drain();
+        };
+        tokio::join!(yard.work(yard.place(), patient(told)), drive);
+    });
+}
+
+#[test]
+fn what_is_handed_over_in_time_is_stored_at_a_drain_and_what_comes_later_is_not_waited_for() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let (late, released) = (Arc::new(AtomicU64::new(0)), Arc::new(tokio::sync::Notify::new()));
+        let (its_late, its_released) = (Arc::clone(&late), Arc::clone(&released));
+        let handler = move |context: Context<Value>| {
+            let (late, released) = (Arc::clone(&its_late), Arc::clone(&its_released));
+            async move {
+                context.progress(1)?;
+                assert_eq!(context.stopped().await, Stop::Drain);
+                context.checkpoint(b"in time".to_vec()).await.map_err(Failure::again)?;
+                // Nobody releases it before the worker is over.
+                released.notified().await;
+                late.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        let drive = async {
+            yard.until(job, "it runs", |job| job.progress == Some(1)).await;
+            yard.drain();
+        };
+        let (told, ()) = tokio::join!(yard.work(yard.place(), handler), drive);
+        released.notify_waiters();
+        let back = yard.store.job(job).await.unwrap().unwrap();
+        assert_eq!(
+            (back.state, back.attempts, late.load(Ordering::SeqCst)),
+            (State::Ready, 0, 0),
+            "{told:?}"
+        );
+        assert_eq!(back.checkpoint.unwrap().bytes, 7);
     });
 }
 

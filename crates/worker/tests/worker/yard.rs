@@ -40,11 +40,18 @@ impl Yard {
         let scratch = Scratch::new();
         let store = Sqlite::open(&scratch.join("jobs.db")).await.unwrap();
         let queue = QueueName::new("mail").unwrap();
-        let mut rules = Queue::new(queue.clone());
-        rules.terms = TERMS;
+        let yard = Self { scratch, store, queue, drain: watch::Sender::new(false) };
+        yard.beats(TERMS).await;
+        yard
+    }
+
+    /// Gives the queue these terms.
+    pub(crate) async fn beats(&self, terms: Terms) {
+        let known = self.store.queues().await.unwrap().into_iter().next();
+        let mut rules = known.unwrap_or_else(|| Queue::new(self.queue.clone()));
+        rules.terms = terms;
         rules.handover_delay_ms = 0;
-        store.set_queue(&rules, &note()).await.unwrap();
-        Self { scratch, store, queue, drain: watch::Sender::new(false) }
+        self.store.set_queue(&rules, &note()).await.unwrap();
     }
 
     pub(crate) async fn enqueue(&self, payload: serde_json::Value) -> JobId {

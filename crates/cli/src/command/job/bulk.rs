@@ -6,10 +6,11 @@ use palisade_core::policy::Limits;
 use palisade_core::record::{JobsChanged, Phase};
 use palisade_core::{Code, Exit};
 use palisade_host::clock;
+use palisade_host::turn::Turn;
 use palisade_jobs::bulk::{Budget, Selected};
 use palisade_jobs::rules::Step;
 use palisade_jobs::store::{Deed, Filter, Intervened};
-use palisade_jobs::{Job, JobId, JobStore as _, State};
+use palisade_jobs::{Job, JobId, JobStore as _, Note, State};
 use palisade_pipeline::memory::Memory;
 use palisade_store::Store;
 use serde_json::{Value, json};
@@ -48,6 +49,8 @@ pub(crate) async fn bulk(
     }
     let store = store::open(session, output, &args.store).await?;
     let plan = plan(&store, &deed, args).await?;
+    // Until this deed stands in the journal nobody else reads there what was done before: two at once would both fit.
+    let turn = (!args.dry_run).then(|| Turn::take(session.state.root())).transpose()?;
     let budget = budget(session, &deed)?;
     tell(output, &deed, args, &plan, budget);
     let selected = Selected {
@@ -68,7 +71,9 @@ pub(crate) async fn bulk(
         return Err(unfit(&deed, &plan));
     }
     selected.judge()?;
-    carry_out(session, output, &store, (&deed, args), &plan).await
+    let (ledger, by) = begin(session, &store, (&deed, args), &plan)?;
+    drop(turn);
+    carry_out(output, &store, (&ledger, &by), &deed, &plan).await
 }
 
 async fn plan(store: &Store, deed: &Deed, args: &BulkArgs) -> Result<Plan, Failure> {
@@ -213,25 +218,34 @@ fn deed_entry(deed: &Deed, store: String) -> JobsChanged {
     }
 }
 
-async fn carry_out(
-    session: &Session,
-    output: Output,
+/// Writes down what is about to be done, and by whom.
+fn begin<'a>(
+    session: &'a Session,
     store: &Store,
     (deed, args): (&Deed, &BulkArgs),
     plan: &Plan,
-) -> Result<Exit, Failure> {
+) -> Result<(Ledger<'a>, Note), Failure> {
     let (actor, by) = store::note(session, &args.store)?;
-    let ids: Vec<JobId> = plan.targets.iter().map(|job| job.id).collect();
     let entry = JobsChanged {
         queue: args.queue.clone(),
-        jobs: u64::try_from(ids.len()).unwrap_or(u64::MAX),
-        first: ids.iter().take(20).map(|id| id.0).collect(),
+        jobs: u64::try_from(plan.targets.len()).unwrap_or(u64::MAX),
+        first: plan.targets.iter().take(20).map(|job| job.id.0).collect(),
         ..deed_entry(deed, store.place())
     };
-    let ledger = Ledger::begin(session, actor, entry)?;
+    Ok((Ledger::begin(session, actor, entry)?, by))
+}
+
+async fn carry_out(
+    output: Output,
+    store: &Store,
+    (ledger, by): (&Ledger<'_>, &Note),
+    deed: &Deed,
+    plan: &Plan,
+) -> Result<Exit, Failure> {
+    let ids: Vec<JobId> = plan.targets.iter().map(|job| job.id).collect();
     let mut answers: BTreeMap<String, Vec<JobId>> = BTreeMap::new();
     for slice in ids.chunks(AT_ONCE) {
-        let done = match store.intervene(ledger.intended(), deed, slice, &by).await {
+        let done = match store.intervene(ledger.intended(), deed, slice, by).await {
             Ok(done) => done,
             Err(error) => {
                 ledger.end(Phase::Failed, vec![summary(&answers), error.to_string()]);

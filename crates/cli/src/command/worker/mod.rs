@@ -27,6 +27,9 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
 
+/// A store is waited for so long before the worker starts without a look at its queue.
+const LOOK_MOST: Duration = Duration::from_secs(5);
+
 /// In the state folder: what handlers print.
 pub(crate) const LOGS: &str = "job-logs";
 
@@ -50,7 +53,7 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     } else {
         Some((engine::settings(session, &args.judge, None, settings.by.clone(), false)?, url.clone()))
     };
-    check_asked(output, args, &url, stamp.as_ref()).await?;
+    look_at_queue(output, args, &url, stamp.as_ref()).await?;
     let program = Program {
         keeper: vec!["/proc/self/exe".into(), "worker-keeper".into()],
         command: args.command.clone(),
@@ -91,20 +94,18 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     Ok(Exit::Done)
 }
 
-/// A store that is away now is waited for later; the threshold that was asked for then counts as far as it is longer.
-async fn check_asked(
+/// A mistyped queue would be served in silence. A store that is away now is waited for later; the threshold that was asked
+/// for then counts as far as it is longer.
+async fn look_at_queue(
     output: Output,
     args: &WorkerArgs,
     url: &str,
     stamp: Option<&EnvironmentName>,
 ) -> Result<(), Failure> {
-    if args.reap_after.is_none() {
-        return Ok(());
-    }
-    match Store::open_as(url, stamp.map(EnvironmentName::as_str)).await {
-        Ok(store) => queue::check_request(&store, output, &args.queue, args.reap_after).await,
-        Err(_) => Ok(()),
-    }
+    let opening = Store::open_as(url, stamp.map(EnvironmentName::as_str));
+    let Ok(Ok(store)) = tokio::time::timeout(LOOK_MOST, opening).await else { return Ok(()) };
+    queue::check_request(&store, output, &args.queue, args.reap_after).await?;
+    queue::say_unknown(&store, output, &args.queue).await
 }
 
 fn settings(args: &WorkerArgs, by: palisade_jobs::Note) -> Settings {

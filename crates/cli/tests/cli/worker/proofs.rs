@@ -4,11 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use palisade_host::clock::Stopwatch;
-use palisade_jobs::{JobId, JobStore as _, State};
+use palisade_jobs::claim::Terms;
+use palisade_jobs::{JobId, JobStore as _, Queue, State};
 use palisade_testkit::{Fault, Postgres, Proxy, eventually, process};
 
 use super::checker::check;
-use super::yard::{Running, TERMS, Yard, run};
+use super::yard::{Running, TERMS, Yard, note, run};
 
 /// Counts to its end in steps, with a checkpoint after each, and writes down when it does something.
 const STEPS: &str = r#"
@@ -221,6 +222,41 @@ fn a_database_that_hangs_or_is_gone_for_a_while_loses_no_job() {
             _ => {}
         };
         chaos(&mut yard, &jobs, harm).await;
+    });
+}
+
+#[test]
+fn a_missed_beat_is_in_the_log_in_the_metrics_and_at_the_job() {
+    let server = Postgres::start("18");
+    run(async {
+        let (mut yard, proxy) = behind_a_proxy(&server).await;
+        // Beats as often as may be, and a fence that is far away: the attempt goes on.
+        let mut rules = yard.store.queues().await.unwrap().remove(0);
+        rules.terms = Terms { beat_every_ms: 500, ..Queue::new(rules.name.clone()).terms };
+        yard.store.set_queue(&rules, &note()).await.unwrap();
+        let job = yard.enqueue(1, 1).await[0];
+        let (metrics, go) = (yard.scratch.join("metrics"), yard.scratch.join("go"));
+        let wait = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
+        let file = metrics.display().to_string();
+        let worker = yard.work(&["--until-empty", "--metrics-file", &file], &["sh", "-c", &wait]);
+        yard.until_state(job, State::Running).await;
+        proxy.order(Fault::Hold);
+        let log = worker.log.clone();
+        let logged = |what: &str| fs::read_to_string(&log).unwrap().contains(what).then_some(());
+        eventually("the log has it", || logged("beat_missed"));
+        proxy.order(Fault::None);
+        let seen = yard.until(job, "the job shows it", |job| job.trouble.is_some()).await;
+        assert!(seen.trouble.unwrap().contains("missed"));
+        eventually("the log has its end", || logged("beats_again"));
+        let counted = |text: &str| {
+            let mut lines =
+                text.lines().filter(|line| line.starts_with("palisade_worker_beats_missed_total{"));
+            lines.any(|line| !line.ends_with(" 0"))
+        };
+        eventually("it is counted", || fs::read_to_string(&metrics).ok().filter(|text| counted(text)));
+        fs::write(go, "").unwrap();
+        worker.ends();
+        check(&yard, &[job], State::Succeeded).await;
     });
 }
 
