@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::stats::Series;
 
 /// After this much of a run no further round begins.
-const WHOLE_RUN: Duration = Duration::from_secs(200);
+const WHOLE_RUN: Duration = Duration::from_secs(260);
 
 /// How much is measured.
 #[derive(Debug)]

@@ -334,21 +334,19 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
     if table.superuser {
         sql.push_str(&partitions::unwatch(id));
         for relation in &relations {
-            sql.push_str(&format!("REVOKE SELECT ON {relation} FROM {HAND};\n"));
+            sql.push_str(&of_each_role(|role| format!("REVOKE SELECT ON {relation} FROM {role}")));
         }
         sql.push_str(&revoke_elsewhere(id));
     }
     if last && !keep_history && table.superuser {
-        sql.push_str(&format!("REVOKE USAGE ON SCHEMA {} FROM {HAND};\n", quote::name(&table.schema)));
+        let schema = quote::name(&table.schema);
+        sql.push_str(&of_each_role(|role| format!("REVOKE USAGE ON SCHEMA {schema} FROM {role}")));
     }
     if last && !keep_history && !table.stamped {
         sql.push_str("DROP SCHEMA palisade CASCADE;\n");
         if table.superuser {
             // Whatever else it was granted in this database, for this guard or for one that went before.
-            sql.push_str(&format!(
-                "DO $palisade$ BEGIN\n  IF to_regrole('{OWNER}') IS NOT NULL AND to_regrole('{HAND}') IS NOT NULL THEN\n    \
-                 DROP OWNED BY {OWNER}, {HAND};\n  END IF;\nEND $palisade$;\n"
-            ));
+            sql.push_str(&of_each_role(|role| format!("DROP OWNED BY {role}")));
         }
     } else {
         if last && !keep_history && table.superuser {
@@ -369,14 +367,30 @@ pub fn remove(table: &Table, last: bool, keep_history: bool, lock_timeout: Durat
     sql
 }
 
+/// A statement about each role of the guards that is there: an earlier format had one, and where the table's owner installed the
+/// guard there is none.
+fn of_each_role(statement: impl Fn(&str) -> String) -> String {
+    let ifs = [OWNER, HAND].map(|role| {
+        let statement = statement(role);
+        let body = format!("BEGIN IF to_regrole('{role}') IS NOT NULL THEN {statement}; END IF; END");
+        format!("DO {};\n", quote::text(&body))
+    });
+    ifs.concat()
+}
+
 /// The right to read the table of the beats, unless another guard needs it.
 fn revoke_elsewhere(id: i32) -> String {
+    let revoke = [OWNER, HAND].map(|role| {
+        format!(
+            "  IF there IS NOT NULL AND to_regrole('{role}') IS NOT NULL THEN\n    \
+             EXECUTE format('REVOKE SELECT ON %s FROM {role}', there);\n  END IF;\n"
+        )
+    });
     format!(
         "DO $palisade$ DECLARE there regclass := (SELECT g.beat_relation FROM palisade.guard g \
          JOIN pg_class c ON c.oid = g.beat_relation WHERE g.id = {id} AND NOT EXISTS (SELECT FROM palisade.guard o \
-         WHERE o.id <> g.id AND g.beat_relation IN (o.beat_relation, o.relation)));\nBEGIN\n  \
-         IF there IS NOT NULL AND to_regrole('{HAND}') IS NOT NULL THEN\n    \
-         EXECUTE format('REVOKE SELECT ON %s FROM {HAND}', there);\n  END IF;\nEND $palisade$;\n"
+         WHERE o.id <> g.id AND g.beat_relation IN (o.beat_relation, o.relation)));\nBEGIN\n{}END $palisade$;\n",
+        revoke.concat()
     )
 }
 

@@ -246,7 +246,6 @@ CREATE FUNCTION palisade.leave(
 ) RETURNS boolean
 LANGUAGE plpgsql SET lock_timeout = '200ms' AS $palisade$
 DECLARE
-  r record;
   g palisade.guard;
   moment timestamptz := clock_timestamp();
   sign timestamptz;
@@ -259,59 +258,52 @@ DECLARE
   somebody boolean := coalesce(current_setting('palisade.identity', true), '') <> '';
   shape text;
 BEGIN
-  -- All that a judgement starts from, in one look.
-  SELECT t.done, t.own, t.quiet_after, t.clock_skew, t.min_age, t.reason, t.mark, t.identity_required, t.lease, t.installed_at,
-    w.watched, j.key AS job, greatest(j.entered_at, j.high) AS sign INTO r
-  FROM palisade.guard t LEFT JOIN palisade.watch w ON true
-    LEFT JOIN palisade.job j ON j.guard = t.id AND j.key = leave.key
-  WHERE t.id = rule;
-  IF NOT FOUND THEN
-    RETURN false;
-  END IF;
-  IF somebody OR r.watched IS DISTINCT FROM false THEN
+  IF somebody OR (SELECT w.watched FROM palisade.watch w) IS DISTINCT FROM false THEN
     somebody := true;
     me := palisade.me();
   END IF;
-  IF r.job IS NOT NULL THEN
-    DELETE FROM palisade.job j WHERE j.guard = rule AND j.key = leave.key;
-  END IF;
-  -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
-  sign := greatest(r.sign, CASE WHEN beat <= moment + r.clock_skew THEN beat END);
-  age := moment - sign;
+  DELETE FROM palisade.job j WHERE j.guard = rule AND j.key = leave.key
+  RETURNING greatest(j.entered_at, j.high) INTO sign;
   IF finished AND (NOT somebody OR me.quarantine IS NULL) THEN
     ground := 'done';
+    age := moment - greatest(sign, CASE WHEN beat <= moment THEN beat END);
+  ELSE
+    SELECT * INTO g FROM palisade.guard r WHERE r.id = rule;
+    IF NOT FOUND THEN
+      RETURN false;
+    END IF;
+    -- A beat from the future says nothing; a claim and a beat that was set back count as they were seen.
+    sign := greatest(sign, CASE WHEN beat <= moment + g.clock_skew THEN beat END);
+    age := moment - sign;
   END IF;
   IF ground = 'done' THEN
     NULL;
   ELSIF me.quarantine IS NOT NULL THEN
     code := 324;
-  ELSIF became = ANY (r.done) THEN
+  ELSIF became = ANY (g.done) THEN
     ground := 'done';
   ELSIF NOT readable THEN
     code := 307;
   -- An old build finishes what it holds, and does nothing else.
-  ELSIF me.epoch < me.minimum AND NOT coalesce(age < r.quiet_after AND became = ANY (r.own) AND mine, false) THEN
+  ELSIF me.epoch < me.minimum AND NOT coalesce(age < g.quiet_after AND became = ANY (g.own) AND mine, false) THEN
     code := 323;
-  ELSIF r.identity_required AND NOT palisade.satisfies(me) THEN
+  ELSIF g.identity_required AND NOT palisade.satisfies(me) THEN
     code := 321;
   -- Palisade's own reaper shows its term, and stays behind the rule of age unless its lease is the one that is named.
-  ELSIF me.proven AND me.term IS NOT NULL AND coalesce(r.lease = me.lease, me.lease NOT LIKE 'reaper/%') THEN
+  ELSIF me.proven AND me.term IS NOT NULL AND coalesce(g.lease = me.lease, me.lease NOT LIKE 'reaper/%') THEN
     ground := 'identity';
-  ELSIF age < r.quiet_after AND became = ANY (r.own) AND mine THEN
+  ELSIF age < g.quiet_after AND became = ANY (g.own) AND mine THEN
     ground := 'own';
-  ELSIF age < r.quiet_after THEN
+  ELSIF age < g.quiet_after THEN
     ground := 'fresh';
-  ELSIF moment - greatest(coalesce(sign, r.installed_at), palisade.started()) >= r.min_age * 59 / 60 THEN
+  ELSIF moment - greatest(coalesce(sign, g.installed_at), palisade.started()) >= g.min_age * 59 / 60 THEN
     ground := 'old';
-  ELSIF reason ~ r.reason THEN
+  ELSIF reason ~ g.reason THEN
     ground := 'reason';
-  ELSIF mark ~ r.mark THEN
+  ELSIF mark ~ g.mark THEN
     ground := 'mark';
   ELSE
     code := 301;
-  END IF;
-  IF ground IN ('fresh', 'reason', 'mark') OR code IS NOT NULL THEN
-    SELECT * INTO g FROM palisade.guard t WHERE t.id = rule;
   END IF;
   IF ground IN ('fresh', 'reason', 'mark') AND NOT palisade.take_slot(g) THEN
     code := 302;
@@ -335,7 +327,7 @@ BEGIN
   END IF;
   said := format('%s -> %s refused: ', was, became) || CASE code
     WHEN 301 THEN format('its last heartbeat is %s old, and the rule is %s',
-      coalesce(to_char(age, 'FMHH24"h" MI"m" SS"s"'), 'of unknown age,'), r.min_age)
+      coalesce(to_char(age, 'FMHH24"h" MI"m" SS"s"'), 'of unknown age,'), g.min_age)
     WHEN 302 THEN format('the budget of %s running jobs within %s is spent', g.budget, g.budget_window)
     WHEN 307 THEN 'the guard cannot read a column that it needs'
     ELSE palisade.barred(code, me) END;

@@ -1,6 +1,7 @@
 //! Ways around a guard that take intent: its functions behind another table, types of one's own, a stack that is too deep.
 
 use palisade_dbguard::Mode;
+use palisade_dbguard::script::Named;
 use palisade_testkit::postgres::VERSIONS;
 
 use crate::fixture::{Jobs, named, rules};
@@ -59,6 +60,35 @@ fn what_the_tables_owner_makes_of_a_column_runs_as_a_role_that_changes_neither_r
         assert_eq!(jobs.admin(owners), "palisade_owner", "{version}");
         let body = "SELECT prosrc ~ 'bare_partitions' FROM pg_proc WHERE proname = 'partition_made'";
         assert_eq!(jobs.admin(body), "t", "{version}");
+    }
+}
+
+#[test]
+fn what_a_foreign_key_does_to_a_running_job_is_judged_like_a_statement() {
+    for version in VERSIONS {
+        let jobs = Jobs::unguarded(version);
+        jobs.app(
+            "CREATE TABLE batch (id int PRIMARY KEY, code text UNIQUE); \
+             INSERT INTO batch SELECT n, 'b' || n FROM generate_series(1, 2) n; \
+             ALTER TABLE backfill_jobs ADD batch int REFERENCES batch ON DELETE CASCADE, \
+             ADD FOREIGN KEY (name) REFERENCES batch (code) ON UPDATE CASCADE",
+        )
+        .succeeds();
+        jobs.app(
+            "INSERT INTO backfill_jobs (name, batch, status, heartbeat_at) SELECT code, id, 'running', \
+             now() - interval '12 minutes' FROM batch",
+        )
+        .succeeds();
+        let named = Named { key: vec!["name".to_owned()], ..named() };
+        jobs.install("backfill_jobs", &named, &rules()).unwrap();
+        jobs.up_for_a_day();
+        jobs.admin("UPDATE palisade.guard SET installed_at = now() - interval '1 day'");
+        jobs.app("DELETE FROM batch WHERE id = 1").fails("PL301");
+        jobs.app("UPDATE batch SET code = 'x' WHERE id = 1").fails("PL306");
+        jobs.app("TRUNCATE batch CASCADE").fails("PL303");
+        jobs.app("UPDATE backfill_jobs SET heartbeat_at = now(), status = 'running'").succeeds();
+        jobs.app("UPDATE backfill_jobs SET status = 'completed' WHERE batch = 1").succeeds();
+        jobs.app("DELETE FROM batch WHERE id = 1").succeeds();
     }
 }
 

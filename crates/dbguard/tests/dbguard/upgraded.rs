@@ -236,3 +236,21 @@ fn nothing_is_put_beside_guards_of_another_format() {
     jobs.up_for_a_day();
     jobs.app(REAPER).fails("PL301");
 }
+
+#[test]
+fn guards_of_an_earlier_build_are_removed_without_an_upgrade_too() {
+    for (format, sql) in EARLIER {
+        let jobs = Jobs::unguarded("15");
+        let before = jobs.server.dump_as("postgres", "jobs");
+        jobs.admin(sql);
+        jobs.remove("postgres", "backfill_jobs", true).unwrap();
+        assert_eq!(jobs.server.dump_as("postgres", "jobs"), before, "format {format}");
+    }
+    // And by a superuser where the table's owner installed it: there are no roles of the guards.
+    let jobs = Jobs::unguarded("15");
+    jobs.admin("GRANT CREATE ON DATABASE jobs TO app");
+    let before = jobs.server.dump_as("postgres", "jobs");
+    jobs.install_as("app", "backfill_jobs", &named(), &rules()).unwrap();
+    jobs.remove("postgres", "backfill_jobs", true).unwrap();
+    assert_eq!(jobs.server.dump_as("postgres", "jobs"), before);
+}

@@ -94,7 +94,7 @@ pub(crate) const JUDGEMENT: &[Case] = &[
     ),
     (
         "a beat from the future says nothing",
-        Piece(LEAVE, "CASE WHEN beat <= moment + r.clock_skew THEN beat END", "beat"),
+        Piece(LEAVE, "CASE WHEN beat <= moment + g.clock_skew THEN beat END", "beat"),
         "",
         (5, "-9 hours"),
         FAIL,
@@ -206,7 +206,7 @@ pub(crate) const IDENTITY: &[Case] = &[
     ),
     (
         "the lease that a guard names",
-        Piece(LEAVE, "coalesce(r.lease = me.lease, me.lease NOT LIKE 'reaper/%')", "true"),
+        Piece(LEAVE, "coalesce(g.lease = me.lease, me.lease NOT LIKE 'reaper/%')", "true"),
         "UPDATE palisade.guard SET lease = 'mailer'",
         SILENT,
         "{leader}; UPDATE backfill_jobs SET status = 'cancelled'",
@@ -222,7 +222,7 @@ pub(crate) const IDENTITY: &[Case] = &[
     ),
     (
         "an identity where one is asked for, of who ends a job",
-        Piece(LEAVE, "ELSIF r.identity_required AND NOT palisade.satisfies(me) THEN", "ELSIF false THEN"),
+        Piece(LEAVE, "ELSIF g.identity_required AND NOT palisade.satisfies(me) THEN", "ELSIF false THEN"),
         "UPDATE palisade.guard SET identity_required = true",
         OLD,
         CANCEL,
