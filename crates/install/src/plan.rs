@@ -268,4 +268,34 @@ mod tests {
         let passed_by = left_overs(&found([Daemon, Daemon, Daemon, Daemon], true));
         assert!(passed_by[0].what.contains("do not reach it"), "{passed_by:?}");
     }
+
+    #[test]
+    fn each_left_over_has_the_fix_for_the_home_that_is_meant() {
+        let other = ProcessRef { pid: 8, start_ticks: 1 };
+        let install = "palisade guard install pm2 --pm2-home /srv/pm2";
+        let of = |ends, holder, daemons: &[ProcessRef]| {
+            let mut home = found(ends, holder);
+            home.daemons = daemons.to_vec();
+            let fixes = left_overs(&home).into_iter().map(|one| one.fix);
+            fixes.collect::<Vec<_>>()
+        };
+        for (ends, holder, daemons, fixes) in [
+            ([Stale, Daemon, Daemon, Daemon], false, &[PROCESS][..], vec![install]),
+            ([Daemon, Daemon, Daemon, Daemon], true, &[PROCESS], vec![install]),
+            (
+                [Firewall, Firewall, Nothing, Nothing],
+                true,
+                &[],
+                vec!["start the daemon on its private sockets"],
+            ),
+            (
+                [Firewall, Firewall, Daemon, Daemon],
+                true,
+                &[PROCESS, other],
+                vec!["end the one that lists no processes, and see PAL-006"],
+            ),
+        ] {
+            assert_eq!(of(ends, holder, daemons), fixes, "{ends:?}");
+        }
+    }
 }

@@ -220,8 +220,9 @@ fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> io::Result<Opti
 fn status(line: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(line).ok()?;
     let rest = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "))?;
-    let digits = rest.get(..3)?;
-    digits.parse().ok().filter(|status| (100..=599).contains(status))
+    let (digits, after) = rest.split_at_checked(3)?;
+    let ends = after.chars().next().is_none_or(char::is_whitespace);
+    digits.parse().ok().filter(|status| ends && (100..=599).contains(status))
 }
 
 /// rustls hands its own errors on inside those of the system.
@@ -241,9 +242,82 @@ mod tests {
     fn the_status_is_read_and_nothing_else_counts_as_one() {
         assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
         assert_eq!(status(b"HTTP/1.0 500\r\n"), Some(500));
-        for line in [&b"SSH-2.0-x\r\n"[..], b"HTTP/1.1 99\r\n", b"", b"HTTP/1.1 \xff\xff\xff"] {
+        assert_eq!(status(b"HTTP/1.1 200"), Some(200));
+        for line in [
+            &b"SSH-2.0-x\r\n"[..],
+            b"HTTP/1.1 99\r\n",
+            b"HTTP/1.1 2000 OK\r\n",
+            b"HTTP/1.1 +20 OK\r\n",
+            b"HTTP/1.1 600 What\r\n",
+            b"HTTP/1.1 20\xc3\xa9\r\n",
+            b"HTTP/2 200\r\n",
+            b" HTTP/1.1 200 OK\r\n",
+            b"",
+            b"HTTP/1.1 \xff\xff\xff",
+        ] {
             assert_eq!(status(line), None, "{line:?}");
         }
+    }
+
+    /// Keeps what is written, and answers read by read.
+    struct Peer {
+        written: Vec<u8>,
+        answers: std::vec::IntoIter<io::Result<Vec<u8>>>,
+        reads: usize,
+    }
+
+    impl Read for Peer {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            let next = self.answers.next().unwrap_or_else(|| Ok(Vec::new()))?;
+            into[..next.len()].copy_from_slice(&next);
+            Ok(next.len())
+        }
+    }
+
+    impl Write for Peer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Two bytes at most: a request is written whole all the same.
+            let taken = bytes.len().min(2);
+            self.written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn asked(answers: Vec<io::Result<Vec<u8>>>) -> (io::Result<Option<u16>>, Peer) {
+        let mut peer = Peer { written: Vec::new(), answers: answers.into_iter(), reads: 0 };
+        (exchange(&mut peer, b"POST / HTTP/1.1\r\n\r\n"), peer)
+    }
+
+    fn bytes(text: &str) -> Vec<io::Result<Vec<u8>>> {
+        text.bytes().map(|byte| Ok(vec![byte])).collect()
+    }
+
+    #[test]
+    fn of_an_answer_only_the_first_line_is_read() {
+        let (status, peer) = asked(bytes("HTTP/1.1 200 OK\r\nX: y\r\n\r\nbody"));
+        assert_eq!(status.unwrap(), Some(200));
+        assert_eq!(peer.reads, "HTTP/1.1 200 OK\r\n".len());
+        assert_eq!(peer.written, b"POST / HTTP/1.1\r\n\r\n");
+        // A line without an end is given up, whatever it began with.
+        let (status, peer) = asked(bytes(&"x".repeat(MAX_STATUS_LINE * 2)));
+        assert_eq!((status.unwrap(), peer.reads), (None, MAX_STATUS_LINE));
+        let (status, _) = asked(Vec::new());
+        assert_eq!(status.unwrap(), None, "it closed without an answer");
+    }
+
+    #[test]
+    fn a_signal_between_two_bytes_is_no_failure_and_a_lost_connection_is_one() {
+        let mut answers = bytes("HTTP/1.1 503 x\r\n");
+        answers.insert(4, Err(io::ErrorKind::Interrupted.into()));
+        assert_eq!(asked(answers).0.unwrap(), Some(503));
+        let mut answers = bytes("HTTP/1.1 200 x\r\n");
+        answers.insert(12, Err(io::ErrorKind::ConnectionReset.into()));
+        assert_eq!(asked(answers).0.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

@@ -202,7 +202,10 @@ impl SetArgs {
         let parsed = parsed.and_then(|matches| RuleArgs::from_arg_matches(&matches));
         parsed.map_err(|error| {
             let text = error.render().to_string();
-            Failure::usage(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+            let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+            let failure = Failure::usage(said).hint("rules and their names: palisade queue set --help");
+            tips.fold(failure, |failure, tip| failure.hint(tip.to_owned()))
         })
     }
 }

@@ -95,6 +95,13 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 pub(crate) fn config(session: &Session, output: Output, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
+        ConfigCommand::Check { file: Some(file) } if !file.exists() => {
+            Err(Failure::new(Exit::Failure, format!("there is no file {}", Shown(&file.to_string_lossy())))
+                .hint(format!(
+                    "name a policy; without a file the one in force is checked: {}",
+                    session.policy_path.display()
+                )))
+        }
         ConfigCommand::Check { file: Some(file) } => {
             let host = palisade_config::load(file)?;
             checked(output, file, host.policy())

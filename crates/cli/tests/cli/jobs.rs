@@ -373,7 +373,8 @@ fn a_threshold_that_is_asked_for_lengthens_only() {
     for (words, said) in [
         (&["reap-after", "30s"][..], "three beats"),
         (&["reap-after"][..], "--reap-after"),
-        (&["reap-aftr", "60m"][..], "--reap-aftr"),
+        (&["reap-aftr", "60m"][..], "a similar argument exists: '--reap-after'"),
+        (&["nonsense", "1"][..], "palisade queue set --help"),
         (&["reap-after", "60m", "--beat-every", "5s"][..], "not both"),
     ] {
         let refused = env.palisade(&[&["queue", "set", "work"][..], words].concat()).ends(Exit::Usage);

@@ -41,6 +41,9 @@ fn init_writes_a_policy_that_check_accepts_and_that_works_at_once() {
     let written = fs::read_to_string(env.policy()).unwrap();
     same(&env.settled(&written), &env.settled(&draft.stdout));
     env.palisade(&["config", "check"]).ends(Exit::Done);
+    // `init` writes the host's policy, so it is no way to a file that was named and is not there.
+    let absent = env.palisade(&["config", "check", "not-there.toml"]).ends(Exit::Failure).stderr;
+    assert!(absent.contains("there is no file not-there.toml") && !absent.contains("init"), "{absent}");
     let plan = env.palisade(&crawler(&["pm2", "delete", "--dry-run"])).ends(Exit::Done);
     for name in CRAWLER_PROCESSES {
         assert!(plan.stdout.contains(&format!("- takes  {name} ")), "{}", plan.stdout);
