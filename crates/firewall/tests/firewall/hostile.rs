@@ -129,7 +129,8 @@ fn listeners_that_stay_for_ever_keep_no_call_out() {
     let bed = Bed::new("enforce");
     let bus = bed.pm2.home().join("pub.sock");
     let listeners: Vec<UnixStream> = (0..500).map(|_| UnixStream::connect(&bus).unwrap()).collect();
-    for _ in 0..3 {
+    // The first ones may be answered while listeners are still taken in.
+    for _ in 0..200 {
         assert_eq!(ask(&bed, &call("ping", &json!([{}])))["args"][0]["msg"], "pong");
     }
     drop(listeners);

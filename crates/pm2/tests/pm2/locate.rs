@@ -89,17 +89,21 @@ fn a_daemon_below_who_was_reached_is_found_where_that_one_is_no_daemon() {
     let home = folder.path().canonicalize().expect("it exists");
     let location = Location { socket: home.join("rpc.sock"), home: home.clone(), origin: Origin::Explicit };
     let title = format!(
-        "process.title = 'PM2 v7.0.4: God Daemon ({})'; console.log(1); setInterval(() => {{}}, 1000);",
+        "process.title = 'PM2 v7.0.4: God Daemon ({})'; console.log(process.pid); setInterval(() => {{}}, 1000);",
         home.display()
     );
-    let mut daemon =
-        Command::new("node").args(["-e", &title]).stdout(Stdio::piped()).spawn().expect("node is installed");
-    let titled = BufReader::new(daemon.stdout.take().expect("it is piped")).lines().next();
-    let own = palisade_host::process::this().expect("this runs");
-    let found = location.daemons_beside(own);
-    process::kill(daemon.id());
-    daemon.wait().expect("it was killed");
-    assert!(titled.is_some_and(|line| line.is_ok()));
+    // The kernel lists a process's children by the thread that made them: this one has one thread.
+    let mut parent = Command::new("sh")
+        .args(["-c", "node -e \"$0\" & wait", &title])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let line = BufReader::new(parent.stdout.take().expect("it is piped")).lines().next();
+    let daemon: u32 = line.and_then(|line| line.ok()?.parse().ok()).expect("it says its number");
+    let reached = palisade_host::process::stat(parent.id()).expect("it runs").process;
+    let found = location.daemons_beside(reached);
+    process::kill(daemon);
+    parent.wait().expect("its child has ended");
     let found: Vec<u32> = found.expect("processes can be listed").iter().map(|found| found.pid).collect();
-    assert_eq!(found, [daemon.id()]);
+    assert_eq!(found, [daemon]);
 }
