@@ -175,7 +175,10 @@ fn pings(plan: &Plan, guarded: &Guarded) -> Outcome<Section> {
     )?;
     let added = added(&pings[0], &pings[1], 0.99, size);
     let note = format!(
-        "Connect, one `ping`, its reply, by turns through the firewall and directly: {rounds} rounds of {size} each way.          Over all of them the p99 is {:.2} ms through it and {:.2} ms directly. A p99 rests on its slowest hundredth,          which the machine's own stalls fall into; the difference of two of them changes by more than it is from run to          run. So the target is the median of what the rounds say, each with a p99 of its own; they said {:.2} to {:.2} ms.",
+        "Connect, one `ping`, its reply, by turns through the firewall and directly: {rounds} rounds of {size} each way. \
+         Over all of them the p99 is {:.2} ms through it and {:.2} ms directly. A p99 rests on its slowest hundredth, \
+         which the machine's own stalls fall into; the difference of two of them changes by more than it is from run to \
+         run. So the target is the median of what the rounds say, each with a p99 of its own; they said {:.2} to {:.2} ms.",
         pings[0].quantile(0.99),
         pings[1].quantile(0.99),
         added.min(),
@@ -247,7 +250,10 @@ pub(super) fn changes(plan: &Plan) -> Outcome<Section> {
     let decision = decisions.median();
     let added = |q: f64| series[0].quantile(q) - series[1].quantile(q);
     let note = format!(
-        "{} processes. Before a change the firewall asks the daemon for its list, so that this is in what it adds:          {:.1} ms at p50, {:.1} ms at p99. The decision is what the firewall itself records of each: from the question to          the ruling (the caller's processes, evidence, rules), without the wait for the list, which is read while it          arrives; its p99 is {:.1} ms.",
+        "{} processes. Before a change the firewall asks the daemon for its list, so that this is in what it adds: \
+         {:.1} ms at p50, {:.1} ms at p99. The decision is what the firewall itself records of each: from the question to \
+         the ruling (the caller's processes, evidence, rules), without the wait for the list, which is read while it \
+         arrives; its p99 is {:.1} ms.",
         OWN + FOREIGN,
         added(0.5),
         added(0.99),

@@ -1,11 +1,14 @@
 //! `palisade worker`: runs a program for each job of a queue.
 
+mod alerts;
 mod metrics;
 mod told;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use palisade_core::actor::ProcessRef;
@@ -15,9 +18,10 @@ use palisade_host::{clock, files, process};
 use palisade_store::Store;
 use palisade_worker::checkpoint::{Access, Place};
 use palisade_worker::program::{self, keeper};
-use palisade_worker::{Error, Program, Reports, Settings};
+use palisade_worker::{Error, Program, Report, Reports, Settings};
 use tokio::sync::oneshot;
 
+use self::alerts::Alerts;
 use self::metrics::Metrics;
 use crate::args::worker::{KeeperArgs, WorkerArgs};
 use crate::command::reaper::clerk::ForPeople;
@@ -63,18 +67,13 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
         logs: logs.clone(),
     };
     let drain = until_told()?;
+    let alerts = Alerts::new(Session::open()?, shown_place(&url));
     let open = move || {
         let (url, stamp) = (url.clone(), stamp.clone());
         async move { Store::open_as(&url, stamp.as_ref().map(EnvironmentName::as_str)).await }
     };
     let (reports, receiver) = Reports::new();
-    let metrics = args
-        .metrics_file
-        .clone()
-        .map(|path| Metrics::new(path, settings.queue.as_str().to_owned(), settings.name.clone()));
-    let (old, keep) = (logs.clone(), args.keep_logs);
-    let forget_logs = move || forget_logs(output, &old, keep);
-    let telling = std::thread::spawn(move || told::tell_all(output, &receiver, metrics, forget_logs));
+    let telling = tell(output, args, &settings, receiver, alerts, logs);
     let (over, is_over) = oneshot::channel::<()>();
     let working = async {
         let ran = palisade_worker::run(settings, place, reports, open, drain, program.handler()).await;
@@ -92,6 +91,24 @@ pub(crate) async fn run(session: &Session, output: Output, args: &WorkerArgs) ->
     std::fs::remove_dir_all(&folder).unwrap_or_default();
     ran.map_err(failure)?;
     Ok(Exit::Done)
+}
+
+/// Tells what the worker reports, on a thread of its own, until the worker is over.
+fn tell(
+    output: Output,
+    args: &WorkerArgs,
+    settings: &Settings,
+    reports: Receiver<Report>,
+    alerts: Alerts,
+    logs: PathBuf,
+) -> JoinHandle<()> {
+    let metrics = args
+        .metrics_file
+        .clone()
+        .map(|path| Metrics::new(path, settings.queue.as_str().to_owned(), settings.name.clone()));
+    let keep = args.keep_logs;
+    let forget_logs = move || forget_logs(output, &logs, keep);
+    std::thread::spawn(move || told::tell_all(output, &reports, metrics, alerts, forget_logs))
 }
 
 /// A mistyped queue would be served in silence. A store that is away now is waited for later; the threshold that was asked

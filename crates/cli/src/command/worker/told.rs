@@ -10,6 +10,7 @@ use palisade_worker::Report;
 use palisade_worker::report::How;
 use serde_json::{Value, json};
 
+use super::alerts::Alerts;
 use super::metrics::Metrics;
 use crate::output::Output;
 
@@ -19,12 +20,13 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Old output of programs is looked for so often.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Until the worker is over: a document on each line with `--json`, else a line on standard error; and metrics, where a
-/// file for them was named.
+/// Until the worker is over: a document on each line with `--json`, else a line on standard error; metrics, where a
+/// file for them was named; and what stays wrong to those whom the policy names.
 pub(super) fn tell_all(
     output: Output,
     reports: &Receiver<Report>,
     mut metrics: Option<Metrics>,
+    mut alerts: Alerts,
     forget_logs: impl Fn(),
 ) {
     let (mut written, mut forgot) = (None, None);
@@ -44,6 +46,7 @@ pub(super) fn tell_all(
                     metrics.note(&report);
                 }
                 tell(output, &report);
+                alerts.note(output, &report);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -77,7 +80,7 @@ fn tell(output: Output, report: &Report) {
     }
 }
 
-fn line(report: &Report) -> String {
+pub(super) fn line(report: &Report) -> String {
     match report {
         Report::Started { incarnation } => format!("started as {incarnation}"),
         Report::Claimed { job, attempt, .. } => format!("job {job}: attempt {attempt} begins"),

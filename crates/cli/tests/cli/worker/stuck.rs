@@ -115,3 +115,27 @@ fn a_brake_that_holds_is_told_once_to_those_whom_the_policy_names() {
         reaper.ends();
     });
 }
+
+#[test]
+fn checkpoints_that_stay_behind_are_told_once_and_the_job_goes_on() {
+    run(async {
+        let mut yard = Yard::sqlite().await;
+        tell_into(&yard, "told");
+        let folder = yard.scratch.join("checkpoints");
+        fs::create_dir(&folder).unwrap();
+        // A file where the environment's folder has to be: nothing can be put.
+        fs::write(folder.join("unset"), "").unwrap();
+        let job = yard.enqueue(1, 5).await[0];
+        let place = folder.display().to_string();
+        let worker = yard.work(&["--no-reaper", "--checkpoints", &place], &["sh", "-c", UNTIL_GO]);
+        eventually("it is told of", || (letters(&yard, "told", "PAL-534") > 0).then_some(()));
+        assert!(yard.job(job).await.trouble.is_some_and(|trouble| trouble.contains("is not stored")));
+        fs::remove_file(folder.join("unset")).unwrap();
+        yard.until(job, "the checkpoint is stored", |job| job.checkpoint.is_some()).await;
+        fs::write(yard.scratch.join("GO"), "").unwrap();
+        yard.until_state(job, State::Succeeded).await;
+        assert_eq!(letters(&yard, "told", "PAL-534"), 1, "a lag is told once");
+        process::terminate(worker.pid());
+        worker.ends();
+    });
+}
