@@ -11,9 +11,6 @@ use palisade_testkit::Scratch;
 use crate::Outcome;
 use crate::rounds::timed;
 
-/// What this program does where it stands for the least of all clients: the list of a socket, read and not decoded.
-pub(crate) const BARE_LIST: &str = "bare-list";
-
 /// Palisade's binary and PM2's command line, on one daemon, with state in a folder of their own.
 pub(crate) struct Commands {
     palisade: PathBuf,
@@ -62,10 +59,10 @@ impl Commands {
         finish(command)
     }
 
-    /// Milliseconds of a process that does nothing but the bare exchange.
-    pub(crate) fn bare_list(&self, socket: &Path) -> Outcome<f64> {
-        let mut command = self.command(&std::env::current_exe()?);
-        command.arg(BARE_LIST).arg(socket);
+    /// Milliseconds of the least of all clients: a process that does nothing but the bare exchange.
+    pub(crate) fn least_client(&self, socket: &Path) -> Outcome<f64> {
+        let mut command = self.command(&std::env::current_exe()?.with_file_name("least-client"));
+        command.arg(socket);
         finish(command)
     }
 

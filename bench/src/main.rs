@@ -46,12 +46,6 @@ fn main() -> ExitCode {
             Err(error) => failed(&error.to_string()),
         };
     }
-    if let [commands::BARE_LIST, socket] = words[..] {
-        return match raw::list(Path::new(socket)) {
-            Ok(_reply) => ExitCode::SUCCESS,
-            Err(error) => failed(&error.to_string()),
-        };
-    }
     let Some(plan) = planned(&words) else {
         return failed(&format!(
             "usage: ./run bench [--quick] [ROW [--size N]], where ROW is {}, or {} for all of {}; a size is that of the rows \
