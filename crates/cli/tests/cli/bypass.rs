@@ -4,13 +4,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use palisade_core::Exit;
-use palisade_testkit::eventually;
+use palisade_testkit::{Disk, eventually};
 use serde_json::Value;
 
 use crate::env::{TestEnv, crawler};
+use crate::said::Said;
 
 /// A deletion that names another app's process: refused by PAL-101.
-fn foreign(env: &TestEnv) -> crate::said::Said {
+fn foreign(env: &TestEnv) -> Said {
     env.palisade(&crawler(&["pm2", "delete", "stock-alert"]))
 }
 
@@ -100,6 +101,27 @@ fn a_bypass_works_while_the_journal_cannot_be_written_and_is_no_way_to_select_no
     );
     env.assert_untouched_but(&["stock-alert", "flyer-crawler-api"]);
     env.palisade(&crawler(&["pm2", "delete", "ghost"])).ends(Exit::Refused);
+}
+
+#[test]
+fn a_bypass_needs_no_daemon_no_database_no_policy_and_no_byte_of_the_disk() {
+    let env = TestEnv::without_daemon();
+    fs::remove_file(env.policy()).unwrap();
+    let disk = Disk::mount(env.home().join("state"), 1);
+    disk.fill();
+    let palisade = |words: &[&str]| -> Said {
+        let mut command = env.command(words);
+        command.env("DATABASE_URL", "postgres://app@127.0.0.1:1/nobody-answers");
+        command.output().unwrap().into()
+    };
+    let said = palisade(&off("1h", &["pm2"])).ends(Exit::Done);
+    assert!(said.stdout.contains("OFF: every guard of PM2 for 1h"), "{}", said.stdout);
+    assert!(!said.stdout.contains("journal record"), "{}", said.stdout);
+    let shown = palisade(&["config", "check"]);
+    assert!(shown.stderr.contains("rule 101 is wrong tonight"), "{}", shown.stderr);
+    palisade(&["on", "pm2"]).ends(Exit::Done);
+    let shown = palisade(&["config", "check"]);
+    assert!(!shown.stderr.contains("bypass:"), "{}", shown.stderr);
 }
 
 #[test]
