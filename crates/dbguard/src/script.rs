@@ -45,10 +45,17 @@ pub fn install(table: &Table, columns: &Columns, rules: &Rules, lock_timeout: Du
     if !table.schema_there {
         sql.push_str(&schema(table.superuser));
     }
-    sql.push_str(&become_owner(table, columns));
+    if table.superuser {
+        sql.push_str(&seen(table, Some(columns)));
+    }
+    // By whoever installs: the owner of the guards cannot even name a table in a schema of the app's.
     sql.push_str(&rules_row(table, columns, rules));
-    sql.push_str(&readable(&table.owner, table.owned));
-    sql.push_str(if table.superuser { "RESET ROLE;\n\n" } else { "\n" });
+    let readable = readable(&table.owner, table.owned);
+    sql.push_str(&if table.superuser {
+        format!("SET LOCAL ROLE {OWNER};\n{readable}RESET ROLE;\n\n")
+    } else {
+        readable + "\n"
+    });
     sql.push_str(&functions(table.id, &table.qualified(), columns, rules));
     sql.push_str(&callable(table.id, &table.owner, table.superuser));
     sql.push_str(&triggers(table));
@@ -115,14 +122,6 @@ pub(crate) fn seen(table: &Table, columns: Option<&Columns>) -> String {
 pub(crate) fn unseen(table: &Table, columns: Option<&Columns>) -> String {
     format!("REVOKE SELECT ON {} FROM {OWNER};\n", reads(table, columns).join(", "))
         + &format!("REVOKE USAGE ON SCHEMA {} FROM {OWNER};\n", schemas(table, columns))
-}
-
-/// A guard that a superuser installs belongs to a role that may do nothing on tables of the app.
-fn become_owner(table: &Table, columns: &Columns) -> String {
-    if !table.superuser {
-        return String::new();
-    }
-    format!("{}SET LOCAL ROLE {OWNER};\n", seen(table, Some(columns)))
 }
 
 /// Every relation that a guard reads: the table, its partitions, and where the beat is.

@@ -1,7 +1,7 @@
 //! One claim in the hand of its worker: what the beats, the handler and the checkpoints of one attempt share.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering, fence as barrier};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use palisade_host::clock;
@@ -30,6 +30,8 @@ pub enum Stop {
 }
 
 impl Stop {
+    const ALL: [Self; 4] = [Self::Cancel, Self::Drain, Self::Fenced, Self::Spent];
+
     /// Whether a write with this claim is still worth trying.
     #[must_use]
     pub const fn may_write(self) -> bool {
@@ -62,6 +64,46 @@ impl Acknowledged {
     }
 }
 
+/// The gravest reason to stop that was given, and who waits for one. A handler that is done at once waits for none, and a
+/// channel costs more than all the rest of a claim.
+#[derive(Debug, Default)]
+struct Reason {
+    /// Its place in [`Stop::ALL`], from 1; 0 while there is none.
+    gravest: AtomicU8,
+    watched: OnceLock<watch::Sender<Option<Stop>>>,
+}
+
+impl Reason {
+    fn get(&self) -> Option<Stop> {
+        let place = usize::from(self.gravest.load(Ordering::Acquire));
+        Stop::ALL.get(place.checked_sub(1)?).copied()
+    }
+
+    fn give(&self, why: Stop) {
+        let place = Stop::ALL.iter().zip(1..).find_map(|(stop, place)| (*stop == why).then_some(place));
+        self.gravest.fetch_max(place.unwrap_or_default(), Ordering::AcqRel);
+        // Either this sees the channel, or who makes it sees the reason.
+        barrier(Ordering::SeqCst);
+        if let Some(watched) = self.watched.get() {
+            self.show(watched);
+        }
+    }
+
+    fn watch(&self) -> watch::Receiver<Option<Stop>> {
+        let watched = self.watched.get_or_init(|| watch::Sender::new(None));
+        barrier(Ordering::SeqCst);
+        self.show(watched);
+        watched.subscribe()
+    }
+
+    fn show(&self, watched: &watch::Sender<Option<Stop>>) {
+        watched.send_if_modified(|shown| {
+            let now = self.get();
+            std::mem::replace(shown, now) != now
+        });
+    }
+}
+
 /// What a beat has to say of one claim since the last one.
 #[derive(Debug, Default)]
 struct News {
@@ -85,7 +127,7 @@ pub(crate) struct Hold {
     progress: AtomicI64,
     moved: AtomicBool,
     news: Mutex<News>,
-    stop: watch::Sender<Option<Stop>>,
+    stop: Reason,
     /// Whether its handler is over and its end is being written: the store may have that before anybody here knows.
     ended: AtomicBool,
 }
@@ -108,26 +150,20 @@ impl Hold {
             progress: AtomicI64::new(0),
             moved: AtomicBool::new(false),
             news: Mutex::default(),
-            stop: watch::Sender::new(None),
+            stop: Reason::default(),
             ended: AtomicBool::new(false),
         }
     }
 
     /// Tells everybody who waits; never takes back a graver reason.
     pub(crate) fn stop(&self, why: Stop) {
-        self.stop.send_if_modified(|stop| {
-            let graver = stop.is_none_or(|before| before < why);
-            if graver {
-                *stop = Some(why);
-            }
-            graver
-        });
+        self.stop.give(why);
     }
 
     /// Why it has to stop, judged now: a fence is noticed here even if no task ran since it passed.
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.fenced_in();
-        *self.stop.borrow()
+        self.stop.get()
     }
 
     /// Waits for a beat that is fresh enough for this claim, then lets the handler start; the reason, where it has to stop
@@ -192,7 +228,7 @@ impl Hold {
 
     /// Sees every later reason to stop.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<Stop>> {
-        self.stop.subscribe()
+        self.stop.watch()
     }
 
     pub(crate) fn progress(&self, value: i64) {
@@ -263,6 +299,28 @@ mod tests {
         {
             hold.stop(why);
             assert_eq!(hold.stopped(), Some(then));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reason_reaches_who_waited_for_it_and_who_came_later() {
+        let hold = Arc::new(hold(60_000));
+        let waits = |mut watched: watch::Receiver<Option<Stop>>, why: Stop| async move {
+            watched.wait_for(|stop| *stop == Some(why)).await.is_ok()
+        };
+        let before = waits(hold.watch(), Stop::Drain);
+        hold.stop(Stop::Drain);
+        assert!(before.await && waits(hold.watch(), Stop::Drain).await);
+        hold.stop(Stop::Cancel);
+        assert_eq!(*hold.watch().borrow(), Some(Stop::Drain));
+        // Whoever is first: the reason, or who waits for it.
+        for _ in 0..1_000 {
+            let hold = Arc::new(self::hold(60_000));
+            let told = Arc::clone(&hold);
+            let tells = std::thread::spawn(move || told.stop(Stop::Spent));
+            let watched = hold.watch();
+            tells.join().unwrap();
+            assert_eq!(*watched.borrow(), Some(Stop::Spent));
         }
     }
 
