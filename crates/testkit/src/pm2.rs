@@ -280,16 +280,15 @@ pub fn list_at(socket: &Path) -> Vec<Value> {
 impl Drop for Pm2 {
     fn drop(&mut self) {
         // Daemons first, for they start ended apps again. Apps carry the home in their environment.
-        for pid in self.daemons() {
-            process::kill(pid);
-        }
-        for _ in 0..100 {
+        let mut ending = self.daemons();
+        ending.iter().for_each(|pid| process::kill(*pid));
+        // A process that is ending has no environment any more and runs still: who was found once is waited for.
+        within_patience(|| {
             let left = [self.daemons(), process::with_variable("PM2_HOME", self.home())].concat();
-            if left.is_empty() {
-                break;
-            }
             left.iter().for_each(|pid| process::kill(*pid));
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+            ending.extend(left);
+            ending.retain(|pid| process::is_running(*pid));
+            ending.is_empty().then_some(())
+        });
     }
 }
