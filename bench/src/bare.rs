@@ -84,7 +84,7 @@ pub(crate) async fn drain(url: &str, jobs: usize) -> Outcome<Done> {
             loop {
                 let some = claim(&claiming, CLAIMED).await?;
                 if some.is_empty() {
-                    return Ok::<(), Box<dyn std::error::Error>>(());
+                    return Outcome::<()>::Ok(());
                 }
                 sender.send(some).await?;
             }
@@ -97,7 +97,7 @@ pub(crate) async fn drain(url: &str, jobs: usize) -> Outcome<Done> {
                     count += some.len();
                 }
             }
-            Ok::<usize, Box<dyn std::error::Error>>(count)
+            Outcome::<usize>::Ok(count)
         };
         let ((), count) = tokio::try_join!(claims, ends)?;
         if count == jobs { Ok(Vec::new()) } else { Err(format!("{count} of {jobs} jobs ended").into()) }
@@ -126,7 +126,7 @@ pub(crate) async fn latency(url: &str, jobs: usize) -> Outcome<Done> {
             let claimed = claim(&claiming, CLAIMED).await?;
             let passed = watch.elapsed();
             end(&claiming, &claimed).await?;
-            Ok::<_, Box<dyn std::error::Error>>((claimed.len(), passed))
+            Outcome::<_>::Ok((claimed.len(), passed))
         };
         let (_, (count, passed)) = tokio::try_join!(make, take)?;
         if count != 1 {

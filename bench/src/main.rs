@@ -26,7 +26,7 @@ use palisade_testkit::Scratch;
 use crate::rounds::Plan;
 
 /// What may fail ends the run, with its reason.
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a reader has to know of figures from a machine that did other things too.
 const BUSY: &str =

@@ -49,13 +49,18 @@ pub(crate) async fn run(mut peer: impl Peer, order: &Order) -> Result<Figures, F
         "latency" => {
             peer.start().await?;
             let mut caller = peer.caller().await?;
-            let watch = Watch::start();
-            let mut tick = interval(Duration::from_millis(20));
-            for _ in 0..order.jobs {
-                tick.tick().await;
-                caller.one(now_us()).await?;
-            }
-            until_handled(order.jobs).await?;
+            let (watch, jobs) = (Watch::start(), order.jobs);
+            // In a task, as everything in a server is.
+            let calling = tokio::spawn(async move {
+                let mut tick = interval(Duration::from_millis(20));
+                for _ in 0..jobs {
+                    tick.tick().await;
+                    caller.one(now_us()).await?;
+                }
+                Ok::<(), Fault>(())
+            });
+            calling.await??;
+            until_handled(jobs).await?;
             Ok(watch.stop(order.jobs))
         }
         other => Err(format!("there is no task {other}").into()),

@@ -155,10 +155,12 @@ impl From<palisade_config::Error> for Failure {
     fn from(error: palisade_config::Error) -> Self {
         match error {
             palisade_config::Error::Invalid(problems) => problems.into(),
-            error => Self::new(Exit::Failure, error.to_string())
-                .caused_by(&error)
-                .code(error.code())
-                .hint(error.fix().unwrap_or_default()),
+            error => {
+                let unknown = matches!(error, palisade_config::Error::UnknownEnvironment { .. });
+                let exit = if unknown { Exit::Refused } else { Exit::Failure };
+                let failure = Self::new(exit, error.to_string()).caused_by(&error).code(error.code());
+                failure.hint(error.fix().unwrap_or_default())
+            }
         }
     }
 }

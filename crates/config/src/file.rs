@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use palisade_core::Code;
-use palisade_core::text::escaped;
+use palisade_core::text::{escaped, nearest};
+use palisade_core::{Code, EnvironmentName};
 
 use crate::host::{HostPolicy, parse_host};
 use crate::narrow::narrow;
@@ -52,9 +52,24 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// It knows other environments than the one that was named.
+    #[error("the policy has no environment {environment}{}", meant(environment, known))]
+    UnknownEnvironment {
+        /// The file.
+        path: PathBuf,
+        /// The one that was named.
+        environment: EnvironmentName,
+        /// Those that it knows.
+        known: Vec<EnvironmentName>,
+    },
     /// It is there, and it is not right.
     #[error(transparent)]
     Invalid(#[from] Problems),
+}
+
+fn meant(environment: &EnvironmentName, known: &[EnvironmentName]) -> String {
+    let name = nearest(environment.as_str(), known.iter().map(EnvironmentName::as_str));
+    name.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
 fn shown(path: &Path) -> String {
@@ -71,6 +86,7 @@ impl Error {
             | Self::NotAFile { .. }
             | Self::TooLarge { .. }
             | Self::WritableByOthers { .. } => Code::PolicyInvalid,
+            Self::UnknownEnvironment { .. } => Code::UnknownScope,
             Self::Invalid(problems) => problems.code(),
         }
     }
@@ -89,6 +105,14 @@ impl Error {
                 Some("name the policy file, or run `palisade init` to write one".to_owned())
             }
             Self::WritableByOthers { path, .. } => Some(format!("run: chmod go-w {}", shown(path))),
+            Self::UnknownEnvironment { path, environment, known } => {
+                let known: Vec<_> = known.iter().map(EnvironmentName::as_str).collect();
+                Some(format!(
+                    "use one of: {}; or add [environments.{environment}] to {}; nothing was changed",
+                    known.join(", "),
+                    shown(path)
+                ))
+            }
             Self::Invalid(_) => None,
         }
     }
@@ -104,6 +128,29 @@ pub fn load(path: &Path) -> Result<HostPolicy, Error> {
         return Err(Error::WritableByOthers { path: path.to_owned(), mode: mode & 0o777 });
     }
     Ok(parse_host(&text, path)?)
+}
+
+/// Whether there is such an environment on this host: the policy at `path` knows it, or it is the one that is `named` for
+/// this process. Where there is no policy any may be. A mistyped one would shut this host's own commands out of what bears
+/// its name.
+///
+/// # Errors
+/// [`Error::UnknownEnvironment`], or as [`load`].
+pub fn expect_environment(
+    path: &Path,
+    named: Option<&str>,
+    environment: &EnvironmentName,
+) -> Result<(), Error> {
+    if named == Some(environment.as_str()) || !path.exists() {
+        return Ok(());
+    }
+    let host = load(path)?;
+    let environments = &host.policy().environments;
+    if environments.contains_key(environment) {
+        return Ok(());
+    }
+    let (path, environment) = (path.to_owned(), environment.clone());
+    Err(Error::UnknownEnvironment { path, environment, known: environments.keys().cloned().collect() })
 }
 
 /// Narrows `host` by the project file at `path`; a path that leads to the host file itself changes nothing.

@@ -3,7 +3,7 @@
 //! The policy belongs to the resource: one host file says who owns what, and how far one operation may reach.
 //! A project file, which comes along with a checkout, may only *narrow* it: an old checkout must not bring its
 //! own lax policy. Everything here is a function of text and paths; only what is behind [`load`],
-//! [`load_project`] and [`policy_file`] reads files, and nothing reads an environment variable.
+//! [`load_project`], [`expect_environment`] and [`policy_file`] reads files, and nothing reads an environment variable.
 //!
 //! * [`parse_host`] reads a host file and reports every problem at once, each with line, column and caret.
 //! * [`narrow`] lays a project file over it.
@@ -38,7 +38,7 @@ mod written;
 
 #[cfg(feature = "edit")]
 pub use draft::draft;
-pub use file::{Error, MAX_BYTES, load, load_project};
+pub use file::{Error, MAX_BYTES, expect_environment, load, load_project};
 pub use host::{HostPolicy, parse_host};
 #[cfg(feature = "edit")]
 pub use merge::{Addition, LeftOut, MergeOutcome, merge};

@@ -258,15 +258,18 @@ impl Holder {
         self.records.truncate(MOST_RECORDS);
     }
 
-    /// Puts the question of that number to the judge, if one is ready.
+    /// Puts the question of that number to the judge, if one is ready. One that does not read is as good as none.
     fn put(&mut self, id: u64) {
-        if let (Seat::Taken(judge), Some(waiting)) = (&mut self.seat, self.waiting.get_mut(&id))
-            && judge.is_ready
-        {
+        let Seat::Taken(judge) = &mut self.seat else { return };
+        let Some(waiting) = self.waiting.get_mut(&id).filter(|_| judge.is_ready) else { return };
+        if judge.pair.has_room() {
             waiting.tries += 1;
-            let (connection, client) = (waiting.connection, waiting.client);
-            judge.pair.send(&ToJudge::Asked { id, connection, client, question: waiting.question.clone() });
+            let (connection, client, question) =
+                (waiting.connection, waiting.client, waiting.question.clone());
+            return judge.pair.send(&ToJudge::Asked { id, connection, client, question });
         }
+        "the firewall's judge reads no further question".clone_into(&mut self.reason);
+        self.waiting.remove(&id).into_iter().for_each(|waiting| self.answer_unjudged(waiting));
     }
 
     fn hear(&mut self, said: Result<FromJudge, PairError>) {
@@ -478,21 +481,4 @@ fn spawn(program: &Program, failures: u32) -> io::Result<(Child, Pair)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use tokio::runtime::Builder;
-
-    use super::*;
-
-    #[test]
-    fn a_judge_that_never_says_whether_it_can_judge_is_given_up() {
-        let folder = palisade_testkit::Scratch::new();
-        let path = folder.write("silent", "#!/bin/sh\nexec sleep 100000\n");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let program = Program { path, args: Vec::new(), sockets: Vec::new() };
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let found = runtime.block_on(rehearse(&program, Duration::from_millis(50))).unwrap();
-        assert!(found.unwrap_err().text.contains("did not say within 50ms"));
-    }
-}
+mod tests;

@@ -65,6 +65,11 @@ impl Pair {
         drop(self.write());
     }
 
+    /// Whether the other side reads what it is told, as far as one can see: less than two of the largest messages wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outgoing.len() < 2 * CAP
+    }
+
     /// Writes what waits and gives the next message.
     pub(crate) async fn next<M: DeserializeOwned>(&mut self) -> Result<M, PairError> {
         loop {
@@ -74,9 +79,7 @@ impl Pair {
             let both = Interest::READABLE | Interest::WRITABLE;
             let interest = if self.outgoing.is_empty() { Interest::READABLE } else { both };
             let ready = self.stream.ready(interest).await?;
-            if ready.is_writable() {
-                self.write()?;
-            }
+            self.write()?;
             if ready.is_readable() {
                 self.read()?;
             }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use palisade_core::canonical;
 use palisade_core::epoch::Ratchet;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -118,8 +117,7 @@ pub fn lock(state: &StateDirectory) -> Result<Locked, Error> {
     let path = state.epochs();
     let lock_path = lock_path(&path);
     let lock = files::open_or_create_private(&lock_path)?;
-    flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|errno| Error::Lock { path: lock_path.clone(), source: errno.into() })?;
+    crate::lock::wait(&lock).map_err(|source| Error::Lock { path: lock_path.clone(), source })?;
     let mark = read_mark(&lock, &lock_path)?;
     let kept = kept(&path, mark)?;
     Ok(Locked { path, lock, kept })

@@ -23,6 +23,7 @@ pub mod environment;
 pub mod epochs;
 pub mod files;
 pub mod lease;
+pub mod lock;
 pub mod order;
 pub mod peer;
 pub mod process;

@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::files::{self, Error};
+use crate::lock;
 
 /// Held until it is dropped.
 #[derive(Debug)]
@@ -23,17 +24,12 @@ impl Turn {
     /// As [`files::private_folder`], or the folder cannot be locked.
     pub fn take(folder: &Path) -> Result<Self, Error> {
         files::private_folder(folder)?;
-        let failed = |operation| {
-            move |errno: rustix::io::Errno| Error::Io {
-                operation,
-                path: folder.to_owned(),
-                source: errno.into(),
-            }
-        };
+        let failed = |operation| move |source| Error::Io { operation, path: folder.to_owned(), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = File::from(openat(CWD, folder, flags, Mode::empty()).map_err(failed("open"))?);
-        let locked = rustix::io::retry_on_intr(|| flock(&opened, FlockOperation::LockExclusive));
-        locked.map_err(failed("lock"))?;
+        let opened =
+            openat(CWD, folder, flags, Mode::empty()).map_err(|errno| failed("open")(errno.into()))?;
+        let opened = File::from(opened);
+        lock::wait(&opened).map_err(failed("lock"))?;
         Ok(Self { _folder: opened })
     }
 }

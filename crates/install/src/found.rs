@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use palisade_core::actor::ProcessRef;
 use palisade_host::{peer, process};
-use palisade_pm2::Guarded;
 use palisade_pm2::locate::{Location, Origin, TwoDaemonsError};
+use palisade_pm2::{Guarded, Isolation};
 
 use crate::places::Places;
+use crate::separate::guard_folder;
 
 /// The short name of the firewall, as far as the kernel keeps it.
 const FIREWALL: &str = "palisade-firewa";
@@ -56,10 +57,23 @@ pub struct Found {
     pub started_private: bool,
     /// What the firewall's file says, where there is one.
     pub guarded: Option<Guarded>,
+    /// The users of a guard with users of its own.
+    pub apart: Option<Apart>,
     /// The firewall's process that holds the sockets.
     pub holder: Option<ProcessRef>,
     /// Its process that judges.
     pub judge: Option<ProcessRef>,
+}
+
+/// Whose the two folders of sockets are, where a guard has users of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Apart {
+    /// The user of the daemon and its apps.
+    pub daemon: u32,
+    /// The user of the guard.
+    pub guard: u32,
+    /// The group of those who may connect.
+    pub deployers: u32,
 }
 
 /// The home cannot be looked at.
@@ -108,6 +122,7 @@ impl Found {
             private_bus: end(&places.private_bus),
             started_private: daemons.iter().any(|daemon| is_started_at(*daemon, &places.private_rpc)),
             daemons,
+            apart: guarded.as_ref().and_then(|said| apart(said, &places)),
             guarded,
             holder,
             judge,
@@ -120,6 +135,12 @@ impl Found {
     pub fn is_guarded(&self) -> bool {
         self.rpc == End::Firewall && self.bus == End::Firewall
     }
+}
+
+fn apart(said: &Guarded, places: &Places) -> Option<Apart> {
+    let folder = (said.isolation == Isolation::SeparateUid).then(|| guard_folder(&places.home))?;
+    let (daemons, guards) = (places.private.metadata().ok()?, folder.metadata().ok()?);
+    Some(Apart { daemon: daemons.uid(), guard: guards.uid(), deployers: guards.gid() })
 }
 
 /// The homes of all firewalls and daemons that this user can see, and of those that this one names.

@@ -1,6 +1,6 @@
 //! What to do, from what was found. Pure: every state that an install, a removal or a crash may leave has an answer.
 
-use crate::found::{End, Found};
+use crate::found::{Apart, End, Found};
 
 /// One step. Each may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ pub struct LeftOver {
 pub fn left_overs(found: &Found) -> Vec<LeftOver> {
     let mut all = Vec::new();
     let mut add = |what: &str, fix: &str| all.push(LeftOver { what: what.to_owned(), fix: fix.to_owned() });
-    let install = &format!("palisade guard install pm2 --pm2-home {}", found.places.home.display());
+    let install = &again(found);
     if found.daemons.len() > 1 {
         add("two PM2 daemons run on this home", "end the one that lists no processes, and see PAL-006");
     }
@@ -171,6 +171,17 @@ pub fn left_overs(found: &Found) -> Vec<LeftOver> {
         }
     }
     all
+}
+
+/// The command that puts the guard in front again as it was.
+fn again(found: &Found) -> String {
+    let apart = found.apart.map(|Apart { daemon, guard, deployers }| {
+        format!(
+            " --isolation separate-uid --daemon-user {daemon} --guard-user {guard} --deployer-group {deployers}"
+        )
+    });
+    let home = found.places.home.display();
+    format!("palisade guard install pm2 --pm2-home {home}{}", apart.unwrap_or_default())
 }
 
 /// What a guard of the same user does not stop.
@@ -211,6 +222,7 @@ mod tests {
             daemons: vec![PROCESS],
             started_private: false,
             guarded: None,
+            apart: None,
             holder: holder.then_some(PROCESS),
             judge: None,
         }
@@ -297,5 +309,9 @@ mod tests {
         ] {
             assert_eq!(of(ends, holder, daemons), fixes, "{ends:?}");
         }
+        let mut home = found([Stale, Daemon, Daemon, Daemon], false);
+        home.apart = Some(Apart { daemon: 991, guard: 992, deployers: 993 });
+        let users = " --isolation separate-uid --daemon-user 991 --guard-user 992 --deployer-group 993";
+        assert_eq!(left_overs(&home)[0].fix, format!("{install}{users}"));
     }
 }

@@ -414,6 +414,7 @@ mod tests {
             started_private: true,
             guarded: holder.map(|_| guarded),
             holder: holder.map(process),
+            apart: None,
             judge: None,
         }
     }

@@ -103,7 +103,8 @@ impl Refusal {
     pub fn fix(&self) -> String {
         match self {
             Self::Empty => {
-                "look with `palisade job list`, and name jobs, or a queue and states that has some".to_owned()
+                "look with `palisade job list`, and name jobs, or a queue and states that have some"
+                    .to_owned()
             }
             Self::Budget { count, .. } => format!("look with --dry-run, then allow it with --most {count}"),
             Self::Spent { budget, .. } if budget.is_set => {

@@ -114,6 +114,14 @@ pub enum Unsound {
         /// The beat of the queue.
         beat_every_ms: u64,
     },
+    /// The first wait would be longer than the longest.
+    #[error("backoff {first_ms} ms is above backoff-most {most_ms} ms: set backoff-most to at least as much")]
+    Backoff {
+        /// The first wait.
+        first_ms: u64,
+        /// The longest.
+        most_ms: u64,
+    },
     /// What ended would be forgotten before its worker is judged.
     #[error(
         "retention {retention_ms} ms is not above reap-after {reap_after_ms} ms: the history of a job would end before its judge does"
@@ -153,7 +161,7 @@ impl Queue {
     pub fn request(&self, asked: Duration) -> Result<Request, Unsound> {
         let asked_ms = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
         let Terms { beat_every_ms, reap_after_ms, .. } = self.terms;
-        if asked_ms < 3 * beat_every_ms {
+        if asked_ms < beat_every_ms.saturating_mul(3) {
             return Err(Unsound::Threshold { reap_after_ms: asked_ms, beat_every_ms });
         }
         Ok(if asked_ms > reap_after_ms { Request::Longer } else { Request::Ignored })
@@ -186,17 +194,28 @@ impl Queue {
         if beat_every_ms < 500 {
             return Err(Unsound::Range { what: "beat-every", value: beat_every_ms, rule: "at least 500 ms" });
         }
-        if reap_after_ms < 3 * beat_every_ms || reap_after_ms < 3_000 {
+        if reap_after_ms < beat_every_ms.saturating_mul(3) {
             return Err(Unsound::Threshold { reap_after_ms, beat_every_ms });
         }
-        if self_fence_ms * 10 >= reap_after_ms * 6 {
+        if reap_after_ms < 3_000 {
+            return Err(Unsound::Range {
+                what: "reap-after",
+                value: reap_after_ms,
+                rule: "at least 3000 ms",
+            });
+        }
+        if self_fence_ms.saturating_mul(10) >= reap_after_ms.saturating_mul(6) {
             return Err(Unsound::Fence { self_fence_ms, reap_after_ms });
+        }
+        let Backoff { first_ms, most_ms } = self.backoff;
+        if first_ms > most_ms {
+            return Err(Unsound::Backoff { first_ms, most_ms });
         }
         if self.retention_ms <= reap_after_ms {
             return Err(Unsound::Retention { retention_ms: self.retention_ms, reap_after_ms });
         }
         if let Some(deadline_ms) = self.progress_deadline_ms
-            && deadline_ms < 3 * beat_every_ms
+            && deadline_ms < beat_every_ms.saturating_mul(3)
         {
             return Err(Unsound::Progress { deadline_ms, beat_every_ms });
         }
@@ -222,6 +241,19 @@ mod tests {
         let mut unsound = queue();
         unsound.terms = Terms { beat_every_ms: 20_000, reap_after_ms: 59_999, self_fence_ms: 20_000 };
         assert!(matches!(unsound.check(), Err(Unsound::Threshold { .. })));
+    }
+
+    #[test]
+    fn a_threshold_of_three_short_beats_and_a_first_wait_above_the_longest_are_refused_by_their_own_rule() {
+        let mut unsound = queue();
+        unsound.terms = Terms { beat_every_ms: 500, reap_after_ms: 2_999, self_fence_ms: 1_000 };
+        assert!(matches!(unsound.check(), Err(Unsound::Range { what: "reap-after", .. })));
+        unsound.terms.reap_after_ms = 3_000;
+        assert_eq!(unsound.check(), Ok(()));
+        unsound.backoff = Backoff { first_ms: 7_200_000, ..Backoff::DEFAULT };
+        assert!(matches!(unsound.check(), Err(Unsound::Backoff { .. })));
+        unsound.terms.beat_every_ms = u64::MAX;
+        assert!(unsound.check().is_err(), "a sum that is too large is refused");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use palisade_host::files;
-use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt;
 use tokio::net::UnixListener;
 
@@ -109,9 +108,10 @@ impl Place {
 pub fn lock(home: &Path) -> Result<File, ListenError> {
     let path = home.join(".palisade-firewall.lock");
     let file = files::open_or_create_private(&path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(ListenError::Locked { path }),
+    match palisade_host::lock::take(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(ListenError::Locked { path }),
+        Err(source) => Err(ListenError::Io { operation: "lock", path, source }),
     }
 }
 

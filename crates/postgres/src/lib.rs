@@ -17,7 +17,7 @@ mod tls;
 pub use ability::{Ability, Level};
 pub use error::Error;
 pub use identity::{Identity, id_of, identify, stamp_of};
-pub use listener::Listener;
+pub use listener::{Listener, Notes};
 pub use session::{CopyIn, FromSql, Row, RowError, Session, ToSql, Type, TypedRow, Value};
 pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;

@@ -10,12 +10,16 @@ use crate::target::Target;
 /// at, and so do those that wait.
 pub(crate) const WAITING_MOST: usize = 1_024;
 
-/// A connection of its own that listens. It ends when this value is dropped.
+/// A connection that can listen. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Listener {
     session: Session,
-    notes: mpsc::Receiver<String>,
+    notes: Notes,
 }
+
+/// What a connection hears.
+#[derive(Debug)]
+pub struct Notes(mpsc::Receiver<String>);
 
 impl Listener {
     /// Connects, without listening yet. `None` where a pooler or anything else stands between, so that the server sees
@@ -25,7 +29,7 @@ impl Listener {
     /// As [`Session::connect`], and [`Error::Statement`].
     pub async fn connect(target: &Target) -> Result<Option<Self>, Error> {
         let (session, notes) = Session::with_notes(target).await?;
-        Ok(session.is_direct().await?.then_some(Self { session, notes }))
+        Ok(session.is_direct().await?.then_some(Self { session, notes: Notes(notes) }))
     }
 
     /// The connection, for looking whom it reached.
@@ -45,6 +49,19 @@ impl Listener {
 
     /// The payload of the next notification; `None` once the connection has ended.
     pub async fn next(&mut self) -> Option<String> {
-        self.notes.recv().await
+        self.notes.next().await
+    }
+
+    /// The connection, for statements, and what it hears beside them. Its end is the end of the other.
+    #[must_use]
+    pub fn split(self) -> (Session, Notes) {
+        (self.session, self.notes)
+    }
+}
+
+impl Notes {
+    /// The payload of the next notification; `None` once the connection has ended.
+    pub async fn next(&mut self) -> Option<String> {
+        self.0.recv().await
     }
 }

@@ -8,6 +8,7 @@ use palisade_host::clock::Stopwatch;
 use palisade_host::random;
 use palisade_jobs::reaper::{Held as Brake, Judge, Limits};
 use palisade_lease::{Acquired, Held, Holder, LeaseStore, Name, Ttl};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::clerk::{Clerk, News};
@@ -61,11 +62,38 @@ pub(crate) struct Chair<'a, L, K> {
     pub(crate) holder: Holder,
 }
 
-/// Sits until `end` is ready: waits for the lease, judges while it has it, and gives it back.
+/// Sits until `end` is ready: waits for the lease, judges while it has it, and gives it back. A store that stands still in the
+/// middle of that is not waited for: the lease then runs out.
 ///
 /// # Errors
 /// [`Error`]. A store that is away is no error: it waits.
 pub async fn sit<D, L, K>(
+    settings: Settings,
+    docket: &mut D,
+    leases: &L,
+    clerk: &K,
+    end: impl Future<Output = ()>,
+) -> Result<(), Error>
+where
+    D: Docket,
+    L: LeaseStore,
+    L::Error: Display,
+    K: Clerk,
+{
+    let (ends, has_ended) = oneshot::channel::<()>();
+    let told = async { drop(has_ended.await) };
+    let late = async {
+        end.await;
+        drop(ends);
+        sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        sat = sit_on(settings, docket, leases, clerk, told) => sat,
+        () = late => Ok(()),
+    }
+}
+
+async fn sit_on<D, L, K>(
     settings: Settings,
     docket: &mut D,
     leases: &L,

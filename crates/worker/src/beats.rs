@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::hold::{Acknowledged, Hold, Stop};
-use crate::holds::{Due, Watched};
+use crate::holds::{Due, IDLE, LOOK, Watched};
 use crate::pulse::{Follow, Pulse};
 use crate::report::{Report, Reports};
 
@@ -37,10 +37,6 @@ pub(crate) struct Beats<O> {
     pub(crate) reports: Reports,
 }
 
-/// How often a worker beats that holds nothing.
-const IDLE: Duration = Duration::from_secs(10);
-/// A fence is looked at so often at least: timers of the runtime do not count a suspended machine.
-const LOOK: Duration = Duration::from_millis(500);
 /// A missed beat is followed by the next after so long at most.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -169,15 +165,17 @@ where
         }
     }
 
-    /// Waits until the next beat is due. A new claim with shorter terms makes it due earlier. Whether to go on.
+    /// Waits until the next beat is due. A new claim with shorter terms makes it due earlier; that nothing is held any more is
+    /// seen a second later at most once it makes a difference. Whether to go on.
     async fn rest(&mut self, pulse: &Pulse, began_ms: u64) -> bool {
         loop {
             let every = interval(self.holds.due());
             let every = if pulse.may_claim() { every } else { every.min(AGAIN) };
             let passed = Duration::from_millis(clock::boot_ms().saturating_sub(began_ms));
             let Some(left) = every.checked_sub(passed).filter(|left| !left.is_zero()) else { return true };
+            let look = IDLE.checked_sub(passed).filter(|look| !look.is_zero()).unwrap_or(AGAIN);
             tokio::select! {
-                () = sleep(left.min(IDLE)) => {}
+                () = sleep(left.min(look)) => {}
                 more = self.holds.changed() => if !more { return false },
             }
         }

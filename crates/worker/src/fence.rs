@@ -59,6 +59,12 @@ mod tests {
         assert_eq!(standing(604_800_100, 100, &TERMS), Standing::Fenced { silent_ms: 604_800_000 });
     }
 
+    #[test]
+    fn a_handler_has_a_second_and_a_half_to_hand_over_and_less_where_the_reaper_may_act_soon() {
+        assert_eq!((HAND_OVER_MS, grace_ms(&TERMS)), (1_500, 1_500));
+        assert_eq!(grace_ms(&Terms { reap_after_ms: 6_000, ..TERMS }), 500);
+    }
+
     proptest! {
         /// The reaper first notices silence at or after the last acknowledged beat began. By its clock, which may run
         /// faster by a fifth, it never gives a job away before the handler was ended.

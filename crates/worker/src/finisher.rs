@@ -73,6 +73,18 @@ impl<S: JobStore + 'static> Finisher<S> {
         }
     }
 
+    /// What the store says to these ends. One that stands still says nothing, and is not waited for once there is no time left.
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Ending>, Error> {
+        let mut give_up = self.give_up.clone();
+        tokio::select! {
+            answer = self.store.finish(finishes) => answer,
+            Ok(_) = give_up.wait_for(|is_over| *is_over) => Err(Error::Unknown {
+                store: "the store".to_owned(),
+                problem: "no answer before this worker's time was up".to_owned(),
+            }),
+        }
+    }
+
     /// Whether the store has these ends, each; their claims are over.
     fn told(&self, ends: impl Iterator<Item = (End, Result<(), Unwritten>)>) {
         let ends: Vec<_> = ends.collect();
@@ -97,7 +109,7 @@ impl<S: JobStore + 'static> Finisher<S> {
                     order: order.clone(),
                 })
                 .collect();
-            match self.store.finish(&finishes).await {
+            match self.finish(&finishes).await {
                 Ok(endings) => {
                     let written = endings.into_iter().map(|ending| match ending {
                         Ending::Applied => Ok(()),

@@ -138,6 +138,7 @@ impl Hold {
         attempt: u16,
         terms: Terms,
         acknowledged: Arc<Acknowledged>,
+        claimed_ms: u64,
     ) -> Self {
         Self {
             job,
@@ -145,7 +146,7 @@ impl Hold {
             attempt,
             terms,
             acknowledged,
-            claimed_ms: clock::boot_ms(),
+            claimed_ms,
             started: AtomicBool::new(false),
             progress: AtomicI64::new(0),
             moved: AtomicBool::new(false),
@@ -170,7 +171,7 @@ impl Hold {
     /// before that. A worker that holds nothing beats seldom, so that its last beat may be older than a short fence; the
     /// claim has made the next one due.
     pub(crate) async fn start(&self) -> Option<Stop> {
-        while !self.is_fresh() {
+        while !self.is_fresh(clock::boot_ms()) {
             if let Some(stop) = self.stopped() {
                 return Some(stop);
             }
@@ -182,11 +183,12 @@ impl Hold {
 
     /// As [`Self::start`] where nothing has to be waited for: whether the handler may begin at once.
     pub(crate) fn starts_now(&self) -> bool {
-        if !self.is_fresh() {
+        if !self.is_fresh(clock::boot_ms()) {
             return false;
         }
         self.started.store(true, Ordering::Release);
-        self.stopped().is_none()
+        // What is fresh is not fenced, and beats only make it fresher.
+        self.stop.get().is_none()
     }
 
     /// Its handler is over; whether that is new.
@@ -199,8 +201,8 @@ impl Hold {
         self.ended.load(Ordering::Acquire)
     }
 
-    fn is_fresh(&self) -> bool {
-        let standing = fence::standing(clock::boot_ms(), self.acknowledged.at(), &self.terms);
+    fn is_fresh(&self, now_ms: u64) -> bool {
+        let standing = fence::standing(now_ms, self.acknowledged.at(), &self.terms);
         matches!(standing, Standing::Sure { left_ms } if left_ms >= self.terms.self_fence_ms / 2)
     }
 
@@ -287,7 +289,7 @@ mod tests {
         let acknowledged = Arc::new(Acknowledged::default());
         acknowledged.set(clock::boot_ms());
         let terms = Terms { beat_every_ms: 1, reap_after_ms: self_fence_ms * 2, self_fence_ms };
-        Hold::new((JobId(1), Token(1)), 1, terms, acknowledged)
+        Hold::new((JobId(1), Token(1)), 1, terms, acknowledged, clock::boot_ms())
     }
 
     #[test]

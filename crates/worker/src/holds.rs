@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use palisade_jobs::Token;
 use palisade_jobs::claim::Terms;
@@ -11,12 +12,30 @@ use tokio::sync::{Notify, watch};
 
 use crate::hold::Hold;
 
+/// How often a worker beats that holds nothing, and how long the beats sleep at most.
+pub(crate) const IDLE: Duration = Duration::from_secs(10);
+/// A fence is looked at so often at least: timers of the runtime do not count a suspended machine.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
 /// The shortest terms among the claims, in milliseconds: how often to beat, and how long without an acknowledged beat is
 /// too long. Nothing where nothing is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Due {
     pub(crate) beat_every_ms: Option<u64>,
     pub(crate) self_fence_ms: Option<u64>,
+}
+
+impl Due {
+    /// Whether whoever sleeps as these terms allow has to be woken for those of `now`. A handler starts with half of its
+    /// fence left, and other terms are seen at the next look: to wake the thread of the beats for each job that comes alone
+    /// would hold up its handler.
+    fn is_late_for(self, now: Self) -> bool {
+        let every = self.beat_every_ms.map_or(IDLE, Duration::from_millis);
+        let beats_sooner = now.beat_every_ms.is_some_and(|now| Duration::from_millis(now) < every);
+        let is_shorter = |fence| self.self_fence_ms.is_none_or(|before| fence < before);
+        let is_soon = |fence: &u64| Duration::from_millis(fence / 2) <= LOOK && is_shorter(*fence);
+        beats_sooner || now.self_fence_ms.as_ref().is_some_and(is_soon)
+    }
 }
 
 /// What a worker holds. The end of this value is the end of the beats.
@@ -37,12 +56,16 @@ struct Claims {
 }
 
 impl Holding {
-    pub(crate) fn add(&self, hold: Arc<Hold>) {
+    /// These begin.
+    pub(crate) fn add<'a>(&self, holds: impl Iterator<Item = &'a Arc<Hold>>) {
         let mut claims = lock(&self.claims);
-        let count = claims.terms.entry(key(&hold.terms)).or_default();
-        *count += 1;
-        let is_new = *count == 1;
-        claims.map.insert(hold.token, hold);
+        let mut is_new = false;
+        for hold in holds {
+            let count = claims.terms.entry(key(&hold.terms)).or_default();
+            *count += 1;
+            is_new |= *count == 1;
+            claims.map.insert(hold.token, Arc::clone(hold));
+        }
         if is_new {
             self.tell(&claims);
         }
@@ -106,7 +129,8 @@ impl Holding {
     fn tell(&self, claims: &Claims) {
         let beat_every_ms = claims.terms.keys().map(|(beat, _)| *beat).min();
         let self_fence_ms = claims.terms.keys().map(|(_, fence)| *fence).min();
-        self.due.send_replace(Due { beat_every_ms, self_fence_ms });
+        let now = Due { beat_every_ms, self_fence_ms };
+        self.due.send_if_modified(|due| std::mem::replace(due, now).is_late_for(now));
     }
 }
 
@@ -122,7 +146,7 @@ impl Watched {
         lock(&self.claims).map.values().cloned().collect()
     }
 
-    /// The shortest terms now; [`Self::changed`] waits for others.
+    /// The shortest terms now; [`Self::changed`] waits for some that this would be late for.
     pub(crate) fn due(&mut self) -> Due {
         *self.due.borrow_and_update()
     }
@@ -149,26 +173,27 @@ mod tests {
 
     fn hold(token: i64, beat_every_ms: u64, self_fence_ms: u64) -> Arc<Hold> {
         let terms = Terms { beat_every_ms, reap_after_ms: self_fence_ms * 2, self_fence_ms };
-        Arc::new(Hold::new((JobId(token), Token(token)), 1, terms, Arc::default()))
+        Arc::new(Hold::new((JobId(token), Token(token)), 1, terms, Arc::default(), 0))
     }
 
     #[test]
-    fn whoever_watches_hears_of_shorter_and_of_longer_terms_and_of_nothing_else() {
+    fn whoever_watches_is_woken_for_shorter_terms_and_sees_others_when_it_looks() {
         let holding = Holding::default();
         let mut watched = holding.watch();
         let due = |beat, fence| Due { beat_every_ms: Some(beat), self_fence_ms: Some(fence) };
         assert_eq!(watched.due(), Due::default());
         let all = [hold(1, 20, 90), hold(2, 30, 50), hold(3, 20, 90), hold(4, 1, 1)];
         for (hold, seen) in [(&all[0], due(20, 90)), (&all[1], due(20, 50))] {
-            holding.add(Arc::clone(hold));
+            holding.add([hold].into_iter());
             assert!(watched.due.has_changed().unwrap());
             assert_eq!(watched.due(), seen);
         }
-        holding.add(Arc::clone(&all[2]));
+        holding.add([&all[2]].into_iter());
         holding.remove([&all[2], &all[3]].into_iter());
         assert!(!watched.due.has_changed().unwrap(), "others have the same terms");
         assert_eq!(watched.all().len(), 2);
         holding.remove([&all[0]].into_iter());
+        assert!(!watched.due.has_changed().unwrap(), "it wakes early enough by itself");
         assert_eq!(watched.due(), due(30, 50));
         holding.remove([&all[1]].into_iter());
         assert_eq!((watched.due(), holding.is_empty()), (Due::default(), true));
@@ -177,15 +202,36 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_without_claims_is_woken_only_for_terms_shorter_than_its_sleep() {
+        let due = |beat, fence| Due { beat_every_ms: Some(beat), self_fence_ms: Some(fence) };
+        for (before, now, wakes) in [
+            (Due::default(), due(20_000, 45_000), false),
+            (Due::default(), due(10_000, 20_000), false),
+            (Due::default(), due(9_999, 20_000), true),
+            (Due::default(), due(10_000, 1_002), false),
+            (Due::default(), due(10_000, 1_000), true),
+            (due(20_000, 45_000), due(10_000, 45_000), true),
+            (due(20_000, 45_000), due(5_000, 45_000), true),
+            (due(2_000, 900), due(2_000, 800), true),
+            (due(2_000, 900), due(2_000, 900), false),
+            (due(2_000, 900), due(1_000, 900), true),
+            (due(2_000, 900), due(20_000, 45_000), false),
+            (due(2_000, 900), Due::default(), false),
+        ] {
+            assert_eq!(before.is_late_for(now), wakes, "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
     fn what_ended_makes_room_before_it_is_written_and_never_for_more_than_as_many_again() {
         let holding = Holding::default();
         let all: Vec<_> = (0..4).map(|token| hold(token, 20, 90)).collect();
-        all[..2].iter().for_each(|hold| holding.add(Arc::clone(hold)));
+        holding.add(all[..2].iter());
         assert_eq!(holding.free(2), 0);
         holding.ended(all[..2].iter());
         holding.ended(all[..1].iter());
         assert_eq!(holding.free(2), 2, "an end counts once");
-        all[2..].iter().for_each(|hold| holding.add(Arc::clone(hold)));
+        holding.add(all[2..].iter());
         holding.ended(all[2..].iter());
         assert_eq!(holding.free(2), 0, "nothing of what ended is written");
         holding.remove(all[..3].iter());

@@ -45,6 +45,13 @@ pub enum Report {
         /// Its sequence.
         sequence: u64,
     },
+    /// At its start the worker found that no checkpoint can be stored. It goes on: each job tries again.
+    CheckpointsAway {
+        /// The folder, or the bucket with its prefix.
+        place: String,
+        /// What happened.
+        problem: String,
+    },
     /// Something is wrong with an attempt that goes on all the same.
     Trouble {
         /// The job.

@@ -137,8 +137,7 @@ where
         give_up: no_time,
     };
     let (ends, finishing) = finisher.begin();
-    let mut tidying = JoinSet::new();
-    tidying.spawn(tidy::run(Arc::clone(&store), place.clone(), reports.clone()));
+    let mut beside = beside(&store, &place, &reports);
     let shared = Shared {
         store: Arc::clone(&store),
         place,
@@ -149,14 +148,30 @@ where
     };
     let incarnation = worker.incarnation.clone();
     let turns = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, handler);
-    let refused = turns.run(health.subscribe(), drain, give_up).await;
-    tidying.shutdown().await;
+    let refused = turns.run_in_a_task(health.subscribe(), drain, give_up).await;
+    beside.shutdown().await;
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
     drop(holding);
     goodbye(&*store, &worker.incarnation, &reports).await;
     drop(beating);
     refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
+}
+
+/// What goes on beside the jobs for as long as the worker takes turns.
+fn beside<S: JobStore + 'static>(store: &Arc<S>, place: &Place, reports: &Reports) -> JoinSet<()> {
+    let mut beside = JoinSet::new();
+    beside.spawn(tidy::run(Arc::clone(store), place.clone(), reports.clone()));
+    beside.spawn(look_at_place(place.clone(), reports.clone()));
+    beside
+}
+
+/// Whoever gave a wrong bucket hears so at once. Nothing waits for this: jobs go on where no checkpoint can be stored.
+async fn look_at_place(place: Place, reports: Reports) {
+    if let Err(error) = place.check().await {
+        let place = place.shown().to_owned();
+        reports.tell(Report::CheckpointsAway { place, problem: error.to_string() });
+    }
 }
 
 async fn goodbye<S: JobStore>(store: &S, incarnation: &Incarnation, reports: &Reports) {

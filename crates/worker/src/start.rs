@@ -28,7 +28,7 @@ type Held = (Arc<Hold>, Claim);
 pub(crate) struct Waiting(Arc<Mutex<VecDeque<Held>>>);
 
 impl Waiting {
-    pub(crate) fn extend(&self, claims: impl Iterator<Item = Held>) {
+    pub(crate) fn extend(&self, claims: Vec<Held>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(claims);
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_host::clock;
 use palisade_jobs::claim::Ask;
 use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -32,8 +33,20 @@ const DISPATCH: Duration = Duration::from_secs(5);
 const COMPARE: Duration = Duration::from_secs(60);
 /// For how long an answer to that is waited for.
 const COMPARING: Duration = Duration::from_secs(5);
+/// An answer to a claim is waited for so long: a store that stands still must not keep a worker from draining.
+const ANSWER: Duration = Duration::from_secs(5);
 /// The ends of attempts are tried for so long after a drain.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What a look at the queue found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// Fewer jobs than fit: there are no more just now.
+    All,
+    /// As many as fit.
+    Enough,
+}
 
 /// What a worker does in turn, and what it knows for that.
 pub(crate) struct Loop<S, P, H> {
@@ -99,8 +112,34 @@ where
         }
     }
 
-    /// Until drained. Gives why the store refused this worker, if it did.
-    pub(crate) async fn run(
+    /// Takes its turns in a task of their own: an answer of the store then meets the turn on a thread of the runtime that is
+    /// awake, wherever the caller waits. Gives why the store refused this worker, if it did; a panic there is one here.
+    pub(crate) async fn run_in_a_task(
+        self,
+        health: watch::Receiver<Health>,
+        drain: impl Future<Output = ()>,
+        give_up: watch::Sender<bool>,
+    ) -> Option<String> {
+        let (drains, is_draining) = oneshot::channel::<()>();
+        let mut task = JoinSet::new();
+        task.spawn(self.run(health, async { drop(is_draining.await) }, give_up));
+        let mut over = std::pin::pin!(task.join_next());
+        let ended = tokio::select! {
+            ended = &mut over => ended,
+            () = drain => {
+                drop(drains);
+                over.await
+            }
+        };
+        match ended {
+            Some(Ok(refused)) => refused,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) | None => None,
+        }
+    }
+
+    /// Until drained.
+    async fn run(
         mut self,
         mut health: watch::Receiver<Health>,
         drain: impl Future<Output = ()>,
@@ -123,9 +162,13 @@ where
             let claims = may_claim && !ending.has_begun && !self.owes && self.free() > 0;
             let (due, compare_at) = (self.due(look_at), self.compare_at);
             if claims && Instant::now() >= due {
-                let empty = self.claim().await;
-                ending.has_begun = empty && self.settings.until_empty && holding.is_empty();
-                look_at = Instant::now() + if empty { self.pause } else { Duration::ZERO };
+                let found = match timeout(ANSWER, self.claim()).await {
+                    Ok(found) => found,
+                    Err(_) => self.store_trouble(&late()).await,
+                };
+                let is_empty = found == Found::Nothing;
+                ending.has_begun = is_empty && self.settings.until_empty && holding.is_empty();
+                look_at = Instant::now() + if found == Found::Enough { Duration::ZERO } else { self.pause };
                 continue;
             }
             tokio::select! {
@@ -169,8 +212,8 @@ where
         if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) }
     }
 
-    /// Asks for as many jobs as fit; whether none came.
-    async fn claim(&mut self) -> bool {
+    /// Asks for as many jobs as fit.
+    async fn claim(&mut self) -> Found {
         let store = Arc::clone(&self.shared.store);
         if Instant::now() >= self.dispatch_at {
             self.dispatch_at = Instant::now() + DISPATCH;
@@ -180,7 +223,7 @@ where
         }
         if self.is_closed {
             self.pause = self.settings.poll;
-            return true;
+            return Found::Nothing;
         }
         if Instant::now() >= self.promote_at {
             self.promote_at = Instant::now() + PROMOTE;
@@ -197,12 +240,14 @@ where
         match store.claim(&ask).await {
             Ok(claims) if claims.is_empty() => {
                 self.pause = (self.pause * 2).min(self.settings.poll);
-                true
+                Found::Nothing
             }
             Ok(claims) => {
-                self.pause = FIRST_PAUSE;
+                let is_all = claims.len() < usize::from(ask.most);
+                // Who is called need not look so soon.
+                self.pause = if is_all && self.heard > 0 { FIRST_PAUSE * 2 } else { FIRST_PAUSE };
                 self.begin(claims);
-                false
+                if is_all { Found::All } else { Found::Enough }
             }
             Err(error) => self.store_trouble(&error).await,
         }
@@ -226,14 +271,13 @@ where
     }
 
     fn begin(&mut self, claims: Vec<Claim>) {
-        let count = claims.len();
+        let (count, now_ms) = (claims.len(), clock::boot_ms());
         let held = claims.into_iter().map(|claim| {
-            let ids = (claim.job, claim.token);
-            let hold = Hold::new(ids, claim.attempt, claim.terms, Arc::clone(&self.acknowledged));
-            let hold = Arc::new(hold);
-            self.shared.holding.add(Arc::clone(&hold));
-            (hold, claim)
+            let (ids, acknowledged) = ((claim.job, claim.token), Arc::clone(&self.acknowledged));
+            (Arc::new(Hold::new(ids, claim.attempt, claim.terms, acknowledged, now_ms)), claim)
         });
+        let held: Vec<_> = held.collect();
+        self.shared.holding.add(held.iter().map(|(hold, _)| hold));
         self.waiting.extend(held);
         self.is_full = self.free() == 0;
         for _ in 0..start::starters(count) {
@@ -242,12 +286,12 @@ where
         }
     }
 
-    async fn store_trouble(&mut self, error: &StoreError) -> bool {
+    async fn store_trouble(&mut self, error: &StoreError) -> Found {
         self.shared.reports.tell(Report::StoreTrouble { problem: error.to_string() });
         self.pause = (self.pause * 2).min(self.settings.poll);
         self.owes |= matches!(error, StoreError::Unknown { .. });
         self.compare_at = Instant::now();
-        true
+        Found::Nothing
     }
 
     /// Settles with the store what this worker holds, where that is due; whether it was.
@@ -310,6 +354,12 @@ impl Ending {
     fn handed_over(&mut self) {
         (self.hand_over, self.give_up) = (None, Some(Instant::now() + LAST_WORDS * 2));
     }
+}
+
+/// What a store that says nothing is told as. Jobs may have been given out, so claims are compared before the next.
+fn late() -> StoreError {
+    let problem = format!("no answer to a claim within {} s", ANSWER.as_secs());
+    StoreError::Unknown { store: "the store".to_owned(), problem }
 }
 
 async fn at(moment: Option<Instant>) {

@@ -126,7 +126,7 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
     /// Not before this moment, such as 2026-02-17T10:00:00Z.
-    #[arg(long, value_name = "MOMENT", value_parser = humantime::parse_rfc3339_weak)]
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
     pub(crate) at: Option<std::time::SystemTime>,
     /// While a job with this key lives in the queue, a second one is not made.
     #[arg(long, value_name = "KEY")]
@@ -140,6 +140,11 @@ pub(crate) struct EnqueueArgs {
     /// A longer silence than the queue's may pass before it is taken from its worker [default: $PALISADE_REAP_AFTER].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) reap_after: Option<Duration>,
+}
+
+fn moment(text: &str) -> Result<std::time::SystemTime, &'static str> {
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "write date and time of UTC, such as 2026-02-17T10:00:00Z")
 }
 
 #[derive(Debug, Args)]

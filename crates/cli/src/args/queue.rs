@@ -159,7 +159,7 @@ pub(crate) struct RuleArgs {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) handover_delay: Option<Duration>,
     /// At most so many jobs run at once; 0 is no limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub(crate) concurrency: Option<u32>,
     /// How long a failed job waits at first; doubled with each attempt.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

@@ -152,7 +152,7 @@ fn unknown(queues: &[Queue], name: &QueueName) -> Option<String> {
     Some(format!("look: queue {name} never had a job or a rule{meant}"))
 }
 
-/// Says so where a worker is about to serve a queue that has neither jobs nor rules nor a schedule. It may get them later.
+/// Says so where somebody is about to serve or to look at a queue that has neither jobs nor rules nor a schedule. It may get them later.
 pub(crate) async fn say_unknown(store: &Store, output: Output, queue: &QueueName) -> Result<(), Failure> {
     let Some(unknown) = unknown(&store.queues().await?, queue) else { return Ok(()) };
     if !store.schedules().await?.iter().any(|schedule| schedule.queue == *queue) {

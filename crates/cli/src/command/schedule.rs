@@ -49,7 +49,8 @@ fn row(schedule: &Schedule) -> Vec<String> {
 
 async fn set(session: &Session, output: Output, args: &ScheduleArgs) -> Result<Exit, Failure> {
     let payload = serde_json::from_str(&args.payload)
-        .map_err(|error| Failure::usage(format!("the payload is no JSON: {error}")))?;
+        .map_err(|error| Failure::usage(format!("the payload is no JSON: {error}; no schedule was set")))
+        .map_err(|failure| failure.hint(r#"quote it: --payload '{"day":"2026-02-17"}'"#))?;
     let store = store::open(session, output, &args.store).await?;
     let (actor, by) = store::note(session, &args.store)?;
     let schedule = Schedule {

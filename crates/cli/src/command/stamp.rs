@@ -1,8 +1,8 @@
 //! `palisade db stamp`: which environment a database belongs to.
 
 use palisade_core::record::Act;
-use palisade_core::text::{Shown, nearest};
-use palisade_core::{Code, EnvironmentName, Exit};
+use palisade_core::text::Shown;
+use palisade_core::{EnvironmentName, Exit};
 use palisade_dbguard::Patience;
 use palisade_dbguard::stamp::{New, There, remove, run, write};
 use palisade_host::{clock, files};
@@ -38,25 +38,11 @@ pub(crate) fn environment(database: &DatabaseArgs) -> Result<EnvironmentName, Fa
     database.environment.clone().ok_or_else(lacking)
 }
 
-/// A stamp with a mistyped environment would shut this host's own commands out of the database: where the host has a
-/// policy, that has to know the environment, or PALISADE_ENVIRONMENT has to name it.
+/// A stamp with a mistyped environment would shut this host's own commands out of the database.
 fn known(environment: &EnvironmentName) -> Result<(), Failure> {
     let host = Host::open()?;
     let named = host.environment.text("PALISADE_ENVIRONMENT");
-    if named.as_deref() == Some(environment.as_str()) || !host.policy_path.exists() {
-        return Ok(());
-    }
-    let policy = host.host_policy()?;
-    let known: Vec<_> = policy.policy().environments.keys().map(EnvironmentName::as_str).collect();
-    if known.contains(&environment.as_str()) {
-        return Ok(());
-    }
-    let meant = nearest(environment.as_str(), known.iter().copied());
-    let meant = meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
-    Err(Failure::new(Exit::Refused, format!("the policy has no environment {environment}{meant}"))
-        .code(Code::UnknownScope)
-        .hint(format!("use one of: {}; nothing was changed", known.join(", ")))
-        .hint(format!("or add [environments.{environment}] to {}", host.policy_path.display())))
+    Ok(palisade_config::expect_environment(&host.policy_path, named.as_deref(), environment)?)
 }
 
 async fn make(output: Output, database: &DatabaseArgs) -> Result<Exit, Failure> {

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use palisade_core::Exit;
+use palisade_jobs::{Error as JobsError, JobStore as _};
+use palisade_store::Store;
 use palisade_testkit::{Postgres, Scratch, eventually, process};
 use serde_json::Value;
 
@@ -53,6 +55,64 @@ fn a_job_is_enqueued_listed_changed_by_hand_and_explained() {
         "{}",
         unfit.stderr
     );
+}
+
+#[test]
+fn every_verb_of_jobs_and_queues_answers_with_one_document() {
+    let env = TestEnv::without_daemon();
+    for (words, key) in [
+        ("job enqueue --queue mail", "jobs"),
+        ("job list", "jobs"),
+        ("job show 1", "state"),
+        ("job hold 1", "answers"),
+        ("job release 1", "answers"),
+        ("job cancel 1", "answers"),
+        ("job wait 1", "state"),
+        ("job resume 1", "answers"),
+        ("job retry 1", "message"),
+        ("job logs 1 --no-follow", "events"),
+        ("explain job 1", "events"),
+        ("queue pause mail", "changes"),
+        ("queue resume mail", "changes"),
+        ("queue set mail concurrency 3", "changes"),
+        ("queue list", "queues"),
+        ("queue history mail", "changes"),
+        ("queue schedule set nightly --queue mail --cron @daily", "schedule"),
+        ("queue schedule list", "schedules"),
+        ("queue schedule remove nightly", "result"),
+    ] {
+        let words: Vec<&str> = words.split(' ').chain(["--json"]).collect();
+        let document = env.palisade(&words).json();
+        assert!(!document[key].is_null(), "{words:?}: {document}");
+    }
+}
+
+#[test]
+fn what_was_typed_wrong_is_named_with_its_rule() {
+    let env = TestEnv::without_daemon();
+    env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done);
+    for (words, exit, parts) in [
+        ("job enqueue --queue mail --at tomorrow", Exit::Usage, ["'tomorrow'", "such as 2026-"]),
+        ("job list --state runing", Exit::Usage, ["\"runing\"", "scheduled, ready, running"]),
+        ("job list --queue mial", Exit::Done, ["queue mial never had", "did you mean mail?"]),
+        ("job cancel --queue mail --state dead", Exit::Refused, ["PAL-105", "states that have some"]),
+        ("queue set mail --concurrency -1", Exit::Usage, ["'-1'", "0..="]),
+        ("queue set mail --backoff 2h", Exit::Usage, ["PAL-505", "above backoff-most 3600000 ms"]),
+        (
+            "queue set mail beat-every 500ms reap-after 2s",
+            Exit::Usage,
+            ["reap-after 2000", "at least 3000 ms"],
+        ),
+        (
+            "queue schedule set n --queue mail --cron @daily --payload {",
+            Exit::Usage,
+            ["no JSON", "fix: quote it"],
+        ),
+        ("worker --queue mail --checkpoints s3:// -- true", Exit::Usage, ["\"s3://\"", "write s3://BUCKET"]),
+    ] {
+        let said = env.palisade(&words.split(' ').collect::<Vec<_>>()).ends(exit).stderr;
+        assert!(parts.iter().all(|part| said.contains(part)), "{words}: {said}");
+    }
 }
 
 #[test]
@@ -344,6 +404,19 @@ fn a_database_of_another_environment_is_refused() {
     };
     let enqueue = ["job", "enqueue", "--queue", "mail"];
     run(&enqueue, &[]).ends(Exit::Done);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let open = |environment| runtime.block_on(Store::open_as(&url, environment)).unwrap();
+    // A client that is connected, and has to connect anew.
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'jobs'";
+    let anew = |store: &Store| {
+        server.sql("postgres", cut);
+        eventually("a new connection is made", || match runtime.block_on(store.queues()) {
+            Err(JobsError::Unreachable { .. } | JobsError::Unknown { .. }) => None,
+            answer => Some(answer.map(|queues| queues.len())),
+        })
+    };
+    let unstamped = open(None);
+    assert!(matches!(anew(&unstamped), Ok(1)));
     run(&["db", "stamp", "--environment", "production"], &[("PALISADE_DATABASE_URL", &url)]).ends(Exit::Done);
     for variables in [&[][..], &[("PALISADE_ENVIRONMENT", "test")]] {
         let said = run(&enqueue, variables).ends(Exit::Refused);
@@ -356,6 +429,17 @@ fn a_database_of_another_environment_is_refused() {
     let listed = run(&["job", "list", "--environment", "production", "--json"], &[]).ends(Exit::Done).json();
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade_jobs.job"), "2");
+
+    let refused = |store: &Store, word: &str| match anew(store) {
+        Err(JobsError::Refused(said)) => assert!(said.contains(word), "{said}"),
+        other => panic!("it was let in: {other:?}"),
+    };
+    refused(&unstamped, "production");
+    let production = open(Some("production"));
+    server.sql("postgres", cut);
+    server.sql("postgres", "ALTER DATABASE jobs RENAME TO earlier");
+    server.sql("postgres", "CREATE DATABASE jobs");
+    refused(&production, "leads to database");
 }
 
 #[test]

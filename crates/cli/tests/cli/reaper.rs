@@ -239,42 +239,6 @@ fn a_role_with_a_reapers_rights_shows_who_it_is_and_journals_each_pass() {
     });
 }
 
-/// The server with all of its backends.
-fn processes(server: &Postgres) -> Vec<u32> {
-    let pid = server.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).chain([pid]).collect()
-}
-
-#[test]
-fn a_server_that_stood_still_takes_no_living_job_with_it_where_the_naive_rule_would() {
-    let (home, server) = guarded("15");
-    let _workers = Workers::of(&server, "1, 2, 3, 4, 5, 6, 7, 8");
-    let _reaper = Running::reaper(&home, &server);
-    eventually("there is a reaper", || holder(&home, &server));
-    let naive = "SELECT count(*) FROM jobs WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '3 s'";
-    let mut asking = server.session("app", "postgres");
-    let asker: u32 = asking.ask("SELECT pg_backend_pid()").0.parse().unwrap();
-    let mut killed = 0;
-    for _ in 0..2 {
-        let all = processes(&server);
-        all.iter().for_each(|pid| process::freeze(*pid));
-        asking.send(naive);
-        // Longer than the threshold: what is shown is what follows.
-        std::thread::sleep(Duration::from_secs(7));
-        // The naive judge is the first to wake up: before the beats that waited for the server are written.
-        process::thaw(asker);
-        killed += asking.answer().0.parse::<u64>().unwrap();
-        all.iter().for_each(|pid| process::thaw(*pid));
-        for _ in 0..20 {
-            assert_eq!(standing(&server), ["running"; 8].join(" "), "a living job was taken");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-    assert!(killed > 0, "the naive rule would have killed nobody, so that nothing is shown");
-    assert_eq!(server.sql("postgres", "SELECT count(*) FROM palisade.history WHERE event = 'exit'"), "0");
-}
-
 #[test]
 fn a_threshold_below_the_rule_a_state_that_runs_and_an_unguarded_table_are_refused() {
     let (home, server) = guarded("15");

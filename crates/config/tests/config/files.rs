@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use palisade_config::{Error, MAX_BYTES, load, load_project};
-use palisade_core::Code;
+use palisade_config::{Error, MAX_BYTES, expect_environment, load, load_project};
+use palisade_core::{Code, EnvironmentName};
 
 use crate::support::LEAST;
 
@@ -40,6 +40,21 @@ fn a_missing_file_is_answered_with_init() {
     assert_eq!(error.to_string(), "no policy at /nonexistent/palisade.toml");
     let fix = "run `palisade init`: it drafts /nonexistent/palisade.toml from what the daemon runs";
     assert_eq!(error.fix().as_deref(), Some(fix));
+}
+
+#[test]
+fn an_environment_is_one_of_the_policys_or_of_this_processs_and_any_where_there_is_no_policy() {
+    let (folder, absent) = (Folder::new(), PathBuf::from("/nonexistent/palisade.toml"));
+    let path = folder.file("palisade.toml", LEAST, 0o644);
+    let production = EnvironmentName::new("production").unwrap();
+    let mistyped = EnvironmentName::new("prodution").unwrap();
+    expect_environment(&path, None, &production).unwrap();
+    expect_environment(&path, Some("prodution"), &mistyped).unwrap();
+    expect_environment(&absent, None, &mistyped).unwrap();
+    let error = expect_environment(&path, Some("test"), &mistyped).unwrap_err();
+    assert_eq!(error.code(), Code::UnknownScope);
+    assert_eq!(error.to_string(), "the policy has no environment prodution (did you mean production?)");
+    assert!(error.fix().unwrap().contains("or add [environments.prodution] to "), "{:?}", error.fix());
 }
 
 #[test]

@@ -58,51 +58,48 @@ fn by_server(jobs: &Jobs, environment: &str, generation: u32, at_s: u64) -> Stri
 
 /// The deed with its proofs, in one transaction.
 fn deed(jobs: &Jobs, text: &str) -> String {
-    let now = now_s(jobs);
+    let now = || now_s(jobs);
     let ours = |more: &str| begin(jobs, &key_of(jobs, "atom"), more);
     let said = match text.split_once('}').map(|(call, _)| &call[1..]) {
         Some("leader") => ours(", 'reaper', 1"),
         Some("seven") => ours(", 'reaper', 7"),
         Some("own") => ours(", 'reaper/backfill_jobs', 1"),
         Some("known") => ours(""),
-        Some("late") => by_server(jobs, "production", 1, now - 600),
-        Some("first") => by_server(jobs, "production", 1, now),
-        Some("test") => by_server(jobs, "test", 1, now),
+        Some("late") => by_server(jobs, "production", 1, now() - 600),
+        Some("first") => by_server(jobs, "production", 1, now()),
+        Some("test") => by_server(jobs, "test", 1, now()),
         _ => return format!("BEGIN; {text}; COMMIT"),
     };
     let (_, rest) = text.split_once('}').unwrap();
     format!("BEGIN; {said}{rest}; COMMIT")
 }
 
-/// Makes the database of a case. A copy knows that it is one: this one is meant to be the database itself.
-fn copy(jobs: &Jobs) {
+/// Makes the database of a case, with so many jobs that run and with what `ready` does. A copy knows that it is one: this
+/// one is meant to be the database itself.
+fn copy(jobs: &Jobs, (running, age): (usize, &str), ready: &str) {
     jobs.server.sql("postgres", "CREATE DATABASE jobs TEMPLATE sound");
-    jobs.admin(
-        "UPDATE palisade.stamp SET database_oid = (SELECT oid FROM pg_database WHERE datname = 'jobs')",
-    );
+    jobs.running(running, age);
+    let own = "UPDATE palisade.stamp SET database_oid = (SELECT oid FROM pg_database WHERE datname = 'jobs')";
+    jobs.admin(&format!("{own}; {ready}"));
 }
 
-/// To drop it would take a checkpoint of the server.
+/// Takes back what belongs to the server and not to the database. To drop the database would take a checkpoint.
 fn put_away(jobs: &Jobs, number: usize) {
-    jobs.server.sql("postgres", &format!("ALTER DATABASE jobs RENAME TO past_{number}"));
+    let back =
+        "ALTER ROLE app NOSUPERUSER; ALTER ROLE palisade_hand BYPASSRLS; REVOKE palisade_owner FROM app";
+    jobs.server.sql("postgres", &format!("{back}; ALTER DATABASE jobs RENAME TO past_{number}"));
 }
 
 fn each_is_needed(cases: &[Case]) {
     let jobs = sound();
-    for (number, &(part, taken, ready, (running, age), text, refused)) in cases.iter().enumerate() {
-        copy(&jobs);
-        jobs.running(running, age);
-        jobs.admin(ready);
+    for (number, &(part, taken, ready, running, text, refused)) in cases.iter().enumerate() {
+        copy(&jobs, running, ready);
         let said = jobs.app(&deed(&jobs, text));
         assert!(!said.success && said.stderr.contains(&format!("{refused}:")), "with {part}: {said:?}");
         take(&jobs, taken);
         let said = jobs.app(&deed(&jobs, text));
         assert!(said.success, "without {part}: {said:?}");
         put_away(&jobs, number);
-        // What belongs to the server and not to the database.
-        let back =
-            "ALTER ROLE app NOSUPERUSER; ALTER ROLE palisade_hand BYPASSRLS; REVOKE palisade_owner FROM app";
-        jobs.server.sql("postgres", back);
     }
 }
 
@@ -130,8 +127,7 @@ fn each_right_that_the_app_has_not_is_one_that_would_void_the_guard() {
 fn each_piece_that_an_installation_gives_is_one_that_good_work_needs() {
     let jobs = sound();
     for (number, (piece, taken, text, failed)) in GIVEN.iter().enumerate() {
-        copy(&jobs);
-        jobs.running(5, "5 seconds");
+        copy(&jobs, (5, "5 seconds"), "");
         let work = format!("{}; ROLLBACK", deed(&jobs, text).trim_end_matches("; COMMIT"));
         jobs.app(&work).succeeds();
         jobs.admin(taken);

@@ -154,21 +154,14 @@ impl Jobs {
 
     /// Makes jobs `a`, `b`, ... run, each with a beat of that age; whatever was there before is gone.
     pub(crate) fn running(&self, jobs: usize, age: &str) {
-        let guarded = self.admin("SELECT to_regclass('palisade.guard') IS NOT NULL") == "t";
-        let triggers = |word: &str| match guarded {
-            true => format!("ALTER TABLE backfill_jobs {word} TRIGGER palisade_rows;"),
-            false => String::new(),
-        };
-        let forget = if guarded {
-            "DELETE FROM palisade.history; DELETE FROM palisade.job; UPDATE palisade.slot SET taken_at = '-infinity';"
-        } else {
-            ""
-        };
         self.admin(&format!(
-            "{} DELETE FROM backfill_jobs; INSERT INTO backfill_jobs (name, status, heartbeat_at) \
-             SELECT chr(96 + n), 'running', now() - interval '{age}' FROM generate_series(1, {jobs}) n; {} {forget}",
-            triggers("DISABLE"),
-            triggers("ENABLE ALWAYS"),
+            "DO $$ DECLARE guarded boolean := to_regclass('palisade.guard') IS NOT NULL; BEGIN \
+             IF guarded THEN ALTER TABLE backfill_jobs DISABLE TRIGGER palisade_rows; END IF; \
+             DELETE FROM backfill_jobs; INSERT INTO backfill_jobs (name, status, heartbeat_at) \
+             SELECT chr(96 + n), 'running', now() - interval '{age}' FROM generate_series(1, {jobs}) n; \
+             IF guarded THEN ALTER TABLE backfill_jobs ENABLE ALWAYS TRIGGER palisade_rows; \
+             DELETE FROM palisade.history; DELETE FROM palisade.job; \
+             UPDATE palisade.slot SET taken_at = '-infinity'; END IF; END $$"
         ));
     }
 

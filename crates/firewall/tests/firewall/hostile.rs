@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use palisade_pm2::wire::{Arg, Decoder, encode};
+use palisade_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, ask, call, frame, reply};
@@ -124,9 +126,29 @@ fn pipelined_requests_get_their_own_answers() {
     assert_eq!(bed.running().len(), 8);
 }
 
+/// A holder that may open no file can take nobody in.
 #[test]
-fn listeners_that_stay_for_ever_keep_no_call_out() {
+fn neither_a_moment_without_files_nor_listeners_that_stay_for_ever_keep_a_call_out() {
     let bed = Bed::new("enforce");
+    let holder = bed.holders()[0];
+    let files = |most: u32| {
+        let words = ["--pid", &holder.to_string(), &format!("--nofile={most}:")];
+        assert!(Command::new("prlimit").args(words).status().unwrap().success());
+    };
+    let turns = || {
+        let status = std::fs::read_to_string(format!("/proc/{holder}/status")).unwrap();
+        let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        switches.unwrap().trim().parse::<u64>().unwrap()
+    };
+    files(3);
+    let before = turns();
+    let mut waiting = bed.socket();
+    waiting.write_all(&frame(&call("ping", &json!([{}])), "1:1")).unwrap();
+    eventually("the holder has tried", || (turns() > before + 1).then_some(()));
+    files(1024);
+    let (answer, _) = reply(&mut waiting, &mut Decoder::new()).expect("an answer");
+    assert_eq!(answer["args"][0]["msg"], "pong");
+
     let bus = bed.pm2.home().join("pub.sock");
     let listeners: Vec<UnixStream> = (0..500).map(|_| UnixStream::connect(&bus).unwrap()).collect();
     // The first ones may be answered while listeners are still taken in.

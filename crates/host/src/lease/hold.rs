@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use palisade_core::Scope;
 use palisade_core::verdict::Term;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use super::record::{self, Paths, Record};
 use super::{Acquired, Applicant, Error, Holder, is_there};
 use crate::claims::bounded;
-use crate::{clock, files, process};
+use crate::{clock, files, lock, process};
 
 /// Length of the mark in the lock file: a term in 20 digits and a line break.
 const MARK_BYTES: usize = 21;
@@ -52,7 +50,7 @@ pub(super) fn attempt(
 ) -> Result<Attempt, Error> {
     let paths = Paths::of(folder, scope);
     let lock = open(&paths, scope)?;
-    if !try_lock(&lock, &paths)? {
+    if !lock::take(&lock).map_err(|source| Error::Lock { path: paths.lock.clone(), source })? {
         return match named(&paths, scope)? {
             None => Ok(Attempt::Nameless(paths.lock)),
             Some(holder) if is_above_us(&holder) => Ok(decided(Acquired::Joined(Joined { paths, holder }))),
@@ -74,23 +72,11 @@ const fn decided(acquired: Acquired) -> Attempt {
 /// Whether anybody holds the lock.
 pub(super) fn is_locked(paths: &Paths, scope: &Scope) -> Result<bool, Error> {
     let lock = open(paths, scope)?;
-    match flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(errno) => Err(Error::Lock { path: paths.lock.clone(), source: errno.into() }),
-    }
+    lock::is_taken(&lock).map_err(|source| Error::Lock { path: paths.lock.clone(), source })
 }
 
 fn open(paths: &Paths, scope: &Scope) -> Result<File, Error> {
     files::open_or_create_private(&paths.lock).map_err(|source| Error::File { scope: scope.clone(), source })
-}
-
-fn try_lock(lock: &File, paths: &Paths) -> Result<bool, Error> {
-    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::Lock { path: paths.lock.clone(), source: errno.into() }),
-    }
 }
 
 fn is_same_file(lock: &File, path: &Path) -> bool {

@@ -127,6 +127,15 @@ pub fn find_all_but(
     prefix: &str,
     mut matches: impl FnMut(&str) -> bool,
 ) -> Result<Vec<Found>, Error> {
+    let numbers = numbers_but(but)?;
+    let prefix = &prefix.as_bytes()[..prefix.len().min(MAX_COMMAND_BYTES)];
+    let proc = File::open("/proc").map_err(Error::Unlisted)?;
+    let named = |pid: &u32| is_named(&proc, *pid, prefix);
+    Ok(numbers.into_iter().filter(named).filter_map(|pid| find(pid, &mut matches)).collect())
+}
+
+/// The numbers that have to be looked up, in order.
+fn numbers_but(but: &[u32]) -> Result<Vec<u32>, Error> {
     let but: HashSet<u32> = but.iter().copied().chain(kernel_threads()).collect();
     let mut numbers: Vec<u32> = std::fs::read_dir("/proc")
         .map_err(Error::Unlisted)?
@@ -134,10 +143,7 @@ pub fn find_all_but(
         .filter(|pid| !but.contains(pid))
         .collect();
     numbers.sort_unstable();
-    let prefix = &prefix.as_bytes()[..prefix.len().min(MAX_COMMAND_BYTES)];
-    let proc = File::open("/proc").map_err(Error::Unlisted)?;
-    let named = |pid: &u32| is_named(&proc, *pid, prefix);
-    Ok(numbers.into_iter().filter(named).filter_map(|pid| find(pid, &mut matches)).collect())
+    Ok(numbers)
 }
 
 /// Threads of the kernel, by the one that starts all others. In a namespace of its own its number is anybody's.
@@ -188,4 +194,20 @@ fn title(pid: u32) -> Option<String> {
 
 fn text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_what_is_known_nor_a_thread_of_the_kernel_is_looked_up() {
+        let (known, kernels) = (std::process::id(), kernel_threads());
+        // In a namespace of its own nobody sees the kernel's threads, nor has them to leave out.
+        assert_eq!(kernels.is_empty(), !stat(2).is_ok_and(|stat| stat.kernel));
+        let numbers = numbers_but(&[known]).unwrap();
+        assert!(numbers.contains(&1) && !numbers.contains(&known));
+        let looked_up: Vec<_> = kernels.iter().filter(|pid| numbers.contains(pid)).collect();
+        assert!(looked_up.is_empty(), "{looked_up:?}");
+    }
 }

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_forgotten_before_a_first_entry_shows_that_it_is_a_list() {
+        for other in [r#"{"args":[[1,2]]}"#, r#"{"args":[[]]}"#, r#"{"args":[["{}"]]}"#, r#"{"args":[null]}"#]
+        {
+            let mut growing = Growing::<Value>::new();
+            for end in 0..=other.len() {
+                assert_eq!(growing.look(&other.as_bytes()[..end]), 0, "{end} bytes of {other}");
+            }
+        }
+    }
+
+    #[test]
     fn a_huge_entry_in_small_pieces_is_not_read_over_and_over() {
         let text = format!(r#"{{"args":[[{{"x":"{}"}}]]}}"#, "y".repeat(100_000));
         let (mut growing, mut looks) = (Growing::<Value>::new(), 0);

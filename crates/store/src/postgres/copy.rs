@@ -95,11 +95,12 @@ async fn write_jobs(
 }
 
 async fn write_ready(line: &Line<'_>, ready: &[(usize, &NewJob)], given: &Given) -> Result<(), Stop> {
-    const READY: &str = "COPY palisade_jobs.job_ready (queue, priority, job, attempts) FROM STDIN BINARY";
-    const TYPES: [Type; 4] = [Type::TEXT, Type::INT2, Type::INT8, Type::INT2];
+    const READY: &str =
+        "COPY palisade_jobs.job_ready (queue, priority, job, attempts, fresh) FROM STDIN BINARY";
+    const TYPES: [Type; 5] = [Type::TEXT, Type::INT2, Type::INT8, Type::INT2, Type::BOOL];
     let mut copy = line.copy_in("enqueue", READY, &TYPES).await?;
     for (at, job) in ready {
-        copy.row(&[&job.queue.as_str(), &job.priority, &given.ids[*at], &0_i16]).await?;
+        copy.row(&[&job.queue.as_str(), &job.priority, &given.ids[*at], &0_i16, &true]).await?;
     }
     copy.finish().await?;
     Ok(())

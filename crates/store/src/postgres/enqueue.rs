@@ -3,6 +3,7 @@
 use palisade_jobs::id::JobId;
 use palisade_jobs::job::{Enqueued, NewJob, Start};
 use palisade_jobs::{Error, Queue};
+use palisade_postgres::Type;
 
 use super::copy;
 use super::desk::{Checked, Desk, FEW};
@@ -63,13 +64,23 @@ const PLAIN: &str = "WITH given AS (
     INSERT INTO palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms)
     SELECT id, queue, priority, 0, 'scheduled', run_ms FROM made WHERE run_ms > enqueued_ms
 ), ready AS (
-    INSERT INTO palisade_jobs.job_ready (queue, priority, job, attempts)
-    SELECT queue, priority, id, 0 FROM made WHERE run_ms <= enqueued_ms
+    INSERT INTO palisade_jobs.job_ready (queue, priority, job, attempts, fresh)
+    SELECT queue, priority, id, 0, true FROM made WHERE run_ms <= enqueued_ms
 )
 SELECT id, rung FROM made, (
     SELECT count(pg_notify('palisade_jobs', queue)::text) AS rung
     FROM (SELECT DISTINCT queue FROM made WHERE run_ms <= enqueued_ms) q
 ) r ORDER BY id";
+
+/// One job without a key that is ready at once, as most are: the same in the fewest parts.
+const ONE: &str = "WITH made AS (
+    INSERT INTO palisade_jobs.job
+        (queue, payload, priority, enqueued_ms, run_ms, max_attempts, asked_reap_after_ms, by)
+    SELECT $1, $2, $3, now, now, $4, $5, $6 FROM palisade_jobs.now_ms() AS now
+    RETURNING id
+)
+INSERT INTO palisade_jobs.job_ready (queue, priority, job, attempts, fresh) SELECT $1, $3, id, 0, true FROM made
+RETURNING job AS id, pg_notify('palisade_jobs', $1)";
 
 /// Jobs with a key, in the order of their keys, so that two callers do not wait for each other in a circle.
 const KEYED: &str = "WITH made AS MATERIALIZED (SELECT place, queue, made.id, made.new FROM (SELECT * FROM
@@ -137,9 +148,29 @@ pub(super) async fn one(line: &Line<'_>, job: NewJob) -> Result<(), Stop> {
 
 /// Jobs without a key, in one statement: too few for [`copy`].
 pub(super) async fn plain(pool: &Pool, jobs: &[&Checked]) -> Result<Vec<Enqueued>, Error> {
+    if let [(job, payload)] = jobs
+        && job.start == Start::Now
+    {
+        return single(pool, job, payload).await;
+    }
     let columns = Columns::of(jobs);
     let rows = pool.write_often("enqueue", PLAIN, &columns.plain()).await?;
     numbered(&rows, jobs.len())
+}
+
+async fn single(pool: &Pool, job: &NewJob, payload: &str) -> Result<Vec<Enqueued>, Error> {
+    let (queue, attempts, by) = (job.queue.as_str(), small(job.max_attempts), json(&job.by));
+    let reap = job.reap_after.map(|span| ms(span.as_millis()));
+    let values = [
+        text(&queue),
+        text(&payload),
+        (&job.priority as _, Type::INT2),
+        (&attempts as _, Type::INT2),
+        number(&reap),
+        text(&by),
+    ];
+    let rows = pool.write_often("enqueue", ONE, &values).await?;
+    numbered(&rows, 1)
 }
 
 impl Columns<'_> {

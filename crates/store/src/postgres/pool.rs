@@ -1,8 +1,10 @@
 //! Connections: few, each checked when it is new, none kept that a call was cut off on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use palisade_postgres::{CopyIn, Error as PgError, Listener, Session, Target, Type, TypedRow, Value, id_of};
+use palisade_postgres::{
+    CopyIn, Error as PgError, Listener, Notes, Session, Target, Type, TypedRow, Value, id_of,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use palisade_jobs::Error;
@@ -28,6 +30,9 @@ struct Shared {
     /// `None`: the stamp is not looked at. Else what it has to say where there is one.
     environment: Option<Option<String>>,
     idle: Mutex<Vec<Session>>,
+    /// The one that listens, for claims and nothing else: a call has just woken its process of the server, so that a claim
+    /// through it is answered sooner than through one that slept.
+    called: Mutex<Option<Session>>,
     free: Semaphore,
     /// Queues that this store has seen, so that not every job has to ask.
     known: Mutex<std::collections::BTreeSet<String>>,
@@ -37,6 +42,7 @@ struct Shared {
 /// closed, and the server takes back what it had begun.
 pub(super) struct Line<'a> {
     session: Option<Session>,
+    is_called: bool,
     pool: &'a Shared,
     _permit: SemaphorePermit<'a>,
 }
@@ -56,6 +62,7 @@ impl Pool {
             id,
             environment,
             idle: Mutex::new(vec![session]),
+            called: Mutex::default(),
             free: Semaphore::new(CONNECTIONS_MOST),
             known: Mutex::default(),
         };
@@ -77,22 +84,21 @@ impl Pool {
 
     /// Whether the queue is known to be written down.
     pub(super) fn knows(&self, queue: &str) -> bool {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(queue)
+        locked(&self.0.known).contains(queue)
     }
 
     pub(super) fn remember(&self, queue: &str) {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+        locked(&self.0.known).insert(queue.to_owned());
     }
 
     /// A connection, a new one where none is idle.
     pub(super) async fn line(&self) -> Result<Line<'_>, Error> {
         let shared = &*self.0;
-        let name = shared.target.to_string();
         let closed =
-            |_| Error::Unreachable { store: name.clone(), problem: "the store is closed".to_owned() };
+            |_| Error::Unreachable { store: self.place(), problem: "the store is closed".to_owned() };
         let permit = shared.free.acquire().await.map_err(closed)?;
         let idle = loop {
-            let session = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let session = locked(&shared.idle).pop();
             match session {
                 Some(session) if session.is_closed() => {}
                 other => break other,
@@ -102,31 +108,49 @@ impl Pool {
             Some(session) => session,
             None => self.connect().await?,
         };
-        Ok(Line { session: Some(session), pool: shared, _permit: permit })
+        Ok(Line { session: Some(session), is_called: false, pool: shared, _permit: permit })
+    }
+
+    /// The connection that listens, where there is one and nobody has it; any other else.
+    async fn called_line(&self) -> Result<Line<'_>, Error> {
+        if let Ok(permit) = self.0.free.try_acquire() {
+            let session = locked(&self.0.called).take().filter(|session| !session.is_closed());
+            if session.is_some() {
+                return Ok(Line { session, is_called: true, pool: &self.0, _permit: permit });
+            }
+        }
+        self.line().await
     }
 
     async fn connect(&self) -> Result<Session, Error> {
-        let shared = &*self.0;
-        let name = shared.target.to_string();
+        let connecting = Session::connect(&self.0.target).await;
+        self.checked(connecting.map_err(|error| before(&self.place(), &error))?).await
+    }
+
+    /// A new connection, once it is known to lead where it should.
+    async fn checked(&self, mut session: Session) -> Result<Session, Error> {
+        let name = self.place();
         let failed = |error: PgError| before(&name, &error);
-        let mut session = Session::connect(&shared.target).await.map_err(failed)?;
         self.same(&id_of(&session).await.map_err(failed)?)?;
         session.keep_plans().await.map_err(failed)?;
-        fits(&session, &name, shared.environment.as_ref()).await?;
+        fits(&session, &name, self.0.environment.as_ref()).await?;
         schema::check(&session, &name).await?;
         Ok(session)
     }
 
-    /// A connection that can listen, to the same database; `None` where a pooler stands between.
-    pub(super) async fn listener(&self) -> Result<Option<Listener>, Error> {
-        let shared = &*self.0;
-        let name = shared.target.to_string();
+    /// Listens to that channel from now on, on the connection that claims use; `None` where a pooler stands between. What
+    /// is heard ends with the connection.
+    pub(super) async fn listen(&self, channel: &str) -> Result<Option<Notes>, Error> {
+        let name = self.place();
         let failed = |error: PgError| before(&name, &error);
-        let Some(listener) = Listener::connect(&shared.target).await.map_err(failed)? else {
+        let Some(listener) = Listener::connect(&self.0.target).await.map_err(failed)? else {
             return Ok(None);
         };
-        self.same(&id_of(listener.session()).await.map_err(failed)?)?;
-        Ok(Some(listener))
+        listener.listen(channel).await.map_err(failed)?;
+        let (session, notes) = listener.split();
+        let session = self.checked(session).await?;
+        *locked(&self.0.called) = Some(session);
+        Ok(Some(notes))
     }
 
     /// Whether that is the database that this store was opened on.
@@ -173,6 +197,22 @@ impl Pool {
             }
         }
         Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
+    }
+
+    /// As [`Self::write_often`], by the connection that listens.
+    pub(super) async fn claim(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<TypedRow>, Error> {
+        for _ in 0..TRIES {
+            let line = self.called_line().await?;
+            let done = line.session().planned("claim", sql, values).await;
+            if let Some(ended) = line.ended(done) {
+                return ended;
+            }
+        }
+        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy("claim") })
     }
 
     /// As [`Self::write`]; `None` where a row is locked for longer than the statement waits for it, and nothing was written.
@@ -269,6 +309,10 @@ macro_rules! transact {
 }
 pub(super) use transact;
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether the database's stamp, where it bears one, is the client's environment.
 async fn fits(session: &Session, name: &str, expected: Option<&Option<String>>) -> Result<(), Error> {
     let Some(expected) = expected else { return Ok(()) };
@@ -356,8 +400,12 @@ impl Line<'_> {
     }
 
     fn done(mut self) {
-        let session = self.session.take().filter(|session| !session.is_closed());
-        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(session);
+        let Some(session) = self.session.take().filter(|session| !session.is_closed()) else { return };
+        if self.is_called {
+            locked(&self.pool.called).get_or_insert(session);
+        } else {
+            locked(&self.pool.idle).push(session);
+        }
     }
 
     /// An error before anything could have been kept.

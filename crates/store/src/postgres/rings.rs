@@ -54,21 +54,19 @@ impl Rings {
 async fn listen(pool: Pool, heard: Arc<watch::Sender<Heard>>) {
     let call_all = || heard.send_modify(|heard| heard.values_mut().for_each(|count| *count += 1));
     loop {
-        match pool.listener().await {
+        match pool.listen(CHANNEL).await {
             Ok(None) => return,
-            Ok(Some(mut listener)) => {
-                if listener.listen(CHANNEL).await.is_ok() {
-                    // What was called before is not heard of any more.
-                    call_all();
-                    while let Some(queue) = listener.next().await {
-                        heard.send_if_modified(|heard| match heard.get_mut(&queue) {
-                            Some(count) => {
-                                *count += 1;
-                                true
-                            }
-                            None => false,
-                        });
-                    }
+            Ok(Some(mut notes)) => {
+                // What was called before is not heard of any more.
+                call_all();
+                while let Some(queue) = notes.next().await {
+                    heard.send_if_modified(|heard| match heard.get_mut(&queue) {
+                        Some(count) => {
+                            *count += 1;
+                            true
+                        }
+                        None => false,
+                    });
                 }
             }
             Err(_) => {}

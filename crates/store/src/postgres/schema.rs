@@ -10,14 +10,15 @@ use palisade_jobs::Error;
 use super::pool::before;
 
 /// The version that this client writes.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// What each version adds, from 1.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("first.sql"),
     include_str!("second.sql"),
     include_str!("third.sql"),
     include_str!("fourth.sql"),
+    include_str!("fifth.sql"),
 ];
 
 /// Brings the tables up to this version.

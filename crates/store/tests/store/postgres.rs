@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_core::QueueName;
-use palisade_jobs::claim::Evidence;
+use palisade_jobs::claim::{Ask, Evidence};
 use palisade_jobs::conformance::{self, Stage};
 use palisade_jobs::job::{NewJob, Start};
 use palisade_jobs::store::{Fence, Reap, Reaped};
@@ -185,11 +185,11 @@ fn tables_of_two_versions_later_are_refused() {
             stage.server.sql("jobs", &format!("UPDATE palisade_jobs.meta SET value = {version}"));
         };
         let open = || Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap());
-        set(5);
-        open().await.unwrap();
         set(6);
+        open().await.unwrap();
+        set(7);
         let refused = open().await.unwrap_err();
-        assert!(matches!(&refused, Error::Version(text) if text.contains("version 6")), "{refused}");
+        assert!(matches!(&refused, Error::Version(text) if text.contains("version 7")), "{refused}");
         stage.server.role("reader", "");
         stage.server.sql("postgres", "CREATE DATABASE empty");
         let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();
@@ -199,10 +199,11 @@ fn tables_of_two_versions_later_are_refused() {
 }
 
 /// As a client of the version before left them.
-const BEFORE: [&str; 3] = [
+const BEFORE: [&str; 4] = [
     include_str!("../../src/postgres/first.sql"),
     include_str!("../../src/postgres/second.sql"),
     include_str!("../../src/postgres/third.sql"),
+    include_str!("../../src/postgres/fourth.sql"),
 ];
 
 #[test]
@@ -213,25 +214,35 @@ fn tables_of_the_version_before_are_brought_up_with_what_they_hold() {
         let steps = BEFORE.concat();
         let held = "CREATE SCHEMA palisade_jobs; \
             CREATE TABLE palisade_jobs.meta (name text PRIMARY KEY, value bigint NOT NULL); \
-            INSERT INTO palisade_jobs.meta VALUES ('schema', 3);";
+            INSERT INTO palisade_jobs.meta VALUES ('schema', 4);";
         let rows = "INSERT INTO palisade_jobs.queue (name, beat_every_ms, reap_after_ms, self_fence_ms, handover_delay_ms, \
                 on_silence, backoff_first_ms, backoff_most_ms, retention_ms) \
                 VALUES ('q', 1000, 10000, 5000, 60000, 'requeue', 1, 2, 2592000000); \
             INSERT INTO palisade_jobs.job (queue, payload, priority, enqueued_ms, run_ms, max_attempts, by) \
                 SELECT 'q', 'null', 0, 0, 0, n, '{\"host\":\"h\",\"pid\":1,\"machine_id\":\"m\"}' FROM generate_series(1, 2) n; \
             INSERT INTO palisade_jobs.worker_beat (incarnation) VALUES ('old'); \
+            INSERT INTO palisade_jobs.worker VALUES ('old', '{\"name\":\"w\"}', 0); \
             INSERT INTO palisade_jobs.taken VALUES ('old', 7, 7); \
             INSERT INTO palisade_jobs.job_run (job, queue, priority, attempts, token, incarnation, worker, keyed, limited, \
                 beat_every_ms, reap_after_ms, self_fence_ms) \
                 SELECT id, 'q', 0, 1, id, 'old', 'w', false, false, 1000, 10000, 5000 FROM palisade_jobs.job; \
-            INSERT INTO palisade_jobs.lease VALUES ('reaper', 1, 'test', now(), now() + interval '1 day')";
+            INSERT INTO palisade_jobs.lease VALUES ('reaper', 1, 'test', now(), now() + interval '1 day'); \
+            INSERT INTO palisade_jobs.job (queue, payload, priority, enqueued_ms, run_ms, max_attempts, by) \
+                VALUES ('again', 'null', 0, 0, 0, 9, '{\"host\":\"h\",\"pid\":1,\"machine_id\":\"m\"}'); \
+            INSERT INTO palisade_jobs.queue SELECT 'again', q.revision, q.paused, q.concurrency, q.beat_every_ms, \
+                q.reap_after_ms, q.self_fence_ms, q.handover_delay_ms, q.on_silence, q.progress_deadline_ms, \
+                q.backoff_first_ms, q.backoff_most_ms, q.retention_ms FROM palisade_jobs.queue q; \
+            INSERT INTO palisade_jobs.job_ready SELECT 'again', 0, max(id), 0 FROM palisade_jobs.job; \
+            INSERT INTO palisade_jobs.checkpoint SELECT max(id), 4, 'k', 's', 1 FROM palisade_jobs.job";
         server.sql("jobs", &format!("{held}{steps}{rows}"));
         let store = Postgres::open(Target::parse(&server.admin("jobs")).unwrap()).await.unwrap();
         let old = Incarnation::from_text("old");
         let beat = Beat { incarnation: old.clone(), sequence: 1, progress: Vec::new(), trouble: Vec::new() };
         assert_eq!(store.beat(&beat).await.unwrap().spent, [(JobId(7), Token(7))]);
         // A claim of then is reaped as one of now; the first job was on its last attempt.
-        let reaps = store.claims_of(&old, 10).await.unwrap().into_iter().map(|held| Reap {
+        let mut claims = store.claims_of(&old, 10).await.unwrap();
+        claims.sort_by_key(|held| held.job);
+        let reaps = claims.into_iter().map(|held| Reap {
             job: held.job,
             token: held.token,
             incarnation: old.clone(),
@@ -245,6 +256,15 @@ fn tables_of_the_version_before_are_brought_up_with_what_they_hold() {
         for job in [JobId(1), JobId(2)] {
             assert_eq!(store.job(job).await.unwrap().unwrap().reason.as_deref(), Some("reaped: silent"));
         }
+        // What ran before and went back then does not say so: it goes on where it was all the same.
+        let ask = Ask {
+            queue: QueueName::new("again").unwrap(),
+            most: 9,
+            incarnation: old.clone(),
+            reap_after: None,
+        };
+        let claims = store.claim(&ask).await.unwrap();
+        assert_eq!(claims[0].checkpoints.iter().map(|kept| kept.sequence).collect::<Vec<_>>(), [4]);
         // One row has both, for their histories and for their worker.
         assert_eq!(server.sql("jobs", "SELECT count(*) FROM palisade_jobs.reap"), "1");
         assert_eq!(store.events(JobId(2)).await.unwrap().last().unwrap().token, Some(Token(2)));
@@ -317,6 +337,45 @@ fn who_waits_for_jobs_is_called_once_for_each_enqueue() {
         other.enqueue(&[later, new_job("elsewhere")]).await.unwrap();
         other.enqueue(&[new_job("mail")]).await.unwrap();
         assert_eq!(stage.store().woken(&queue, before + 3).await, before + 4);
+    });
+}
+
+#[test]
+fn claims_use_the_connection_that_listens_and_another_while_it_is_away() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        let other =
+            Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap()).await.unwrap();
+        conformance::a_job_is_made_claimed_and_done(&stage).await;
+        let store = stage.store();
+        assert!(hears(store, &other, "mail", &[new_job("mail")]).await);
+        let worker = crate::races::worker(1);
+        store.register(&worker).await.unwrap();
+        let ask = Ask {
+            queue: QueueName::new("mail").unwrap(),
+            most: 9,
+            incarnation: worker.incarnation,
+            reap_after: None,
+        };
+        assert_eq!(store.claim(&ask).await.unwrap().len(), 1);
+        // The claim was the last that it did, and nothing but claims.
+        let claims =
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE 'WITH rules AS%' AND usename = 'worker'";
+        let listening = stage.server.sql("jobs", claims);
+        let all = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'worker'";
+        assert_eq!(stage.server.sql("jobs", all), "3", "two of this store, one of the other");
+        stage.server.sql("jobs", &format!("SELECT pg_terminate_backend({listening}, 10000)"));
+        other.enqueue(&[new_job("mail")]).await.unwrap();
+        let claimed = loop {
+            match store.claim(&ask).await {
+                Ok(claimed) => break claimed,
+                Err(error) => {
+                    assert!(matches!(error, Error::Unreachable { .. } | Error::Unknown { .. }), "{error}")
+                }
+            }
+        };
+        assert_eq!(claimed.len(), 1);
+        assert!(hears(store, &other, "mail", &[new_job("mail")]).await, "it listens again");
     });
 }
 

@@ -112,6 +112,9 @@ pub struct Place {
     patience: Duration,
 }
 
+/// What a worker leaves in a place to see that it can be used.
+const CHECKED: &[u8] = b"a worker of palisade put this here to see whether checkpoints can be stored\n";
+
 /// What keys begin with where no environment is known.
 const NO_ENVIRONMENT: &str = "unset";
 
@@ -122,7 +125,7 @@ impl Place {
     /// The place that `given` names: `s3://BUCKET[/PREFIX]`, else the path of a folder, which is made if absent.
     ///
     /// # Errors
-    /// If it names none, or one that cannot be used. A bucket is not asked before the first request.
+    /// If it names none, or one that cannot be used. A bucket is not asked before the first request: [`Self::check`] is one.
     pub fn open(
         given: &str,
         access: &Access,
@@ -159,7 +162,7 @@ impl Place {
         let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
         let named = |rule| NoPlace::Named { given: given.to_owned(), rule };
         if bucket.is_empty() {
-            return Err(named("the name of the bucket is missing"));
+            return Err(named("the name of the bucket is missing; write s3://BUCKET/PREFIX"));
         }
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|_| named("the prefix is no path"))?;
         // Only how TLS is spoken; another part of this process may have said so already.
@@ -210,6 +213,15 @@ impl Place {
     #[must_use]
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Tries what every checkpoint needs: puts a small object under `environment/0/0/0`, where no job's checkpoint lies, or
+    /// reads it where an earlier worker put it. A mistyped bucket is seen here, and not hours later.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn check(&self) -> Result<(), PutError> {
+        self.put(JobId(0), Token(0), 0, CHECKED).await.map(drop)
     }
 
     /// Puts the bytes of a checkpoint, and answers the row that points at them.

@@ -5,9 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use palisade_core::EnvironmentName;
-use palisade_jobs::{Checkpoint, JobId, Token};
+use palisade_jobs::{Checkpoint, JobId, State, Token};
 use palisade_testkit::{Fault, Proxy, S3, Scratch};
 use palisade_worker::checkpoint::{Access, Found, Place, PutError, ReadError};
+use palisade_worker::{Context, Report, Reports};
+use serde_json::{Value, json};
+
+use crate::yard::{Yard, run};
 
 const BUCKET: &str = "checkpoints";
 
@@ -28,10 +32,6 @@ fn access(port: u16) -> Access {
 fn bucket(port: u16) -> Place {
     let place = Place::open(&format!("s3://{BUCKET}/engine"), &access(port), Some(&production())).unwrap();
     place.with_patience(Duration::from_secs(20))
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// What every place has to do.
@@ -92,6 +92,10 @@ fn a_bucket_keeps_checkpoints_under_its_prefix_and_notices_what_was_changed() {
     server.bucket(BUCKET);
     let place = bucket(server.port());
     run(conforms(&place));
+    // The first worker of a place puts something there, the next one finds it.
+    run(place.check()).unwrap();
+    run(place.check()).unwrap();
+    assert!(server.get(BUCKET, "engine/production/0/0/0").is_some());
 
     let kept = run(place.put(JobId(1), Token(1), 1, b"as it was")).unwrap();
     let key = "engine/production/1/1/1";
@@ -156,4 +160,32 @@ fn bytes_that_are_hurt_on_their_way_are_never_handed_to_a_handler() {
     proxy.order(Fault::Wrong);
     let found = run(place.resume(std::slice::from_ref(&kept)));
     assert!(matches!(found, Found::AllBad(_) | Found::Unreachable(_)), "{found:?}");
+}
+
+#[test]
+fn a_worker_whose_bucket_is_not_there_says_so_at_its_start_and_does_its_jobs() {
+    let server = S3::start();
+    let place = Place::open("s3://mistyped/engine", &access(server.port()), None).unwrap();
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let (reports, told) = Reports::new();
+        let drive = async {
+            yard.until_state(job, State::Succeeded).await;
+            let mut seen = Vec::new();
+            while !seen.iter().any(|report| matches!(report, Report::CheckpointsAway { .. })) {
+                seen.extend(told.try_iter());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            yard.drain();
+            seen
+        };
+        let handler = |_: Context<Value>| async { Ok(()) };
+        let (seen, ()) = tokio::join!(drive, yard.work_as(yard.settings(), place, reports, handler));
+        let is_told = |report: &Report| {
+            matches!(report, Report::CheckpointsAway { place, problem }
+                if place == "s3://mistyped/engine" && problem.contains("NoSuchBucket"))
+        };
+        assert!(seen.iter().any(is_told), "{seen:?}");
+    });
 }

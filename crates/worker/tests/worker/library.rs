@@ -10,7 +10,7 @@ use palisade_jobs::claim::Terms;
 use palisade_jobs::store::Deed;
 use palisade_jobs::{JobStore as _, State};
 use palisade_worker::report::How;
-use palisade_worker::{Context, Failure, Report, Stop, Stowed};
+use palisade_worker::{Context, Failure, Report, Reports, Settings, Stop, Stowed};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -127,6 +127,8 @@ fn what_is_handed_over_in_time_is_stored_at_a_drain_and_what_comes_later_is_not_
             async move {
                 context.progress(1)?;
                 assert_eq!(context.stopped().await, Stop::Drain);
+                assert_eq!(context.attempt().grace(Stop::Drain), Duration::from_millis(1_500));
+                tokio::time::sleep(Duration::from_millis(1_200)).await;
                 context.checkpoint(b"in time".to_vec()).await.map_err(Failure::again)?;
                 // Nobody releases it before the worker is over.
                 released.notified().await;
@@ -147,6 +149,42 @@ fn what_is_handed_over_in_time_is_stored_at_a_drain_and_what_comes_later_is_not_
             "{told:?}"
         );
         assert_eq!(back.checkpoint.unwrap().bytes, 7);
+    });
+}
+
+#[test]
+fn never_more_handlers_run_than_places_while_claims_for_the_next_ones_are_made() {
+    const PLACES: u16 = 4;
+    run(async {
+        let yard = Yard::new().await;
+        let mut last = yard.enqueue(json!(0)).await;
+        for number in 1..160 {
+            last = yard.enqueue(json!(number)).await;
+        }
+        // Running now, and the most there were.
+        let (running, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
+        let handler = move |context: Context<Value>| {
+            let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+            async move {
+                peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Some are done at their first step, some take a while.
+                match context.payload.as_u64().unwrap_or(0) % 4 {
+                    0 => {}
+                    long => tokio::time::sleep(Duration::from_millis(long * 2)).await,
+                }
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        let drive = async {
+            yard.until_state(last, State::Succeeded).await;
+            yard.drain();
+        };
+        let (reports, _told) = Reports::new();
+        let settings = Settings { concurrency: PLACES, ..yard.settings() };
+        tokio::join!(yard.work_as(settings, yard.place(), reports, handler), drive);
+        assert_eq!((running.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, u64::from(PLACES)));
     });
 }
 

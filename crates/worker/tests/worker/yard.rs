@@ -85,11 +85,20 @@ impl Yard {
         H: Fn(Context<serde_json::Value>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        let mut drain = self.drain.subscribe();
         let (reports, told) = Reports::new();
-        let drained = async move { drop(drain.wait_for(|drain| *drain).await) };
-        palisade_worker::run(self.settings(), place, reports, self.opener(), drained, handler).await.unwrap();
+        self.work_as(self.settings(), place, reports, handler).await;
         told.iter().collect()
+    }
+
+    /// A worker with these settings, until [`Self::drain`].
+    pub(crate) async fn work_as<H, F>(&self, settings: Settings, place: Place, reports: Reports, handler: H)
+    where
+        H: Fn(Context<serde_json::Value>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let mut drain = self.drain.subscribe();
+        let drained = async move { drop(drain.wait_for(|drain| *drain).await) };
+        palisade_worker::run(settings, place, reports, self.opener(), drained, handler).await.unwrap();
     }
 
     pub(crate) fn opener(

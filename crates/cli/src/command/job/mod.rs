@@ -9,7 +9,7 @@ use std::time::Duration;
 use palisade_core::{Code, Exit};
 use palisade_host::clock;
 use palisade_jobs::store::Deed;
-use palisade_jobs::{Job, JobId, JobStore as _, State};
+use palisade_jobs::{Incarnation, Job, JobId, JobStore as _, State};
 use palisade_store::Store;
 use serde_json::json;
 
@@ -20,6 +20,9 @@ use crate::session::Session;
 
 /// Between two looks at a job that somebody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// More than a worker can hold: its claims are looked through for one job.
+const HELD_MOST: u32 = 10_000;
 
 pub(crate) async fn job(session: &Session, output: Output, command: &JobCommand) -> Result<Exit, Failure> {
     let reason = |args: &WithReason| args.reason.clone();
@@ -52,6 +55,9 @@ async fn list(session: &Session, output: Output, args: &ListArgs) -> Result<Exit
         most: args.most,
     };
     let jobs = store.jobs(&filter).await?;
+    if let Some(queue) = args.queue.as_ref().filter(|_| jobs.is_empty()) {
+        super::queue::say_unknown(&store, output, queue).await?;
+    }
     output.document(&json!({ "store": store.place(), "jobs": jobs }))?;
     for line in show::table(&jobs, clock::now()) {
         output.data(line)?;
@@ -79,15 +85,36 @@ pub(crate) async fn explain(session: &Session, output: Output, args: &OneArgs) -
     let store = super::store::open(session, output, &args.store).await?;
     let job = found(&store, args.job).await?;
     let events = store.events(args.job).await?;
-    output.document(&json!({ "job": job, "events": events }))?;
+    let beats = beats(&store, &job).await?;
+    let beating = beats.as_ref().map(|(who, last)| json!({ "incarnation": who, "acknowledged": last }));
+    output.document(&json!({ "job": job, "beats": beating, "events": events }))?;
     for line in show::job(&job, clock::now()) {
         output.data(line)?;
+    }
+    if let Some((who, last)) = beats {
+        output.data(format_args!("{:<11} {last} acknowledged, of incarnation {who}", "beats"))?;
     }
     output.data("")?;
     for event in &events {
         output.data(show::event(event))?;
     }
     Ok(Exit::Done)
+}
+
+/// Of a job that runs: which run of a worker holds it, and its last acknowledged beat. Several workers may bear its name.
+async fn beats(store: &Store, job: &Job) -> Result<Option<(Incarnation, u64)>, Failure> {
+    let (State::Running, Some(token), Some(name)) = (job.state, job.token, &job.worker) else {
+        return Ok(None);
+    };
+    let workers = store.beats().await?.workers;
+    let all: Vec<Incarnation> = workers.iter().map(|(who, _)| who.clone()).collect();
+    for holder in store.holders(&all).await?.into_iter().filter(|holder| holder.worker.name == *name) {
+        let who = &holder.worker.incarnation;
+        if store.claims_of(who, HELD_MOST).await?.iter().any(|held| held.token == token) {
+            return Ok(workers.into_iter().find(|(one, _)| one == who));
+        }
+    }
+    Ok(None)
 }
 
 async fn found(store: &Store, id: JobId) -> Result<Job, Failure> {

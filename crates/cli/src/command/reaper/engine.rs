@@ -67,7 +67,8 @@ pub(crate) async fn beside(
     let mut end = std::pin::pin!(end);
     let leases = loop {
         // Opening the store makes the table of its leases.
-        let problem = match open().await {
+        let opened = tokio::select! { opened = open() => opened, () = &mut end => return };
+        let problem = match opened {
             Ok(_) => match Leases::of(&url) {
                 Ok(leases) => break leases,
                 Err(error) => error.to_string(),

@@ -62,7 +62,7 @@ impl Metrics {
                 }
             }
             Report::Checkpoint { .. } => self.checkpoints += 1,
-            Report::Trouble { .. } => self.checkpoint_troubles += 1,
+            Report::Trouble { .. } | Report::CheckpointsAway { .. } => self.checkpoint_troubles += 1,
             Report::BeatMissed { for_ms, .. } => {
                 self.beats_missed += 1;
                 self.beat_lag_ms = *for_ms;

@@ -87,6 +87,11 @@ pub(super) fn line(report: &Report) -> String {
         Report::Resumed { job, sequence, .. } => format!("job {job}: goes on from checkpoint {sequence}"),
         Report::Checkpoint { job, sequence, .. } => format!("job {job}: checkpoint {sequence} is stored"),
         Report::Trouble { job, problem } => format!("job {job}: {} {problem}", Code::CheckpointLate),
+        Report::CheckpointsAway { place, problem } => format!(
+            "{} checkpoints cannot be stored in {place}, jobs go on without: {problem}; check --checkpoints, and for a \
+             bucket AWS_ENDPOINT_URL, AWS_REGION and the credentials",
+            Code::CheckpointLate
+        ),
         Report::Recovered { job } => format!("job {job}: checkpoints are stored again"),
         Report::Stopping { job, why, .. } => format!("job {job}: told to stop: {}", why.as_str()),
         Report::Ended { job, how, said, .. } => {

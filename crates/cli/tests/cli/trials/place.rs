@@ -14,8 +14,10 @@ use tokio::time::timeout;
 
 /// The rule, in milliseconds.
 pub(super) const T_MS: u64 = 3_000;
+/// How often judges look, in milliseconds.
+pub(super) const SWEEP_MS: u64 = 200;
 /// How often judges look.
-pub(super) const SWEEP: Duration = Duration::from_millis(200);
+pub(super) const SWEEP: Duration = Duration::from_millis(SWEEP_MS);
 
 /// A server with workers, reapers, the stale reaper of the incident and two naive judges, and what came of them.
 pub(super) trait Place: Sized {

@@ -103,3 +103,20 @@ fn answers_that_are_cut_late_and_half_closed() {
         bay.proxy.order(Fault::None);
     }));
 }
+
+#[test]
+fn a_worker_that_drains_ends_though_its_server_says_nothing() {
+    run(async {
+        let mut bay = bay().await;
+        let job = bay.yard.enqueue(1, 50).await[0];
+        let worker = bay.yard.work(&options("w"), &["sh", "-c", UNTIL_GO]);
+        bay.yard.until(job, "it has a checkpoint", |job| job.checkpoint.is_some()).await;
+        bay.proxy.order(Fault::Hold);
+        process::terminate(worker.pid());
+        // It tries for 20 s.
+        wait(15_000);
+        worker.ends();
+        bay.proxy.order(Fault::None);
+        assert_eq!(bay.yard.job(job).await.state, State::Running, "for a reaper to take");
+    });
+}

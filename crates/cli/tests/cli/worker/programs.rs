@@ -156,17 +156,23 @@ fn a_cancelled_program_is_ended_with_all_that_it_started() {
 fn a_drained_program_hands_over_what_it_has_and_its_0_is_not_taken_for_done() {
     run(async {
         let mut yard = Yard::sqlite().await;
-        let job = yard.enqueue(1, 1).await[0];
-        let program = r#"trap 'echo half >half; palisade job checkpoint half; exit 0' TERM
+        let jobs = yard.enqueue(2, 1).await;
+        let job = jobs[0];
+        // The second one is far too late: it is ended 1.5 s after it was told.
+        let program = r#"trap '[ "$PALISADE_JOB_ID" = 1 ] || sleep 6; echo half >half; palisade job checkpoint half; exit 0' TERM
 palisade job progress 1
 while :; do sleep 0.05; done"#;
-        let worker = yard.work(&[], &["sh", "-c", program]);
-        yard.until(job, "it runs", |job| job.progress.is_some()).await;
+        let worker = yard.work(&["--concurrency", "2"], &["sh", "-c", program]);
+        for &job in &jobs {
+            yard.until(job, "it runs", |job| job.progress.is_some()).await;
+        }
         process::terminate(worker.pid());
         worker.ends();
-        let back = yard.job(job).await;
-        assert_eq!((back.state, back.attempts), (State::Ready, 0), "{back:?}");
-        assert_eq!(back.checkpoint.unwrap().bytes, 5);
+        for (&job, stored) in jobs.iter().zip([Some(5), None]) {
+            let back = yard.job(job).await;
+            assert_eq!((back.state, back.attempts), (State::Ready, 0), "{back:?}");
+            assert_eq!(back.checkpoint.map(|checkpoint| checkpoint.bytes), stored);
+        }
 
         // One that did finish says so.
         let program = r#"trap 'palisade job done; exit 0' TERM
@@ -178,6 +184,9 @@ while :; do sleep 0.05; done"#;
         process::terminate(worker.pid());
         worker.ends();
         assert_eq!(yard.effects(), ["half"]);
+        let told = yard.told();
+        let started = |number: usize| told[number].iter().find(|said| said["what"] == "started").unwrap();
+        assert_ne!(started(0)["incarnation"], started(1)["incarnation"], "each start is a fresh one");
         check(&yard, &[job], State::Succeeded).await;
     });
 }

@@ -110,7 +110,8 @@ fn a_program_of_a_spent_claim_is_ended_and_can_say_nothing() {
         // It looks at its claim with its own means, in a group of its own, and does not listen to SIGTERM. What it says
         // carries its own token, so that a word of the first attempt after its claim was spent would be seen.
         let program = r#"palisade job progress "$PALISADE_TOKEN"; setsid sh -c 'trap "" TERM
-while :; do palisade job progress "$PALISADE_TOKEN" && echo "$PALISADE_TOKEN $$" >>"$OUT"; sleep 0.05; done' &
+while :; do palisade job progress "$PALISADE_TOKEN" && echo "$PALISADE_TOKEN $$" >>"$OUT"
+palisade job checkpoint "$PALISADE_PAYLOAD_FILE"; sleep 0.05; done' &
 wait"#;
         let worker = yard.work(&[], &["sh", "-c", program]);
         let running = yard.until(jobs[0], "it runs", |job| job.progress.is_some()).await;

@@ -55,6 +55,8 @@ async fn a_killed_worker(mut yard: Yard) {
     let jobs = yard.enqueue(1, 5).await;
     let doomed = yard.work(&options("doomed"), &["sh", "-c", UNTIL_GO]);
     let first = yard.until(jobs[0], "it has a checkpoint", is_of("doomed")).await.token.unwrap();
+    let running = yard.palisade(&["explain", "job", &jobs[0].to_string(), "--json"]).ends(Exit::Done).json();
+    assert!(running["beats"]["acknowledged"].is_u64(), "{running}");
     let heir = yard.work(&options("heir"), &["sh", "-c", UNTIL_GO]);
     process::kill(doomed.pid());
     // Only who waits for it takes it out of the process table.

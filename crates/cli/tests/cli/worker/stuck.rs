@@ -135,6 +135,8 @@ fn checkpoints_that_stay_behind_are_told_once_and_the_job_goes_on() {
         fs::write(yard.scratch.join("GO"), "").unwrap();
         yard.until_state(job, State::Succeeded).await;
         assert_eq!(letters(&yard, "told", "PAL-534"), 1, "a lag is told once");
+        let away = |said: &serde_json::Value| said["what"] == "checkpoints_away" && said["place"] == place;
+        assert!(yard.told()[0].iter().any(away), "it was said at the start");
         process::terminate(worker.pid());
         worker.ends();
     });

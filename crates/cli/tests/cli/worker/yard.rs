@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::said::Said;
 
-/// A beat each 500 ms; a worker stops by itself after 1.5 s; a reaper may act after 4 s.
-pub(crate) const TERMS: Terms = Terms { beat_every_ms: 500, reap_after_ms: 4_000, self_fence_ms: 1_500 };
+/// A beat each 500 ms; a worker stops by itself after 1.5 s; a reaper may act after 3 s, the least that there is.
+pub(crate) const TERMS: Terms = Terms { beat_every_ms: 500, reap_after_ms: 3_000, self_fence_ms: 1_500 };
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
