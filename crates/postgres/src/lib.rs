@@ -6,6 +6,7 @@
 //! that Palisade does to a database.
 
 pub mod ability;
+mod copy;
 mod error;
 pub mod identity;
 mod listener;
@@ -15,10 +16,11 @@ pub mod target;
 mod tls;
 
 pub use ability::{Ability, Level};
+pub use copy::{CopyIn, Field};
 pub use error::Error;
 pub use identity::{Identity, id_of, identify, stamp_of};
 pub use listener::{Listener, Notes};
-pub use session::{CopyIn, FromSql, Row, RowError, Session, ToSql, Type, TypedRow, Value};
+pub use session::{FromSql, Row, RowError, Session, ToSql, Type, TypedRow, Value};
 pub use stamp::{Bound, Stamp, Standing};
 pub use target::Target;
 

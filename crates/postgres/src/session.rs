@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +10,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::tls::NoTls;
 pub use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, SimpleQueryMessage, Statement};
 pub use tokio_postgres::{Error as RowError, Row as TypedRow};
 
+use crate::copy::CopyIn;
 use crate::error::{Error, said};
 use crate::listener::WAITING_MOST;
 use crate::target::{Encryption, Target};
@@ -214,13 +213,13 @@ impl Session {
         }
     }
 
-    /// Begins to put rows into a table: `sql` is a `COPY .. FROM STDIN BINARY`, `types` are those of its columns.
+    /// Begins to put rows into a table: `sql` is a `COPY .. FROM STDIN BINARY`.
     ///
     /// # Errors
     /// [`Error::Statement`], which says that `what` failed.
-    pub async fn copy_in<'a>(&self, what: &'a str, sql: &str, types: &[Type]) -> Result<CopyIn<'a>, Error> {
+    pub async fn copy_in<'a>(&self, what: &'a str, sql: &str) -> Result<CopyIn<'a>, Error> {
         let sink = self.client.copy_in(sql).await.map_err(|error| Error::statement(what, error))?;
-        Ok(CopyIn { writer: Box::pin(BinaryCopyInWriter::new(sink, types)), what })
+        Ok(CopyIn::new(sink, what))
     }
 }
 
@@ -231,36 +230,6 @@ fn is_forgotten(error: &tokio_postgres::Error) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Rows on their way into a table. Dropped before its end, none of them is kept.
-pub struct CopyIn<'a> {
-    writer: Pin<Box<BinaryCopyInWriter>>,
-    what: &'a str,
-}
-
-impl std::fmt::Debug for CopyIn<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CopyIn").field("what", &self.what).finish_non_exhaustive()
-    }
-}
-
-impl CopyIn<'_> {
-    /// One more row.
-    ///
-    /// # Errors
-    /// [`Error::Statement`].
-    pub async fn row(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), Error> {
-        self.writer.as_mut().write(values).await.map_err(|error| Error::statement(self.what, error))
-    }
-
-    /// All rows were given; how many the table took.
-    ///
-    /// # Errors
-    /// [`Error::Statement`].
-    pub async fn finish(mut self) -> Result<u64, Error> {
-        self.writer.as_mut().finish().await.map_err(|error| Error::statement(self.what, error))
-    }
 }
 
 /// Reads and writes until the connection ends. What ends it also fails the statement that waits on it, so that its own

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nobody to return an error to")]
 
+mod copy;
 mod encryption;
 mod identity;
 

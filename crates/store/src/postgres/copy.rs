@@ -3,7 +3,7 @@
 use palisade_jobs::Error;
 use palisade_jobs::id::JobId;
 use palisade_jobs::job::{Enqueued, NewJob, Note, Start};
-use palisade_postgres::{ToSql, Type};
+use palisade_postgres::Field::{Bool, Int2, Int8, Null, Text};
 
 use super::enqueue::short;
 use super::pool::{Line, Pool, Stop, transact};
@@ -64,31 +64,28 @@ async fn write_jobs(
 ) -> Result<(), Stop> {
     const JOBS: &str = "COPY palisade_jobs.job (id, queue, payload, priority, enqueued_ms, run_ms, max_attempts, \
         asked_reap_after_ms, by) FROM STDIN BINARY";
-    const TYPES: [Type; 9] = [
-        Type::INT8,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT2,
-        Type::INT8,
-        Type::INT8,
-        Type::INT2,
-        Type::INT8,
-        Type::TEXT,
-    ];
-    let mut copy = line.copy_in("enqueue", JOBS, &TYPES).await?;
+    let mut copy = line.copy_in("enqueue", JOBS).await?;
     // Jobs of one call nearly always have one author.
     let mut author: Option<(&Note, String)> = None;
     for ((job, payload), id) in jobs.iter().zip(payloads).zip(&given.ids) {
         if author.as_ref().is_none_or(|(by, _)| **by != job.by) {
             author = Some((&job.by, json(&job.by)));
         }
-        let by = author.as_ref().map(|(_, text)| text.as_str());
+        let by = author.as_ref().map_or(Null, |(_, text)| Text(text));
         let run_ms = run_ms(job, given.now_ms).unwrap_or(given.now_ms);
-        let reap_ms = job.reap_after.map(|span| ms(span.as_millis()));
-        let (queue, attempts) = (job.queue.as_str(), small(job.max_attempts));
-        let row: [&(dyn ToSql + Sync); 9] =
-            [id, &queue, payload, &job.priority, &given.now_ms, &run_ms, &attempts, &reap_ms, &by];
-        copy.row(&row).await?;
+        let reap_ms = job.reap_after.map_or(Null, |span| Int8(ms(span.as_millis())));
+        copy.row([
+            Int8(*id),
+            Text(job.queue.as_str()),
+            Text(payload),
+            Int2(job.priority),
+            Int8(given.now_ms),
+            Int8(run_ms),
+            Int2(small(job.max_attempts)),
+            reap_ms,
+            by,
+        ])
+        .await?;
     }
     copy.finish().await?;
     Ok(())
@@ -97,10 +94,10 @@ async fn write_jobs(
 async fn write_ready(line: &Line<'_>, ready: &[(usize, &NewJob)], given: &Given) -> Result<(), Stop> {
     const READY: &str =
         "COPY palisade_jobs.job_ready (queue, priority, job, attempts, fresh) FROM STDIN BINARY";
-    const TYPES: [Type; 5] = [Type::TEXT, Type::INT2, Type::INT8, Type::INT2, Type::BOOL];
-    let mut copy = line.copy_in("enqueue", READY, &TYPES).await?;
+    let mut copy = line.copy_in("enqueue", READY).await?;
     for (at, job) in ready {
-        copy.row(&[&job.queue.as_str(), &job.priority, &given.ids[*at], &0_i16, &true]).await?;
+        let (queue, id) = (Text(job.queue.as_str()), Int8(given.ids[*at]));
+        copy.row([queue, Int2(job.priority), id, Int2(0), Bool(true)]).await?;
     }
     copy.finish().await?;
     Ok(())
@@ -109,12 +106,11 @@ async fn write_ready(line: &Line<'_>, ready: &[(usize, &NewJob)], given: &Given)
 async fn write_waits(line: &Line<'_>, waits: &[(usize, &NewJob)], given: &Given) -> Result<(), Stop> {
     const WAITS: &str =
         "COPY palisade_jobs.job_wait (job, queue, priority, attempts, state, run_ms) FROM STDIN BINARY";
-    const TYPES: [Type; 6] = [Type::INT8, Type::TEXT, Type::INT2, Type::INT2, Type::TEXT, Type::INT8];
-    let mut copy = line.copy_in("enqueue", WAITS, &TYPES).await?;
+    let mut copy = line.copy_in("enqueue", WAITS).await?;
     for (at, job) in waits {
-        let run_ms = run_ms(job, given.now_ms);
-        let queue = job.queue.as_str();
-        copy.row(&[&given.ids[*at], &queue, &job.priority, &0_i16, &"scheduled", &run_ms]).await?;
+        let (id, queue) = (Int8(given.ids[*at]), Text(job.queue.as_str()));
+        let run_ms = run_ms(job, given.now_ms).map_or(Null, Int8);
+        copy.row([id, queue, Int2(job.priority), Int2(0), Text("scheduled"), run_ms]).await?;
     }
     copy.finish().await?;
     Ok(())

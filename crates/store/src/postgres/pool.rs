@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use palisade_postgres::{
-    CopyIn, Error as PgError, Listener, Notes, Session, Target, Type, TypedRow, Value, id_of,
-};
+use palisade_postgres::{CopyIn, Error as PgError, Listener, Notes, Session, Target, TypedRow, Value, id_of};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use palisade_jobs::Error;
@@ -365,13 +363,8 @@ impl Line<'_> {
     }
 
     /// Begins to put rows into a table, within a transaction.
-    pub(super) async fn copy_in<'b>(
-        &self,
-        what: &'b str,
-        sql: &str,
-        types: &[Type],
-    ) -> Result<CopyIn<'b>, PgError> {
-        self.session().copy_in(what, sql, types).await
+    pub(super) async fn copy_in<'b>(&self, what: &'b str, sql: &str) -> Result<CopyIn<'b>, PgError> {
+        self.session().copy_in(what, sql).await
     }
 
     /// The rows of one statement of a transaction.
