@@ -6,8 +6,8 @@ use palisade_testkit::Postgres;
 
 use crate::wait;
 
-const TABLE: &str = "CREATE TABLE kept (n bigint PRIMARY KEY, small smallint, is boolean, said text)";
-const COPY: &str = "COPY kept (n, small, is, said) FROM STDIN BINARY";
+const TABLE: &str = "CREATE TABLE kept (n bigint PRIMARY KEY, small smallint, set boolean, said text)";
+const COPY: &str = "COPY kept (n, small, set, said) FROM STDIN BINARY";
 
 async fn put(session: &Session, rows: &[[Field<'_>; 4]]) -> Result<u64, Error> {
     let mut copy = session.copy_in("keep rows", COPY).await?;
@@ -36,12 +36,12 @@ fn rows_of_every_field_and_size_arrive_as_they_were_given() {
         assert_eq!(put(&session, &rows).await.unwrap(), 20_004);
     });
     let said = |sql: &str| server.sql("postgres", sql);
-    assert_eq!(said("SELECT n, small, is FROM kept WHERE said = ''"), "-9223372036854775808|-32768|f");
+    assert_eq!(said("SELECT n, small, set FROM kept WHERE said = ''"), "-9223372036854775808|-32768|f");
     assert_eq!(
-        said(r"SELECT n, small, is FROM kept WHERE said = E'a\tb\n\\.\n'"),
+        said(r"SELECT n, small, set FROM kept WHERE said = E'a\tb\n\\.\n'"),
         "9223372036854775807|32767|t"
     );
-    assert_eq!(said("SELECT count(*) FROM kept WHERE n = -1 AND (small, is, said) IS NULL"), "1");
+    assert_eq!(said("SELECT count(*) FROM kept WHERE n = -1 AND (small, set, said) IS NULL"), "1");
     assert_eq!(said("SELECT n FROM kept WHERE said = repeat('é', 300000)"), "-2");
     assert_eq!(
         said("SELECT count(*), sum(n), min(small) FROM kept WHERE said = 'one of many'"),
