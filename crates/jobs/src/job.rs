@@ -1,5 +1,6 @@
 //! A job, from outside.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use palisade_core::{AppName, EnvironmentName, QueueName, Timestamp};
@@ -63,7 +64,17 @@ impl NewJob {
     /// # Errors
     /// [`Error::Invalid`], which names what is wrong and the rule.
     pub fn check(&self) -> Result<String, Error> {
-        let invalid = |input: String, rule: &str| Error::Invalid { input, rule: rule.to_owned() };
+        self.check_terms()?;
+        let mut payload = String::new();
+        self.write_payload(&mut payload)?;
+        Ok(payload)
+    }
+
+    /// Whether a store can take all of it but its payload.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_terms(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
             return Err(invalid("max-attempts 0".to_owned(), "a job is tried at least once"));
         }
@@ -74,13 +85,26 @@ impl NewJob {
                 return Err(invalid(format!("{name} {:?}", key.chars().take(40).collect::<String>()), rule));
             }
         }
-        let payload = self.payload.to_string();
-        if payload.len() > PAYLOAD_MOST {
-            let rule = "at most 1 MiB as JSON; put the bytes into a file or an object store and their place into the payload";
-            return Err(invalid(format!("a payload of {} bytes", payload.len()), rule));
-        }
-        Ok(payload)
+        Ok(())
     }
+
+    /// Puts the payload as JSON in the place of `text`, whose memory is used again.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: it is longer than [`PAYLOAD_MOST`].
+    pub fn write_payload(&self, text: &mut String) -> Result<(), Error> {
+        text.clear();
+        write!(text, "{}", self.payload).expect("a string takes all");
+        if text.len() > PAYLOAD_MOST {
+            let rule = "at most 1 MiB as JSON; put the bytes into a file or an object store and their place into the payload";
+            return Err(invalid(format!("a payload of {} bytes", text.len()), rule));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(input: String, rule: &str) -> Error {
+    Error::Invalid { input, rule: rule.to_owned() }
 }
 
 /// When a job may run.

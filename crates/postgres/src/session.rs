@@ -193,16 +193,8 @@ impl Session {
     ) -> Result<Vec<TypedRow>, Error> {
         let Some(planned) = &self.planned else { return self.typed(what, sql, values).await };
         let failed = |error| Error::statement(what, error);
-        let known = lock(planned).get(sql).cloned();
-        let statement = match known {
-            Some(statement) => statement,
-            None => {
-                let types: Vec<Type> = values.iter().map(|(_, of)| of.clone()).collect();
-                let statement = self.client.prepare_typed(sql, &types).await.map_err(failed)?;
-                lock(planned).insert(sql, statement.clone());
-                statement
-            }
-        };
+        let types: Vec<Type> = values.iter().map(|(_, of)| of.clone()).collect();
+        let statement = self.kept(planned, sql, &types).await.map_err(failed)?;
         let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|(value, _)| *value).collect();
         match self.client.query(&statement, &parameters).await {
             Err(error) if is_forgotten(&error) => {
@@ -213,13 +205,36 @@ impl Session {
         }
     }
 
+    /// A statement that the server keeps for this connection.
+    async fn kept(
+        &self,
+        planned: &Mutex<HashMap<&'static str, Statement>>,
+        sql: &'static str,
+        types: &[Type],
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let known = lock(planned).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare_typed(sql, types).await?;
+        lock(planned).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
     /// Begins to put rows into a table: `sql` is a `COPY .. FROM STDIN BINARY`.
     ///
     /// # Errors
     /// [`Error::Statement`], which says that `what` failed.
-    pub async fn copy_in<'a>(&self, what: &'a str, sql: &str) -> Result<CopyIn<'a>, Error> {
-        let sink = self.client.copy_in(sql).await.map_err(|error| Error::statement(what, error))?;
-        Ok(CopyIn::new(sink, what))
+    pub async fn copy_in<'a>(&self, what: &'a str, sql: &'static str) -> Result<CopyIn<'a>, Error> {
+        let failed = |error| Error::statement(what, error);
+        let sink = match &self.planned {
+            Some(planned) => {
+                let statement = self.kept(planned, sql, &[]).await.map_err(failed)?;
+                self.client.copy_in(&statement).await
+            }
+            None => self.client.copy_in(sql).await,
+        };
+        Ok(CopyIn::new(sink.map_err(failed)?, what))
     }
 }
 

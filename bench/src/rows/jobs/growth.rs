@@ -55,12 +55,11 @@ async fn holding(store: &Store, first: u64, workers: u64, jobs: usize) -> Outcom
     Ok(all)
 }
 
-/// One beat of each, all at once, as from workers of their own.
-async fn round(store: &Store, workers: &[Incarnation], sequence: u64) -> Outcome<f64> {
+/// One beat of each, all at once.
+async fn round(workers: &[(Store, Incarnation)], sequence: u64) -> Outcome<f64> {
     let watch = Stopwatch::start();
     let mut beats = JoinSet::new();
-    for incarnation in workers.iter().cloned() {
-        let store = store.clone();
+    for (store, incarnation) in workers.iter().cloned() {
         beats.spawn(async move {
             let beat = Beat { incarnation, sequence, progress: Vec::new(), trouble: Vec::new() };
             store.beat(&beat).await.map(drop)
@@ -73,8 +72,7 @@ async fn round(store: &Store, workers: &[Incarnation], sequence: u64) -> Outcome
 /// Rounds of beats: milliseconds and bytes of WAL of each.
 async fn beaten(
     server: &Postgres,
-    store: &Store,
-    workers: &[Incarnation],
+    workers: &[(Store, Incarnation)],
     rounds: usize,
     name: &str,
 ) -> Outcome<[Series; 2]> {
@@ -84,7 +82,7 @@ async fn beaten(
     server.sql("postgres", "CHECKPOINT");
     for sequence in 1..=rounds as u64 + 3 {
         let before = wal(server)?;
-        let ms = round(store, workers, sequence).await?;
+        let ms = round(workers, sequence).await?;
         // The first ones write whole pages after the server's checkpoint.
         if sequence > 3 {
             time.values.push(ms);
@@ -108,8 +106,11 @@ pub(super) fn beats(plan: &Plan) -> Outcome<Vec<Section>> {
     let (server, jobs) = (server(true), plan.jobs(10_000));
     let [time, written] = block_on(async {
         let store = store(&server, "beats").await?;
-        let workers = holding(&store, 0, 20, jobs).await?;
-        beaten(&server, &store, &workers, plan.rounds(15), "20 workers").await
+        let mut workers = Vec::new();
+        for incarnation in holding(&store, 0, 20, jobs).await? {
+            workers.push((Store::open(&server.admin("beats")).await?, incarnation));
+        }
+        beaten(&server, &workers, plan.rounds(15), "20 workers").await
     })?;
     let targets = vec![
         Target::at_most(
@@ -123,8 +124,7 @@ pub(super) fn beats(plan: &Plan) -> Outcome<Vec<Section>> {
     Ok(vec![Section {
         title: "Jobs: one beat round",
         note: format!(
-            "{jobs} running jobs on 20 workers, one beat of each at once over the 8 connections of one process. PostgreSQL 15, \
-             fsync on."
+            "{jobs} running jobs on 20 workers, one beat of each at once, each with connections of its own. PostgreSQL 15, fsync on."
         ),
         series: vec![time, written],
         ratios: Vec::new(),
@@ -247,8 +247,9 @@ async fn with_beats(plan: &Plan, server: &Postgres) -> Outcome<Section> {
     for (number, (workers, jobs)) in [(20, 1_000), (20, 10_000), (200, 10_000)].into_iter().enumerate() {
         let store = store(server, &format!("beats{number}")).await?;
         let held = holding(&store, 0, workers, jobs).await?;
+        let held: Vec<_> = held.into_iter().map(|incarnation| (store.clone(), incarnation)).collect();
         let name = format!("{workers} workers, {jobs} running jobs");
-        all.extend(beaten(server, &store, &held, plan.rounds(7), &name).await?);
+        all.extend(beaten(server, &held, plan.rounds(7), &name).await?);
     }
     Ok(Section {
         title: "Jobs: beat rounds",

@@ -18,15 +18,16 @@ struct Given {
     ids: Vec<i64>,
 }
 
-/// Makes jobs without keys, in order. Their queues have to be known; `payloads` are theirs as text.
-pub(super) async fn copy(pool: &Pool, jobs: &[NewJob], payloads: &[String]) -> Result<Vec<Enqueued>, Error> {
-    let given = transact!(pool, "enqueue", line => write(line, jobs, payloads))?;
+/// Makes jobs without keys, in order. Their queues have to be known and their terms checked; a payload that is refused is
+/// met on the way, and none is made.
+pub(super) async fn copy(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
+    let given = transact!(pool, "enqueue", line => write(line, jobs))?;
     Ok(given.ids.into_iter().map(|id| Enqueued { id: JobId(id), new: true }).collect())
 }
 
-async fn write(line: &Line<'_>, jobs: &[NewJob], payloads: &[String]) -> Result<Given, Stop> {
-    let given = numbers(line, jobs.len()).await?;
-    write_jobs(line, jobs, payloads, &given).await?;
+async fn write(line: &Line<'_>, jobs: &[NewJob]) -> Result<Given, Stop> {
+    let given = begin(line, jobs).await?;
+    write_jobs(line, jobs, &given).await?;
     let now_ms = given.now_ms;
     let is_due = |(_, job): &(usize, &NewJob)| run_ms(job, now_ms).is_none_or(|run_ms| run_ms <= now_ms);
     let (ready, waits): (Vec<_>, Vec<_>) = jobs.iter().enumerate().partition(is_due);
@@ -34,7 +35,6 @@ async fn write(line: &Line<'_>, jobs: &[NewJob], payloads: &[String]) -> Result<
     if !waits.is_empty() {
         write_waits(line, &waits, &given).await?;
     }
-    call(line, &ready).await?;
     Ok(given)
 }
 
@@ -47,27 +47,32 @@ fn run_ms(job: &NewJob, now_ms: i64) -> Option<i64> {
     }
 }
 
-async fn numbers(line: &Line<'_>, count: usize) -> Result<Given, Stop> {
-    const NUMBERS: &str = "SELECT palisade_jobs.now_ms() AS now, array_agg(nextval('palisade_jobs.job_id')) AS ids \
-        FROM generate_series(1, $1)";
-    let rows = line.ask("number jobs", NUMBERS, &[number(&ms(count))]).await?;
+/// Numbers the jobs, and calls workers once for each queue: they hear it when all is written.
+async fn begin(line: &Line<'_>, jobs: &[NewJob]) -> Result<Given, Stop> {
+    const BEGIN: &str = "SELECT palisade_jobs.now_ms() AS now, array_agg(nextval('palisade_jobs.job_id')) AS ids, \
+        (SELECT count(pg_notify('palisade_jobs', queue)::text) FROM unnest($2::text[]) AS q (queue)) AS called \
+        FROM (SELECT generate_series(1, $1)) one";
+    // Whoever waits by the server's clock may be due already: a call in vain costs a look.
+    let may_be_due = jobs.iter().filter(|job| !matches!(job.start, Start::In(wait) if !wait.is_zero()));
+    let mut queues: Vec<&str> = may_be_due.map(|job| job.queue.as_str()).collect();
+    queues.dedup();
+    queues.sort_unstable();
+    queues.dedup();
+    let rows = line.ask("number jobs", BEGIN, &[number(&ms(jobs.len())), texts(&queues)]).await?;
     let row = rows.first().ok_or_else(short)?;
     let given = Given { now_ms: field(row, "now")?, ids: field(row, "ids")? };
-    if given.ids.len() == count { Ok(given) } else { Err(short().into()) }
+    if given.ids.len() == jobs.len() { Ok(given) } else { Err(short().into()) }
 }
 
-async fn write_jobs(
-    line: &Line<'_>,
-    jobs: &[NewJob],
-    payloads: &[String],
-    given: &Given,
-) -> Result<(), Stop> {
+async fn write_jobs(line: &Line<'_>, jobs: &[NewJob], given: &Given) -> Result<(), Stop> {
     const JOBS: &str = "COPY palisade_jobs.job (id, queue, payload, priority, enqueued_ms, run_ms, max_attempts, \
         asked_reap_after_ms, by) FROM STDIN BINARY";
     let mut copy = line.copy_in("enqueue", JOBS).await?;
     // Jobs of one call nearly always have one author.
     let mut author: Option<(&Note, String)> = None;
-    for ((job, payload), id) in jobs.iter().zip(payloads).zip(&given.ids) {
+    let mut payload = String::new();
+    for (job, id) in jobs.iter().zip(&given.ids) {
+        job.write_payload(&mut payload)?;
         if author.as_ref().is_none_or(|(by, _)| **by != job.by) {
             author = Some((&job.by, json(&job.by)));
         }
@@ -77,7 +82,7 @@ async fn write_jobs(
         copy.row([
             Int8(*id),
             Text(job.queue.as_str()),
-            Text(payload),
+            Text(&payload),
             Int2(job.priority),
             Int8(given.now_ms),
             Int8(run_ms),
@@ -113,16 +118,5 @@ async fn write_waits(line: &Line<'_>, waits: &[(usize, &NewJob)], given: &Given)
         copy.row([id, queue, Int2(job.priority), Int2(0), Text("scheduled"), run_ms]).await?;
     }
     copy.finish().await?;
-    Ok(())
-}
-
-/// Workers are called once for each queue.
-async fn call(line: &Line<'_>, ready: &[(usize, &NewJob)]) -> Result<(), Stop> {
-    const CALL: &str = "SELECT pg_notify('palisade_jobs', queue) FROM unnest($1::text[]) AS q (queue)";
-    let mut queues: Vec<&str> = ready.iter().map(|(_, job)| job.queue.as_str()).collect();
-    queues.dedup();
-    queues.sort_unstable();
-    queues.dedup();
-    line.ask("call workers", CALL, &[texts(&queues)]).await?;
     Ok(())
 }

@@ -98,14 +98,18 @@ pub(super) async fn enqueue(pool: &Pool, desk: &Desk, jobs: &[NewJob]) -> Result
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    let payloads = jobs.iter().map(NewJob::check).collect::<Result<Vec<String>, Error>>()?;
-    for some in jobs.chunk_by(|one, next| one.queue == next.queue) {
-        known(pool, &some[0]).await?;
-    }
     if jobs.len() >= copy::MANY && jobs.iter().all(|job| job.unique.is_none() && job.idempotency.is_none()) {
-        return copy::copy(pool, jobs, &payloads).await;
+        jobs.iter().try_for_each(NewJob::check_terms)?;
+        all_known(pool, jobs).await?;
+        return copy::copy(pool, jobs).await;
     }
-    let jobs: Vec<Checked> = jobs.iter().cloned().zip(payloads).collect();
+    let check = |job: &NewJob| Ok((job.clone(), job.check()?));
+    let checked = jobs.iter().map(check).collect::<Result<Vec<Checked>, Error>>()?;
+    all_known(pool, jobs).await?;
+    make(pool, desk, checked).await
+}
+
+async fn make(pool: &Pool, desk: &Desk, jobs: Vec<Checked>) -> Result<Vec<Enqueued>, Error> {
     let is_keyed = |(job, _): &&Checked| job.unique.is_some() || job.idempotency.is_some();
     let keyed: Vec<&Checked> = jobs.iter().filter(is_keyed).collect();
     if keyed.is_empty() {
@@ -211,6 +215,13 @@ fn placed(rows: &[palisade_postgres::TypedRow], count: usize) -> Result<Vec<Enqu
 
 pub(super) fn short() -> Error {
     Error::Refused("PostgreSQL answered for other jobs than were enqueued".to_owned())
+}
+
+async fn all_known(pool: &Pool, jobs: &[NewJob]) -> Result<(), Error> {
+    for some in jobs.chunk_by(|one, next| one.queue == next.queue) {
+        known(pool, &some[0]).await?;
+    }
+    Ok(())
 }
 
 /// Writes the queue down with the rules that nobody set, where it is new.

@@ -363,7 +363,7 @@ impl Line<'_> {
     }
 
     /// Begins to put rows into a table, within a transaction.
-    pub(super) async fn copy_in<'b>(&self, what: &'b str, sql: &str) -> Result<CopyIn<'b>, PgError> {
+    pub(super) async fn copy_in<'b>(&self, what: &'b str, sql: &'static str) -> Result<CopyIn<'b>, PgError> {
         self.session().copy_in(what, sql).await
     }
 
