@@ -334,7 +334,8 @@ fn who_waits_for_jobs_is_called_once_for_each_enqueue() {
         assert_eq!(stage.store().woken(&queue, before).await, before + 3, "once for 500 jobs, too");
         // What cannot run yet calls nobody, nor does another queue.
         let later = NewJob { start: Start::In(Duration::from_secs(600)), ..new_job("mail") };
-        other.enqueue(&[later, new_job("elsewhere")]).await.unwrap();
+        other.enqueue(&[later.clone(), new_job("elsewhere")]).await.unwrap();
+        other.enqueue(&vec![later; 500]).await.unwrap();
         other.enqueue(&[new_job("mail")]).await.unwrap();
         assert_eq!(stage.store().woken(&queue, before + 3).await, before + 4);
     });
