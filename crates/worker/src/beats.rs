@@ -3,6 +3,7 @@
 //! The same thread fences the claims, so that a beat that waits for its answer holds up no fence.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use palisade_host::clock;
@@ -46,8 +47,15 @@ where
     F: Future<Output = Result<S, Error>>,
     S: JobStore,
 {
-    /// Runs until the holds' sender is gone. The calling thread does nothing else.
-    pub(crate) fn run(mut self) -> Result<(), std::io::Error> {
+    /// Beats in a thread of its own, until the holds' sender is gone.
+    pub(crate) fn begin(self) -> std::io::Result<JoinHandle<std::io::Result<()>>>
+    where
+        O: Send + 'static,
+    {
+        std::thread::Builder::new().name("beats".to_owned()).spawn(move || self.run())
+    }
+
+    fn run(mut self) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let holds = self.holds.clone();
         runtime.block_on(async {

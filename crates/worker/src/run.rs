@@ -42,7 +42,8 @@ pub struct Settings {
     pub cancel_grace: Duration,
     /// When it drains, handlers may go on for so long before they are told to hand over.
     pub finish_within: Duration,
-    /// It ends once the queue has nothing ready and nothing runs here.
+    /// It ends once the queue has nothing ready and nothing runs here, with [`Error::Unserved`] where the store says that it
+    /// gives out nothing. A store that does not answer is tried until it does.
     pub until_empty: bool,
 }
 
@@ -73,6 +74,9 @@ pub enum Error {
     /// The store refused it while it ran. Its attempts were dropped.
     #[error("the store refused this worker: {0}")]
     Refused(String),
+    /// The store gave it no jobs, so that one that was to end with the queue cannot say that it is empty. Nothing runs.
+    #[error("the store gives out no jobs to this worker")]
+    Unserved(#[source] StoreError),
     /// This process cannot be described.
     #[error("this process cannot be described")]
     Process(#[from] process::Error),
@@ -127,8 +131,7 @@ where
         health: health.clone(),
         reports: reports.clone(),
     };
-    let thread = std::thread::Builder::new().name("beats".to_owned());
-    let beating = thread.spawn(move || beats.run()).map_err(Error::Thread)?;
+    let beating = beats.begin().map_err(Error::Thread)?;
     let (give_up, no_time) = watch::channel(false);
     let finisher = Finisher {
         store: Arc::clone(&store),
@@ -148,14 +151,14 @@ where
     };
     let incarnation = worker.incarnation.clone();
     let turns = Loop::new(settings, Arc::new(shared), incarnation, acknowledged, handler);
-    let refused = turns.run_in_a_task(health.subscribe(), drain, give_up).await;
+    let ran = turns.run_in_a_task(health.subscribe(), drain, give_up).await;
     beside.shutdown().await;
     finishing.join_all().await;
     // The end of the holds is the end of the beats. A beat that hangs is not waited for.
     drop(holding);
     goodbye(&*store, &worker.incarnation, &reports).await;
     drop(beating);
-    refused.map_or(Ok(()), |problem| Err(Error::Refused(problem)))
+    ran
 }
 
 /// What goes on beside the jobs for as long as the worker takes turns.

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::ending::Failure;
 use crate::hold::{Acknowledged, Hold, Stop};
 use crate::report::Report;
-use crate::run::Settings;
+use crate::run::{Error, Settings};
 use crate::start::{self, Waiting};
 
 /// The shortest pause between two looks.
@@ -39,13 +39,18 @@ const ANSWER: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What a look at the queue found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Found {
+    /// The store has no job that is ready.
     Nothing,
     /// Fewer jobs than fit: there are no more just now.
     All,
     /// As many as fit.
     Enough,
+    /// No answer: whether there are jobs is not known.
+    Silence,
+    /// The store gives out no jobs to this worker, and says why.
+    Refused(StoreError),
 }
 
 /// What a worker does in turn, and what it knows for that.
@@ -71,8 +76,8 @@ pub(crate) struct Loop<S, P, H> {
     owes: bool,
     /// How often beats were acknowledged again, as far as this has seen.
     returns: u32,
-    /// The database's beacon is stale: nothing is claimed, and what runs goes on.
-    is_closed: bool,
+    /// Why the database's beacon is stale, where it is: nothing is claimed, and what runs goes on.
+    closed: Option<String>,
     payload: std::marker::PhantomData<fn(P)>,
 }
 
@@ -107,19 +112,19 @@ where
             compare_at: Instant::now() + COMPARE,
             owes: false,
             returns: 0,
-            is_closed: false,
+            closed: None,
             payload: std::marker::PhantomData,
         }
     }
 
     /// Takes its turns in a task of their own: an answer of the store then meets the turn on a thread of the runtime that is
-    /// awake, wherever the caller waits. Gives why the store refused this worker, if it did; a panic there is one here.
+    /// awake, wherever the caller waits. A panic there is one here.
     pub(crate) async fn run_in_a_task(
         self,
         health: watch::Receiver<Health>,
         drain: impl Future<Output = ()>,
         give_up: watch::Sender<bool>,
-    ) -> Option<String> {
+    ) -> Result<(), Error> {
         let (drains, is_draining) = oneshot::channel::<()>();
         let mut task = JoinSet::new();
         task.spawn(self.run(health, async { drop(is_draining.await) }, give_up));
@@ -132,19 +137,19 @@ where
             }
         };
         match ended {
-            Some(Ok(refused)) => refused,
+            Some(Ok(ran)) => ran,
             Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Some(Err(_)) | None => None,
+            Some(Err(_)) | None => Ok(()),
         }
     }
 
-    /// Until drained.
+    /// Until drained, or refused, or where only what there is counts, until that is done.
     async fn run(
         mut self,
         mut health: watch::Receiver<Health>,
         drain: impl Future<Output = ()>,
         give_up: watch::Sender<bool>,
-    ) -> Option<String> {
+    ) -> Result<(), Error> {
         let mut drain = std::pin::pin!(drain);
         let mut ending = Ending::default();
         let mut look_at = Instant::now();
@@ -153,7 +158,7 @@ where
             let Health { may_claim, returns, refused } = health.borrow_and_update().clone();
             if refused.is_some() || (ending.has_begun && holding.is_empty()) {
                 self.end_all(Stop::Spent, &give_up, refused.is_some()).await;
-                return refused;
+                return refused.map(Error::Refused).or(ending.unserved).map_or(Ok(()), Err);
             }
             while self.starters.try_join_next().is_some() {}
             if self.compares(may_claim, returns).await {
@@ -162,13 +167,12 @@ where
             let claims = may_claim && !ending.has_begun && !self.owes && self.free() > 0;
             let (due, compare_at) = (self.due(look_at), self.compare_at);
             if claims && Instant::now() >= due {
-                let found = match timeout(ANSWER, self.claim()).await {
-                    Ok(found) => found,
-                    Err(_) => self.store_trouble(&late()).await,
-                };
-                let is_empty = found == Found::Nothing;
-                ending.has_begun = is_empty && self.settings.until_empty && holding.is_empty();
-                look_at = Instant::now() + if found == Found::Enough { Duration::ZERO } else { self.pause };
+                let found = self.look().await;
+                let pause = if matches!(found, Found::Enough) { Duration::ZERO } else { self.pause };
+                look_at = Instant::now() + pause;
+                if self.settings.until_empty && holding.is_empty() {
+                    ending = Ending::after(found);
+                }
                 continue;
             }
             tokio::select! {
@@ -184,7 +188,7 @@ where
                 heard = store.woken(&self.settings.queue, self.heard), if claims => {
                     (self.heard, self.pause, look_at) = (heard, FIRST_PAUSE, Instant::now());
                 }
-                changed = health.changed() => if changed.is_err() { return None },
+                changed = health.changed() => if changed.is_err() { return Ok(()) },
                 () = &mut drain, if !ending.has_begun => {
                     self.shared.reports.tell(Report::Draining);
                     ending = Ending::within(self.settings.finish_within);
@@ -212,24 +216,27 @@ where
         if is_worth_it { look_at } else { look_at.max(self.room_at + GATHER) }
     }
 
-    /// Asks for as many jobs as fit.
-    async fn claim(&mut self) -> Found {
+    /// Looks at the queue, and takes as many jobs as fit.
+    async fn look(&mut self) -> Found {
+        match timeout(ANSWER, self.claim()).await.unwrap_or_else(|_| Err(late())) {
+            Ok(found) => found,
+            Err(error) => self.no_answer(error),
+        }
+    }
+
+    async fn claim(&mut self) -> Result<Found, StoreError> {
         let store = Arc::clone(&self.shared.store);
         if Instant::now() >= self.dispatch_at {
             self.dispatch_at = Instant::now() + DISPATCH;
-            if let Err(error) = self.look_whether_open().await {
-                return self.store_trouble(&error).await;
-            }
+            self.look_whether_open().await?;
         }
-        if self.is_closed {
+        if let Some(problem) = &self.closed {
             self.pause = self.settings.poll;
-            return Found::Nothing;
+            return Ok(Found::Refused(StoreError::Stale(problem.clone())));
         }
         if Instant::now() >= self.promote_at {
             self.promote_at = Instant::now() + PROMOTE;
-            if let Err(error) = store.promote().await {
-                return self.store_trouble(&error).await;
-            }
+            store.promote().await?;
         }
         let ask = Ask {
             queue: self.settings.queue.clone(),
@@ -237,34 +244,31 @@ where
             incarnation: self.incarnation.clone(),
             reap_after: self.settings.reap_after,
         };
-        match store.claim(&ask).await {
-            Ok(claims) if claims.is_empty() => {
-                self.pause = (self.pause * 2).min(self.settings.poll);
-                Found::Nothing
-            }
-            Ok(claims) => {
-                let is_all = claims.len() < usize::from(ask.most);
-                // Who is called need not look so soon.
-                self.pause = if is_all && self.heard > 0 { FIRST_PAUSE * 2 } else { FIRST_PAUSE };
-                self.begin(claims);
-                if is_all { Found::All } else { Found::Enough }
-            }
-            Err(error) => self.store_trouble(&error).await,
+        let claims = store.claim(&ask).await?;
+        if claims.is_empty() {
+            self.pause = (self.pause * 2).min(self.settings.poll);
+            return Ok(Found::Nothing);
         }
+        let is_all = claims.len() < usize::from(ask.most);
+        // Who is called need not look so soon.
+        self.pause = if is_all && self.heard > 0 { FIRST_PAUSE * 2 } else { FIRST_PAUSE };
+        self.begin(claims);
+        Ok(if is_all { Found::All } else { Found::Enough })
     }
 
     /// Whether this database may give out jobs, as the agent that vouches for it says.
     async fn look_whether_open(&mut self) -> Result<(), StoreError> {
         match self.shared.store.dispatch().await {
-            Ok(()) if self.is_closed => {
-                self.is_closed = false;
-                self.shared.reports.tell(Report::DispatchOpen);
+            Ok(()) => {
+                if self.closed.take().is_some() {
+                    self.shared.reports.tell(Report::DispatchOpen);
+                }
             }
-            Err(StoreError::Stale(problem)) if !self.is_closed => {
-                self.is_closed = true;
-                self.shared.reports.tell(Report::DispatchClosed { problem });
+            Err(StoreError::Stale(problem)) => {
+                if self.closed.replace(problem.clone()).is_none() {
+                    self.shared.reports.tell(Report::DispatchClosed { problem });
+                }
             }
-            Ok(()) | Err(StoreError::Stale(_)) => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -286,12 +290,16 @@ where
         }
     }
 
-    async fn store_trouble(&mut self, error: &StoreError) -> Found {
+    /// A look that came to nothing is told, and repeated after a pause.
+    fn no_answer(&mut self, error: StoreError) -> Found {
         self.shared.reports.tell(Report::StoreTrouble { problem: error.to_string() });
         self.pause = (self.pause * 2).min(self.settings.poll);
         self.owes |= matches!(error, StoreError::Unknown { .. });
         self.compare_at = Instant::now();
-        Found::Nothing
+        match error {
+            StoreError::Unreachable { .. } | StoreError::Unknown { .. } => Found::Silence,
+            error => Found::Refused(error),
+        }
     }
 
     /// Settles with the store what this worker holds, where that is due; whether it was.
@@ -343,12 +351,26 @@ struct Ending {
     hand_over: Option<Instant>,
     /// When the ends that are not written yet are given up.
     give_up: Option<Instant>,
+    /// Why it ends without having seen the queue empty.
+    unserved: Option<Error>,
 }
 
 impl Ending {
     /// It begins now, and handlers may go on for so long.
     fn within(time: Duration) -> Self {
-        Self { has_begun: true, hand_over: Some(Instant::now() + time), give_up: None }
+        Self { has_begun: true, hand_over: Some(Instant::now() + time), ..Self::default() }
+    }
+
+    /// Where only what there is counts and nothing runs: it begins with an answer that gives no job. Without an answer nobody
+    /// knows what there is.
+    fn after(found: Found) -> Self {
+        match found {
+            Found::Nothing => Self { has_begun: true, ..Self::default() },
+            Found::Refused(error) => {
+                Self { has_begun: true, unserved: Some(Error::Unserved(error)), ..Self::default() }
+            }
+            Found::All | Found::Enough | Found::Silence => Self::default(),
+        }
     }
 
     fn handed_over(&mut self) {

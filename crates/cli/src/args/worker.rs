@@ -47,7 +47,7 @@ pub(crate) struct WorkerArgs {
     /// After SIGTERM or SIGINT, programs may go on for so long before they are told to hand over.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub(crate) finish_within: Duration,
-    /// End once the queue has nothing ready and nothing runs here.
+    /// End once the queue has nothing ready and nothing runs here; with exit code 3 where the store gives out nothing.
     #[arg(long)]
     pub(crate) until_empty: bool,
     /// What programs print is kept for so long after the last line of an attempt.

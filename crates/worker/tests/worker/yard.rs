@@ -96,9 +96,14 @@ impl Yard {
         H: Fn(Context<serde_json::Value>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        let mut drain = self.drain.subscribe();
-        let drained = async move { drop(drain.wait_for(|drain| *drain).await) };
+        let drained = self.drained();
         palisade_worker::run(settings, place, reports, self.opener(), drained, handler).await.unwrap();
+    }
+
+    /// Ready after [`Self::drain`].
+    pub(crate) fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let mut drain = self.drain.subscribe();
+        async move { drop(drain.wait_for(|drain| *drain).await) }
     }
 
     pub(crate) fn opener(

@@ -168,6 +168,7 @@ fn shown_place(url: &str) -> String {
 fn failure(error: Error) -> Failure {
     let exit = match &error {
         Error::Register(palisade_jobs::Error::Unreachable { .. }) => Exit::Unreachable,
+        Error::Unserved(why) => why.exit(),
         _ => Exit::Failure,
     };
     let failure = Failure::new(exit, error.to_string()).caused_by(&error);
@@ -175,6 +176,9 @@ fn failure(error: Error) -> Failure {
         Error::Register(_) | Error::Refused(_) => failure.code(Code::WorkerRefused).hint(
             "start the worker again; if that does not help, look at the store and at `palisade queue list`",
         ),
+        Error::Unserved(why) => failure
+            .code(why.code())
+            .hint("jobs that wait stay as they are: start the worker again once the store gives them out"),
         _ => failure,
     }
 }

@@ -224,6 +224,11 @@ fn a_worker_claims_nothing_while_the_beacon_of_its_database_is_stale() {
             told[0].iter().any(|said| said["what"] == "dispatch_closed").then_some(())
         });
         assert_eq!(yard.job(jobs[0]).await.attempts, 0);
+        let mut once = yard.work(&["--until-empty"], &["true"]);
+        process::wait_gone(once.pid());
+        let said = fs::read_to_string(once.log.with_extension("err")).unwrap();
+        assert_eq!(once.child.wait().unwrap().code(), Some(3), "{said}");
+        assert!(said.contains("PAL-013") && said.contains("web-1"), "{said}");
         server.sql("jobs", "UPDATE palisade.beacon SET at = clock_timestamp()");
         yard.until_state(jobs[0], State::Succeeded).await;
         process::terminate(worker.pid());

@@ -1,0 +1,91 @@
+//! What a worker makes of what its looks at the queue come to: jobs, none, no answer, a refusal.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use palisade_jobs::{Error as StoreError, JobStore as _, State};
+use palisade_store::Sqlite;
+use palisade_worker::{Context, Error, Failure, Report, Reports, Settings};
+use serde_json::{Value, json};
+
+use crate::gate::{Gate, Gated, Order, away, lost, refused};
+use crate::yard::{Yard, run};
+
+/// A worker whose claims go through the gate, until it ends. Its jobs end once every order was carried out.
+async fn work(yard: &Yard, settings: Settings, gate: &Arc<Gate>) -> (Result<(), Error>, Vec<Report>) {
+    let (path, gated) = (yard.store.path().to_owned(), Arc::clone(gate));
+    let open = move || {
+        let (path, gate) = (path.clone(), Arc::clone(&gated));
+        async move { Ok(Gated { store: Sqlite::open(&path).await?, gate }) }
+    };
+    let orders = Arc::clone(gate);
+    let handler = move |_: Context<Value>| {
+        let orders = Arc::clone(&orders);
+        async move {
+            for _ in 0..4_000 {
+                if orders.is_open() {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(Failure::Fatal("claims were ordered that nobody made".to_owned()))
+        }
+    };
+    let (reports, told) = Reports::new();
+    let ran = palisade_worker::run(settings, yard.place(), reports, open, yard.drained(), handler).await;
+    (ran, told.iter().collect())
+}
+
+fn until_empty(yard: &Yard) -> Settings {
+    Settings { until_empty: true, ..yard.settings() }
+}
+
+fn troubles(told: &[Report]) -> usize {
+    told.iter().filter(|report| matches!(report, Report::StoreTrouble { .. })).count()
+}
+
+#[test]
+fn a_worker_that_ends_with_its_queue_tries_again_where_a_claim_was_not_answered() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let gate = Gate::before([Order::Fail(away), Order::Fail(lost), Order::Silence]);
+        let (ran, told) = work(&yard, until_empty(&yard), &gate).await;
+        ran.unwrap();
+        assert_eq!(yard.store.job(job).await.unwrap().unwrap().state, State::Succeeded, "{told:?}");
+        assert_eq!(troubles(&told), 3, "{told:?}");
+    });
+}
+
+#[test]
+fn a_worker_that_ends_with_its_queue_says_so_where_it_gets_nothing() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let gate = Gate::before([Order::Fail(refused)]);
+        let (ran, told) = work(&yard, until_empty(&yard), &gate).await;
+        assert!(matches!(ran, Err(Error::Unserved(StoreError::Refused(_)))), "{ran:?} {told:?}");
+        assert_eq!(troubles(&told), 1, "{told:?}");
+        gate.is_stale.store(true, Ordering::SeqCst);
+        let (ran, told) = work(&yard, until_empty(&yard), &gate).await;
+        assert!(matches!(ran, Err(Error::Unserved(StoreError::Stale(_)))), "{ran:?} {told:?}");
+        assert!(told.iter().any(|report| matches!(report, Report::DispatchClosed { .. })), "{told:?}");
+        let waits = yard.store.job(job).await.unwrap().unwrap();
+        assert_eq!((waits.state, waits.attempts), (State::Ready, 0));
+    });
+}
+
+#[test]
+fn a_refusal_while_jobs_run_is_not_the_end_of_them() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let gate = Gate::before([Order::Pass, Order::Fail(refused), Order::Fail(refused)]);
+        let settings = Settings { concurrency: 2, ..until_empty(&yard) };
+        let (ran, told) = work(&yard, settings, &gate).await;
+        ran.unwrap();
+        assert_eq!(yard.store.job(job).await.unwrap().unwrap().state, State::Succeeded, "{told:?}");
+        assert_eq!(troubles(&told), 2, "{told:?}");
+    });
+}
