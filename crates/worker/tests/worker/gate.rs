@@ -1,7 +1,7 @@
-//! A store before which claims can be kept from their answers. All else passes.
+//! A store before which claims can be watched, and kept from their answers. All else passes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use palisade_core::{Intended, QueueName};
@@ -17,6 +17,7 @@ use palisade_jobs::store::{
 use palisade_jobs::worker::Worker;
 use palisade_jobs::{Error, Event, Incarnation, Job, JobId, JobStore, NewJob, Note, Queue, Token};
 use palisade_store::Sqlite;
+use tokio::time::Instant;
 
 /// What becomes of one claim.
 pub(crate) enum Order {
@@ -42,10 +43,25 @@ pub(crate) fn refused() -> Error {
     Error::Refused("by order".to_owned())
 }
 
+/// A claim that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) asked: Instant,
+    pub(crate) answered: Instant,
+    /// So many jobs fitted.
+    pub(crate) most: usize,
+    pub(crate) given: usize,
+    /// So many comparisons of claims were still to fail.
+    pub(crate) to_fail: u32,
+}
+
 #[derive(Default)]
 pub(crate) struct Gate {
     /// For the next claims; those after them pass.
     orders: Mutex<VecDeque<Order>>,
+    looks: Mutex<Vec<Look>>,
+    /// So many comparisons of claims fail first.
+    pub(crate) to_fail: AtomicU32,
     /// The database may give out no jobs.
     pub(crate) is_stale: AtomicBool,
 }
@@ -62,6 +78,10 @@ impl Gate {
     /// Whether every order was carried out.
     pub(crate) fn is_open(&self) -> bool {
         self.orders().is_empty()
+    }
+
+    pub(crate) fn looks(&self) -> MutexGuard<'_, Vec<Look>> {
+        self.looks.lock().unwrap()
     }
 }
 
@@ -100,15 +120,21 @@ impl JobStore for Gated {
     }
 
     async fn claim(&self, ask: &Ask) -> Result<Vec<Claim>, Error> {
+        let asked = Instant::now();
         let order = self.gate.orders().pop_front().unwrap_or(Order::Pass);
-        match order {
-            Order::Pass => self.store.claim(ask).await,
-            Order::Fail(error) => Err(error()),
+        let given = match order {
+            Order::Pass => self.store.claim(ask).await?,
+            Order::Fail(error) => return Err(error()),
             Order::Silence => {
                 self.store.claim(ask).await?;
                 std::future::pending().await
             }
-        }
+        };
+        let to_fail = self.gate.to_fail.load(Ordering::SeqCst);
+        let most = usize::from(ask.most);
+        let look = Look { asked, answered: Instant::now(), most, given: given.len(), to_fail };
+        self.gate.looks().push(look);
+        Ok(given)
     }
 
     async fn beat(&self, beat: &Beat) -> Result<BeatAnswer, Error> {
@@ -198,7 +224,11 @@ impl JobStore for Gated {
     }
 
     async fn claims_of(&self, who: &Incarnation, most: u32) -> Result<Vec<HeldClaim>, Error> {
-        self.store.claims_of(who, most).await
+        let fewer = |left: u32| left.checked_sub(1);
+        match self.gate.to_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer) {
+            Ok(_) => Err(away()),
+            Err(_) => self.store.claims_of(who, most).await,
+        }
     }
 
     async fn paced(&self) -> Result<Vec<Paced>, Error> {

@@ -9,7 +9,7 @@ use palisade_store::Sqlite;
 use palisade_worker::{Context, Error, Failure, Report, Reports, Settings};
 use serde_json::{Value, json};
 
-use crate::gate::{Gate, Gated, Order, away, lost, refused};
+use crate::gate::{Gate, Gated, Look, Order, away, lost, refused};
 use crate::yard::{Yard, run};
 
 /// A worker whose claims go through the gate, until it ends. Its jobs end once every order was carried out.
@@ -39,6 +39,17 @@ async fn work(yard: &Yard, settings: Settings, gate: &Arc<Gate>) -> (Result<(), 
 
 fn until_empty(yard: &Yard) -> Settings {
     Settings { until_empty: true, ..yard.settings() }
+}
+
+/// Waits until that is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..4_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("waited in vain until {what}");
 }
 
 fn troubles(told: &[Report]) -> usize {
@@ -87,5 +98,59 @@ fn a_refusal_while_jobs_run_is_not_the_end_of_them() {
         ran.unwrap();
         assert_eq!(yard.store.job(job).await.unwrap().unwrap().state, State::Succeeded, "{told:?}");
         assert_eq!(troubles(&told), 2, "{told:?}");
+    });
+}
+
+#[test]
+fn after_a_claim_that_gave_less_than_fits_the_next_comes_after_a_pause() {
+    run(async {
+        let yard = Yard::new().await;
+        for number in 0..3 {
+            yard.enqueue(json!(number)).await;
+        }
+        let gate = Gate::before([]);
+        let settings = Settings { concurrency: 4, ..yard.settings() };
+        let drive = async {
+            until("it has seen that there are no more", || gate.looks().iter().any(|look| look.given == 0))
+                .await;
+            yard.drain();
+        };
+        let ((ran, told), ()) = tokio::join!(work(&yard, settings, &gate), drive);
+        ran.unwrap();
+        let looks = gate.looks();
+        let gave_all = |look: &Look| look.given > 0 && look.given < look.most;
+        let pauses: Vec<_> = looks
+            .windows(2)
+            .filter(|two| gave_all(&two[0]))
+            .map(|two| two[1].asked - two[0].answered)
+            .collect();
+        assert!(!pauses.is_empty(), "{looks:?} {told:?}");
+        // It may be longer, on a machine that is busy.
+        assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(20)), "{pauses:?} {looks:?}");
+    });
+}
+
+#[test]
+fn a_claim_whose_answer_never_comes_keeps_no_worker_from_the_next_once_claims_were_compared() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        let gate = Gate::before([Order::Silence]);
+        gate.to_fail.store(2, Ordering::SeqCst);
+        let drive = async {
+            yard.until_state(job, State::Succeeded).await;
+            yard.drain();
+        };
+        let ((ran, told), ()) = tokio::join!(work(&yard, yard.settings(), &gate), drive);
+        ran.unwrap();
+        let what = |fits: fn(&Report) -> bool| told.iter().position(fits);
+        let back = what(|report| matches!(report, Report::GaveBack { .. }));
+        let trouble = what(|report| matches!(report, Report::StoreTrouble { .. }));
+        let claimed = what(|report| matches!(report, Report::Claimed { .. }));
+        assert!(
+            gate.looks().iter().all(|look| look.to_fail == 0),
+            "it claimed before it had compared: {told:?}"
+        );
+        assert!(trouble.is_some() && trouble < back && back < claimed, "{told:?}");
     });
 }
