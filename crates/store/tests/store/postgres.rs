@@ -381,6 +381,45 @@ fn claims_use_the_connection_that_listens_and_another_while_it_is_away() {
 }
 
 #[test]
+fn a_claim_leaves_the_connection_that_listens_to_the_claim_that_has_it() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("18", false).await;
+        let other =
+            Postgres::open(Target::parse(&stage.server.url("worker", "jobs")).unwrap()).await.unwrap();
+        let store = stage.store();
+        assert!(hears(store, &other, "mail", &vec![new_job("mail"); 4]).await);
+        let worker = crate::races::worker(1);
+        store.register(&worker).await.unwrap();
+        let queue = QueueName::new("mail").unwrap();
+        let ask = Ask { queue, most: 1, incarnation: worker.incarnation, reap_after: None };
+        assert_eq!(store.claim(&ask).await.unwrap().len(), 1);
+        let claimed =
+            "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE query LIKE 'WITH rules AS%'";
+        let listening = stage.server.sql("jobs", claimed);
+        let mut lock = stage.server.session("worker", "jobs");
+        lock.ask("BEGIN; LOCK TABLE palisade_jobs.job_ready");
+        let mut claims = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let (store, ask) = (store.clone(), ask.clone());
+            claims.spawn(async move { store.claim(&ask).await.unwrap().len() });
+        }
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH rules AS%'";
+        let mut looks = 0;
+        while stage.server.sql("jobs", waiting) != "2" {
+            looks += 1;
+            assert!(looks < 600, "one claim waits for the connection of the other");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        lock.ask("COMMIT");
+        assert_eq!(claims.join_all().await, [1, 1]);
+        // Whoever looks takes another: after that only claims have used this one, and the next does.
+        store.queues().await.unwrap();
+        assert_eq!(store.claim(&ask).await.unwrap().len(), 1);
+        assert_eq!(stage.server.sql("jobs", claimed), listening);
+    });
+}
+
+#[test]
 fn through_a_pooler_nobody_listens() {
     crate::block_on(async {
         let stage = OnPostgres::new("15", true).await;
