@@ -177,13 +177,10 @@ where
     /// seen a second later at most once it makes a difference. Whether to go on.
     async fn rest(&mut self, pulse: &Pulse, began_ms: u64) -> bool {
         loop {
-            let every = interval(self.holds.due());
-            let every = if pulse.may_claim() { every } else { every.min(AGAIN) };
             let passed = Duration::from_millis(clock::boot_ms().saturating_sub(began_ms));
-            let Some(left) = every.checked_sub(passed).filter(|left| !left.is_zero()) else { return true };
-            let look = IDLE.checked_sub(passed).filter(|look| !look.is_zero()).unwrap_or(AGAIN);
+            let Some(left) = left(self.holds.due(), pulse.may_claim(), passed) else { return true };
             tokio::select! {
-                () = sleep(left.min(look)) => {}
+                () = sleep(left) => {}
                 more = self.holds.changed() => if !more { return false },
             }
         }
@@ -211,8 +208,45 @@ fn interval(due: Due) -> Duration {
     due.beat_every_ms.map_or(IDLE, |every| Duration::from_millis(every.max(1)))
 }
 
+/// How long to sleep before the terms are looked at again, so long after the last beat began; nothing once the next is due.
+fn left(due: Due, was_acknowledged: bool, passed: Duration) -> Option<Duration> {
+    let remains = |until: Duration| until.checked_sub(passed).filter(|left| !left.is_zero());
+    let every = interval(due);
+    let left = remains(if was_acknowledged { every } else { every.min(AGAIN) })?;
+    Some(left.min(remains(IDLE).unwrap_or(AGAIN)))
+}
+
 /// How long an answer may take: a beat's interval, and well before the first fence.
 fn patience(due: Due) -> Duration {
     let fence = due.self_fence_ms.map_or(IDLE, |fence| Duration::from_millis((fence / 3).max(1)));
     interval(due).max(Duration::from_secs(1)).min(fence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beat_comes_when_it_is_due_and_once_an_idle_one_would_be_terms_are_looked_at_each_second() {
+        let beats = |ms| Due { beat_every_ms: Some(ms), self_fence_ms: None };
+        for (due, was_acknowledged, passed, sleeps) in [
+            (Due::default(), true, 0, Some(10_000)),
+            (Due::default(), true, 9_999, Some(1)),
+            (Due::default(), true, 10_000, None),
+            (beats(2_000), true, 500, Some(1_500)),
+            (beats(2_000), true, 2_000, None),
+            (beats(2_000), false, 400, Some(600)),
+            (beats(500), false, 400, Some(100)),
+            (beats(2_000), false, 1_000, None),
+            (beats(60_000), true, 4_000, Some(6_000)),
+            (beats(60_000), true, 10_000, Some(1_000)),
+            (beats(60_000), true, 31_400, Some(1_000)),
+            (beats(60_000), true, 59_700, Some(300)),
+            (beats(60_000), true, 60_000, None),
+        ] {
+            let slept = left(due, was_acknowledged, Duration::from_millis(passed));
+            let case = (due, was_acknowledged, passed);
+            assert_eq!(slept, sleeps.map(Duration::from_millis), "{case:?}");
+        }
+    }
 }
