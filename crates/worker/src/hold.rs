@@ -1,6 +1,6 @@
 //! One claim in the hand of its worker: what the beats, the handler and the checkpoints of one attempt share.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering, fence as barrier};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -82,8 +82,6 @@ impl Reason {
     fn give(&self, why: Stop) {
         let place = Stop::ALL.iter().zip(1..).find_map(|(stop, place)| (*stop == why).then_some(place));
         self.gravest.fetch_max(place.unwrap_or_default(), Ordering::AcqRel);
-        // Either this sees the channel, or who makes it sees the reason.
-        barrier(Ordering::SeqCst);
         if let Some(watched) = self.watched.get() {
             self.show(watched);
         }
@@ -91,7 +89,9 @@ impl Reason {
 
     fn watch(&self) -> watch::Receiver<Option<Stop>> {
         let watched = self.watched.get_or_init(|| watch::Sender::new(None));
-        barrier(Ordering::SeqCst);
+        // Changes of one value come one after the other, and each sees what was done before the last: this one sees a reason
+        // that was given before it, and a reason that is given after it sees the channel. To read the value would not do.
+        self.gravest.fetch_max(0, Ordering::AcqRel);
         self.show(watched);
         watched.subscribe()
     }
