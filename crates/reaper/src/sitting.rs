@@ -80,6 +80,9 @@ where
     L::Error: Display,
     K: Clerk,
 {
+    let bits = u64::from_le_bytes(random::bytes::<8>()?);
+    let holder = Holder::new(&format!("reaper-{}-{bits:016x}", std::process::id()))?;
+    let chair = Chair { settings, leases, clerk, holder };
     let (ends, has_ended) = oneshot::channel::<()>();
     let told = async { drop(has_ended.await) };
     let late = async {
@@ -88,47 +91,8 @@ where
         sleep(PATIENCE).await;
     };
     tokio::select! {
-        sat = sit_on(settings, docket, leases, clerk, told) => sat,
-        () = late => Ok(()),
-    }
-}
-
-async fn sit_on<D, L, K>(
-    settings: Settings,
-    docket: &mut D,
-    leases: &L,
-    clerk: &K,
-    end: impl Future<Output = ()>,
-) -> Result<(), Error>
-where
-    D: Docket,
-    L: LeaseStore,
-    L::Error: Display,
-    K: Clerk,
-{
-    let bits = u64::from_le_bytes(random::bytes::<8>()?);
-    let holder = Holder::new(&format!("reaper-{}-{bits:016x}", std::process::id()))?;
-    let chair = Chair { settings, leases, clerk, holder };
-    let mut end = std::pin::pin!(end);
-    let mut term: Option<Term<D>> = None;
-    let mut waits = None;
-    loop {
-        term = match term {
-            Some(term) => chair.renew(term).await,
-            None => chair.acquire(docket, &mut waits).await,
-        };
-        if let Some(term) = &mut term {
-            chair.sweep(docket, term).await;
-        }
-        term = term.filter(|term| !term.over);
-        tokio::select! {
-            () = sleep(chair.settings.limits.sweep_every) => {}
-            () = &mut end => break,
-        }
-    }
-    if let Some(term) = term {
-        // Where it is not given back it runs out.
-        drop(timeout(PATIENCE, leases.release(&term.lease)).await);
+        () = chair.sit(docket, told) => {}
+        () = late => {}
     }
     Ok(())
 }
@@ -139,6 +103,30 @@ where
     L::Error: Display,
     K: Clerk,
 {
+    async fn sit<D: Docket>(&self, docket: &mut D, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        let mut term: Option<Term<D>> = None;
+        let mut waits = None;
+        loop {
+            term = match term {
+                Some(term) => self.renew(term).await,
+                None => self.acquire(docket, &mut waits).await,
+            };
+            if let Some(term) = &mut term {
+                self.sweep(docket, term).await;
+            }
+            term = term.filter(|term| !term.over);
+            tokio::select! {
+                () = sleep(self.settings.limits.sweep_every) => {}
+                () = &mut end => break,
+            }
+        }
+        if let Some(term) = term {
+            // Where it is not given back it runs out.
+            drop(timeout(PATIENCE, self.leases.release(&term.lease)).await);
+        }
+    }
+
     pub(crate) async fn acquire<D: Docket>(
         &self,
         docket: &mut D,

@@ -187,14 +187,7 @@ impl Pool {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<TypedRow>, Error> {
-        for _ in 0..TRIES {
-            let line = self.line().await?;
-            let done = line.session().planned(what, sql, values).await;
-            if let Some(ended) = line.ended(done) {
-                return ended;
-            }
-        }
-        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
+        self.often(what, sql, values, || self.line()).await
     }
 
     /// As [`Self::write_often`], by the connection that listens.
@@ -203,14 +196,27 @@ impl Pool {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<TypedRow>, Error> {
+        self.often("claim", sql, values, || self.called_line()).await
+    }
+
+    async fn often<'a, F>(
+        &self,
+        what: &str,
+        sql: &'static str,
+        values: &[Value<'_>],
+        line: impl Fn() -> F,
+    ) -> Result<Vec<TypedRow>, Error>
+    where
+        F: Future<Output = Result<Line<'a>, Error>>,
+    {
         for _ in 0..TRIES {
-            let line = self.called_line().await?;
-            let done = line.session().planned("claim", sql, values).await;
+            let line = line().await?;
+            let done = line.session().planned(what, sql, values).await;
             if let Some(ended) = line.ended(done) {
                 return ended;
             }
         }
-        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy("claim") })
+        Err(Error::Unreachable { store: self.0.target.to_string(), problem: busy(what) })
     }
 
     /// As [`Self::write`]; `None` where a row is locked for longer than the statement waits for it, and nothing was written.

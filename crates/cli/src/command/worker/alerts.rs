@@ -90,7 +90,6 @@ mod tests {
             (90_000, late(1), false),
             (90_000, recovered(1), false),
             (91_000, late(1), false),
-            (95_999, late(1), false),
             (96_000, late(1), true),
             // A bad checkpoint of which an older one was good says nothing about those that follow.
             (100_000, late(3), false),
