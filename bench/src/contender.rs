@@ -103,17 +103,13 @@ pub(crate) async fn measured(act: impl Future<Output = Outcome<Vec<f64>>>) -> Ou
     Ok(Done { seconds: watch.elapsed().as_secs_f64(), processor: processor_seconds() - before, waited })
 }
 
-async fn fill(store: &Store, jobs: usize) -> Outcome<()> {
-    for at in (0..jobs).step_by(AT_ONCE) {
-        store.enqueue(&vec![job(0); AT_ONCE.min(jobs - at)]).await?;
-    }
-    Ok(())
-}
-
 async fn bulk(url: &str, jobs: usize) -> Outcome<Done> {
     let store = Store::open(url).await?;
+    let all = vec![job(0); jobs];
     measured(async {
-        fill(&store, jobs).await?;
+        for some in all.chunks(AT_ONCE) {
+            store.enqueue(some).await?;
+        }
         Ok(Vec::new())
     })
     .await

@@ -7,7 +7,7 @@ use apalis::prelude::*;
 use apalis_postgres::{Config, PostgresStorage, queries::push_tasks};
 use riverqueue::sqlx;
 
-use crate::tally::{Fault, handled};
+use crate::tally::{Fault, Figures, Watch, handled};
 use crate::tasks::{Caller, Peer};
 
 const QUEUE: &str = "bench";
@@ -48,12 +48,13 @@ impl Peer for Apalis {
         Ok(self.pool.acquire().await?.detach())
     }
 
-    async fn bulk(&self, jobs: usize) -> Result<(), Fault> {
+    async fn bulk(&self, jobs: usize) -> Result<Figures, Fault> {
         let mut connection = self.caller().await?;
+        let watch = Watch::start();
         for at in (0..jobs).step_by(5_000) {
             push(&mut connection, 0, 5_000.min(jobs - at)).await?;
         }
-        Ok(())
+        Ok(watch.stop(jobs))
     }
 
     async fn start(&mut self) -> Result<(), Fault> {

@@ -8,7 +8,7 @@ use awa::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::tally::{Fault, handled};
+use crate::tally::{Fault, Figures, Watch, handled};
 use crate::tasks::{Caller, Peer};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JobArgs)]
@@ -70,13 +70,15 @@ impl Peer for Awa {
         Ok(Through(self.pool.clone()))
     }
 
-    async fn bulk(&self, jobs: usize) -> Result<(), Fault> {
+    async fn bulk(&self, jobs: usize) -> Result<Figures, Fault> {
         let args = serde_json::json!({ "sent_us": 0 });
         let params = InsertParams { kind: "task".to_owned(), args, opts: opts() };
-        for some in vec![params; jobs].chunks(5_000) {
+        let all = vec![params; jobs];
+        let watch = Watch::start();
+        for some in all.chunks(5_000) {
             self.store.enqueue_params_copy(&self.pool, some).await?;
         }
-        Ok(())
+        Ok(watch.stop(jobs))
     }
 
     async fn start(&mut self) -> Result<(), Fault> {

@@ -9,7 +9,7 @@ use graphile_worker::{
 use riverqueue::sqlx;
 use serde::{Deserialize, Serialize};
 
-use crate::tally::{Fault, handled};
+use crate::tally::{Fault, Figures, Watch, handled};
 use crate::tasks::{Caller, Peer};
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -57,13 +57,14 @@ impl Peer for Graphile {
         Ok(self.utils.clone())
     }
 
-    async fn bulk(&self, jobs: usize) -> Result<(), Fault> {
+    async fn bulk(&self, jobs: usize) -> Result<Figures, Fault> {
         let spec = JobSpec::default();
         let all = vec![(Task { sent_us: 0 }, &spec); jobs];
+        let watch = Watch::start();
         for some in all.chunks(5_000) {
             self.utils.add_jobs::<Task>(some).await?;
         }
-        Ok(())
+        Ok(watch.stop(jobs))
     }
 
     async fn start(&mut self) -> Result<(), Fault> {

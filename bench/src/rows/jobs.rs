@@ -218,7 +218,10 @@ fn bulk(plan: &Plan) -> Outcome<Vec<Section>> {
     let ratio = series[0].median() / best(&series, true).median();
     Ok(vec![Section {
         title: "Jobs: bulk enqueue",
-        note: format!("{jobs} jobs, 5000 in a call (riverqueue: 1000). {}", all.note()),
+        note: format!(
+            "{jobs} jobs, 5000 in a call (riverqueue: 1000), made before the clock starts where calls borrow them. {}",
+            all.note()
+        ),
         ratios: ratios(&series),
         targets: vec![Target::at_least("bulk enqueue at least twice the best peer", ratio, 2.0, " times")],
         series,
