@@ -15,6 +15,12 @@ const CONNECTIONS_MOST: usize = 8;
 /// A client that stands still in the middle of a transaction holds its locks for so long: the server ends it then.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
+/// Where nothing stands between, the server looks so often whether whoever waits for a statement is still there, and ends
+/// the statement where nobody is: a lock that somebody holds would else gather sessions of callers that gave up long ago,
+/// and what they asked for would be done once it is free. A server whose system cannot tell says so, and does not look.
+const NOBODY_WAITS: &str =
+    "SELECT set_config('client_connection_check_interval', '1s', false) WHERE inet_client_port() = ";
+
 /// What lost a race against another transaction is tried so often.
 const TRIES: u32 = 20;
 
@@ -37,7 +43,7 @@ struct Shared {
 }
 
 /// One connection for one call. It goes back only when the call is over: one that was given up in the middle is
-/// closed, and the server takes back what it had begun.
+/// closed, and the server takes back what it had begun once it sees that.
 pub(super) struct Line<'a> {
     session: Option<Session>,
     is_called: bool,
@@ -51,7 +57,7 @@ impl Pool {
         let failed = |error: PgError| before(&name, &error);
         let mut session = Session::connect(&target).await.map_err(failed)?;
         let id = id_of(&session).await.map_err(failed)?;
-        session.keep_plans().await.map_err(failed)?;
+        keep(&mut session).await.map_err(failed)?;
         let environment = environment.map(|environment| environment.map(str::to_owned));
         fits(&session, &name, environment.as_ref()).await?;
         schema::prepare(&session, &name).await?;
@@ -130,7 +136,7 @@ impl Pool {
         let name = self.place();
         let failed = |error: PgError| before(&name, &error);
         self.same(&id_of(&session).await.map_err(failed)?)?;
-        session.keep_plans().await.map_err(failed)?;
+        keep(&mut session).await.map_err(failed)?;
         fits(&session, &name, self.0.environment.as_ref()).await?;
         schema::check(&session, &name).await?;
         Ok(session)
@@ -315,6 +321,16 @@ pub(super) use transact;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a new connection is told where it is the server's own.
+async fn keep(session: &mut Session) -> Result<(), PgError> {
+    session.keep_plans().await?;
+    let nobody_waits = format!("{NOBODY_WAITS}{}", session.local_port());
+    match session.rows("be looked at", &nobody_waits).await {
+        Err(error) if error.sqlstate().is_none() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the database's stamp, where it bears one, is the client's environment.

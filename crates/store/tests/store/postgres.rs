@@ -380,6 +380,44 @@ fn claims_use_the_connection_that_listens_and_another_while_it_is_away() {
     });
 }
 
+/// Looks again and again, while the store's own tasks go on.
+async fn until(server: &Server, sql: &str, expected: &str) {
+    let looking = async {
+        while server.sql("jobs", sql) != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(60), looking).await;
+    assert!(found.is_ok(), "waited in vain for {expected}: {sql}");
+}
+
+#[test]
+fn a_call_that_was_given_up_leaves_the_server_and_is_not_carried_out_later() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        let store = stage.store();
+        let worker = crate::races::worker(1);
+        store.register(&worker).await.unwrap();
+        let queue = QueueName::new("mail").unwrap();
+        store.enqueue(&[new_job("mail")]).await.unwrap();
+        let ask = Ask { queue, most: 9, incarnation: worker.incarnation, reap_after: None };
+        let mut holder = stage.server.session("postgres", "jobs");
+        holder.ask("BEGIN; LOCK palisade_jobs.job_ready");
+        // As a worker does that waits for 5 s each time: none of them may pile up at the server.
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'worker' AND wait_event_type = 'Lock'";
+        for _ in 0..2 {
+            tokio::select! {
+                claimed = store.claim(&ask) => panic!("it did not wait: {claimed:?}"),
+                () = until(&stage.server, waiting, "1") => {}
+            }
+            until(&stage.server, waiting, "0").await;
+        }
+        holder.ask("ROLLBACK");
+        assert_eq!(store.claim(&ask).await.unwrap().len(), 1, "nobody else was given the job");
+    });
+}
+
 #[test]
 fn a_claim_leaves_the_connection_that_listens_to_the_claim_that_has_it() {
     crate::block_on(async {
