@@ -7,9 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A wall-clock moment in UTC with millisecond precision.
 ///
-/// Text form is RFC 3339 (`2026-02-17T10:13:00.000Z`). Ordering is by time.
+/// Text form is RFC 3339 (`2026-02-17T10:13:00.000Z`), which ends with the year 9999: what is later is written as its end.
+/// Ordering is by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
+
+/// 9999-12-31T23:59:59.999Z.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 impl Timestamp {
     /// A moment from milliseconds since 1970-01-01T00:00:00Z.
@@ -39,7 +43,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.0)).fmt(f)
+        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.0.min(LAST_MS))).fmt(f)
     }
 }
 
@@ -68,6 +72,13 @@ mod tests {
         let text = serde_json::to_string(&moment).unwrap();
         assert_eq!(text, "\"2026-02-17T10:13:00.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), moment);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_last_moment_that_can_be_written_is_written_as_that() {
+        for unix_ms in [LAST_MS, LAST_MS + 1, u64::MAX] {
+            assert_eq!(Timestamp::from_unix_ms(unix_ms).to_string(), "9999-12-31T23:59:59.999Z");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::claim::Checkpoint;
 use crate::id::{JobId, Token};
+use crate::queue::LONGEST_MS;
 use crate::state::State;
 use crate::store::Error;
 
@@ -77,6 +78,11 @@ impl NewJob {
     pub fn check_terms(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
             return Err(invalid("max-attempts 0".to_owned(), "a job is tried at least once"));
+        }
+        if let Start::In(delay) = self.start
+            && delay > Duration::from_millis(LONGEST_MS)
+        {
+            return Err(invalid(format!("a delay of {} s", delay.as_secs()), "at most 36500 days"));
         }
         for (name, key) in [("unique key", &self.unique), ("idempotency key", &self.idempotency)] {
             let Some(key) = key else { continue };

@@ -91,7 +91,7 @@ impl OnStuck {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsound {
     /// The threshold is too close to the beat.
-    #[error("reap-after {reap_after_ms} ms is below three beats of {beat_every_ms} ms: a worker that misses two beats would lose its jobs; set it to at least {} ms", .beat_every_ms * 3)]
+    #[error("reap-after {reap_after_ms} ms is below three beats of {beat_every_ms} ms: a worker that misses two beats would lose its jobs; set it to at least {} ms", .beat_every_ms.saturating_mul(3))]
     Threshold {
         /// What was asked for.
         reap_after_ms: u64,
@@ -106,8 +106,18 @@ pub enum Unsound {
         /// The threshold of the queue.
         reap_after_ms: u64,
     },
+    /// A worker that beats as it should would stop all the same.
+    #[error(
+        "self-fence {self_fence_ms} ms is not above beat-every {beat_every_ms} ms: a worker would stop each of its jobs between two beats; set it to more than {beat_every_ms} ms"
+    )]
+    Early {
+        /// What was asked for.
+        self_fence_ms: u64,
+        /// The beat of the queue.
+        beat_every_ms: u64,
+    },
     /// A job could not say in time how far it is.
-    #[error("progress-deadline {deadline_ms} ms is below three beats of {beat_every_ms} ms, which carry the progress; set it to at least {} ms", .beat_every_ms * 3)]
+    #[error("progress-deadline {deadline_ms} ms is below three beats of {beat_every_ms} ms, which carry the progress; set it to at least {} ms", .beat_every_ms.saturating_mul(3))]
     Progress {
         /// What was asked for.
         deadline_ms: u64,
@@ -143,6 +153,9 @@ pub enum Unsound {
         rule: &'static str,
     },
 }
+
+/// No span is longer, so that what is reckoned with it stays a moment that can be written down.
+pub(crate) const LONGEST_MS: u64 = 36_500 * 86_400_000;
 
 /// What becomes of a threshold that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,16 +198,26 @@ impl Queue {
         }
     }
 
+    /// Whether these are the rules of `other`; whether one of them is paused does not matter. To pause a queue, or to go
+    /// on, is then no reason to [`Self::check`] them: those of an earlier version may break a rule that it did not have.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        Self { paused: other.paused, revision: other.revision, ..self.clone() } == *other
+    }
+
     /// Whether the values fit together.
     ///
     /// # Errors
     /// The first rule that they break.
-    pub const fn check(&self) -> Result<(), Unsound> {
+    pub fn check(&self) -> Result<(), Unsound> {
         let Terms { beat_every_ms, reap_after_ms, self_fence_ms } = self.terms;
+        if let Some((what, value)) = self.spans().into_iter().find(|(_, span)| *span > LONGEST_MS) {
+            return Err(Unsound::Range { what, value, rule: "at most 3153600000000 ms (36500 days)" });
+        }
         if beat_every_ms < 500 {
             return Err(Unsound::Range { what: "beat-every", value: beat_every_ms, rule: "at least 500 ms" });
         }
-        if reap_after_ms < beat_every_ms.saturating_mul(3) {
+        if reap_after_ms < 3 * beat_every_ms {
             return Err(Unsound::Threshold { reap_after_ms, beat_every_ms });
         }
         if reap_after_ms < 3_000 {
@@ -204,8 +227,11 @@ impl Queue {
                 rule: "at least 3000 ms",
             });
         }
-        if self_fence_ms.saturating_mul(10) >= reap_after_ms.saturating_mul(6) {
+        if self_fence_ms * 10 >= reap_after_ms * 6 {
             return Err(Unsound::Fence { self_fence_ms, reap_after_ms });
+        }
+        if self_fence_ms <= beat_every_ms {
+            return Err(Unsound::Early { self_fence_ms, beat_every_ms });
         }
         let Backoff { first_ms, most_ms } = self.backoff;
         if first_ms > most_ms {
@@ -215,11 +241,24 @@ impl Queue {
             return Err(Unsound::Retention { retention_ms: self.retention_ms, reap_after_ms });
         }
         if let Some(deadline_ms) = self.progress_deadline_ms
-            && deadline_ms < beat_every_ms.saturating_mul(3)
+            && deadline_ms < 3 * beat_every_ms
         {
             return Err(Unsound::Progress { deadline_ms, beat_every_ms });
         }
         Ok(())
+    }
+
+    fn spans(&self) -> [(&'static str, u64); 8] {
+        [
+            ("beat-every", self.terms.beat_every_ms),
+            ("reap-after", self.terms.reap_after_ms),
+            ("self-fence", self.terms.self_fence_ms),
+            ("handover-delay", self.handover_delay_ms),
+            ("progress-deadline", self.progress_deadline_ms.unwrap_or_default()),
+            ("backoff", self.backoff.first_ms),
+            ("backoff-most", self.backoff.most_ms),
+            ("retention", self.retention_ms),
+        ]
     }
 }
 
@@ -252,8 +291,31 @@ mod tests {
         assert_eq!(unsound.check(), Ok(()));
         unsound.backoff = Backoff { first_ms: 7_200_000, ..Backoff::DEFAULT };
         assert!(matches!(unsound.check(), Err(Unsound::Backoff { .. })));
-        unsound.terms.beat_every_ms = u64::MAX;
-        assert!(unsound.check().is_err(), "a sum that is too large is refused");
+    }
+
+    #[test]
+    fn a_span_of_more_than_a_hundred_years_is_refused_by_its_name() {
+        type Span = fn(&mut Queue) -> &mut u64;
+        let put: [(_, Span); 8] = [
+            ("beat-every", |queue| &mut queue.terms.beat_every_ms),
+            ("reap-after", |queue| &mut queue.terms.reap_after_ms),
+            ("self-fence", |queue| &mut queue.terms.self_fence_ms),
+            ("handover-delay", |queue| &mut queue.handover_delay_ms),
+            ("progress-deadline", |queue| queue.progress_deadline_ms.insert(0)),
+            ("backoff", |queue| &mut queue.backoff.first_ms),
+            ("backoff-most", |queue| &mut queue.backoff.most_ms),
+            ("retention", |queue| &mut queue.retention_ms),
+        ];
+        for (name, of) in put {
+            for too_long in [LONGEST_MS + 1, u64::MAX] {
+                let mut unsound = queue();
+                *of(&mut unsound) = too_long;
+                let refused = unsound.check().unwrap_err().to_string();
+                assert!(refused.starts_with(&format!("{name} {too_long}: at most ")), "{refused}");
+            }
+        }
+        let longest = Terms { reap_after_ms: LONGEST_MS - 1, ..queue().terms };
+        assert_eq!(Queue { terms: longest, retention_ms: LONGEST_MS, ..queue() }.check(), Ok(()));
     }
 
     #[test]
@@ -277,5 +339,16 @@ mod tests {
         let mut unsound = queue();
         unsound.terms.self_fence_ms = unsound.terms.reap_after_ms * 6 / 10;
         assert!(matches!(unsound.check(), Err(Unsound::Fence { .. })));
+    }
+
+    #[test]
+    fn a_worker_that_beats_does_not_stop_between_two_beats() {
+        let mut rules = queue();
+        for self_fence_ms in [0, 20_000] {
+            rules.terms.self_fence_ms = self_fence_ms;
+            assert!(matches!(rules.check(), Err(Unsound::Early { .. })));
+        }
+        rules.terms.self_fence_ms = 20_001;
+        assert_eq!(rules.check(), Ok(()));
     }
 }

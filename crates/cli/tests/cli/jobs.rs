@@ -97,6 +97,9 @@ fn what_was_typed_wrong_is_named_with_its_rule() {
         ("job list --queue mial", Exit::Done, ["queue mial never had", "did you mean mail?"]),
         ("job cancel --queue mail --state dead", Exit::Refused, ["PAL-105", "states that have some"]),
         ("queue set mail --concurrency -1", Exit::Usage, ["'-1'", "0..="]),
+        ("queue set mail self-fence 20s", Exit::Usage, ["PAL-505", "not above beat-every 20000 ms"]),
+        ("queue set mail beat-every 500000000years", Exit::Usage, ["PAL-505", "at most 3153600000000 ms"]),
+        ("job enqueue --queue mail --delay 500years", Exit::Usage, ["PAL-507", "at most 36500 days"]),
         ("queue set mail --backoff 2h", Exit::Usage, ["PAL-505", "above backoff-most 3600000 ms"]),
         (
             "queue set mail beat-every 500ms reap-after 2s",

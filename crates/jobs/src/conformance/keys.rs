@@ -185,6 +185,7 @@ pub async fn what_cannot_be_enqueued_is_refused<S: Stage>(stage: &S) {
         (NewJob { idempotency: Some("a\0b".to_owned()), ..job.clone() }, "idempotency key"),
         (NewJob { payload: json!("x".repeat(1024 * 1024)), ..job.clone() }, "payload"),
         (NewJob { max_attempts: 0, ..job.clone() }, "max-attempts"),
+        (NewJob { start: Start::In(std::time::Duration::MAX), ..job.clone() }, "a delay of"),
     ] {
         // Among a few and among so many that a store writes them otherwise: none of them is made.
         for others in [0, 10, 1_000] {

@@ -7,7 +7,7 @@ use palisade_jobs::claim::{Ask, Evidence};
 use palisade_jobs::conformance::{self, Stage};
 use palisade_jobs::job::{NewJob, Start};
 use palisade_jobs::store::{Fence, Reap, Reaped};
-use palisade_jobs::{Beat, Error, Incarnation, JobId, JobStore as _, State, Token};
+use palisade_jobs::{Beat, Error, Incarnation, JobId, JobStore as _, Queue, State, Token};
 use palisade_postgres::Target;
 use palisade_store::Postgres;
 use palisade_testkit::{PgBouncer, Postgres as Server};
@@ -377,6 +377,18 @@ fn claims_use_the_connection_that_listens_and_another_while_it_is_away() {
         };
         assert_eq!(claimed.len(), 1);
         assert!(hears(store, &other, "mail", &[new_job("mail")]).await, "it listens again");
+    });
+}
+
+#[test]
+fn a_queue_whose_rules_an_earlier_version_let_in_can_be_paused_and_resumed_and_not_be_set_so() {
+    crate::block_on(async {
+        let stage = OnPostgres::new("15", false).await;
+        let (store, by) = (stage.store(), crate::faults::by());
+        let name = QueueName::new("mail").unwrap();
+        store.set_queue(&Queue::new(name), &by).await.unwrap();
+        stage.server.sql("jobs", "UPDATE palisade_jobs.queue SET backoff_first_ms = backoff_most_ms + 1");
+        crate::rules_that_are_not_sound_stay(store).await;
     });
 }
 

@@ -1,7 +1,8 @@
 //! SQLite: the suite, and several processes at one file.
 
+use palisade_core::QueueName;
 use palisade_jobs::conformance::{self, Stage};
-use palisade_jobs::{Error, JobId};
+use palisade_jobs::{Error, JobId, JobStore as _, Queue};
 use palisade_store::Sqlite;
 use palisade_testkit::Scratch;
 use rusqlite::{Connection, params};
@@ -60,6 +61,18 @@ macro_rules! cases {
 }
 
 palisade_jobs::conformance_cases!(cases);
+
+#[test]
+fn a_queue_whose_rules_an_earlier_version_let_in_can_be_paused_and_resumed_and_not_be_set_so() {
+    crate::block_on(async {
+        let stage = OnSqlite::new().await;
+        let queue = Queue::new(QueueName::new("mail").unwrap());
+        stage.store.set_queue(&queue, &crate::faults::by()).await.unwrap();
+        let unsound = "UPDATE queue SET rules = json_set(rules, '$.backoff.first_ms', 7200000)";
+        assert_eq!(stage.beside().execute(unsound, []).unwrap(), 1);
+        crate::rules_that_are_not_sound_stay(&stage.store).await;
+    });
+}
 
 #[test]
 fn a_file_of_two_versions_later_or_of_something_else_is_refused_and_left_alone() {
