@@ -131,8 +131,8 @@ pub fn load(path: &Path) -> Result<HostPolicy, Error> {
 }
 
 /// Whether there is such an environment on this host: the policy at `path` knows it, or it is the one that is `named` for
-/// this process. Where there is no policy any may be. A mistyped one would shut this host's own commands out of what bears
-/// its name.
+/// this process. Where there is proven to be no policy any may be. A mistyped one would shut this host's own commands out of
+/// what bears its name.
 ///
 /// # Errors
 /// [`Error::UnknownEnvironment`], or as [`load`].
@@ -141,10 +141,13 @@ pub fn expect_environment(
     named: Option<&str>,
     environment: &EnvironmentName,
 ) -> Result<(), Error> {
-    if named == Some(environment.as_str()) || !path.exists() {
+    if named == Some(environment.as_str()) {
         return Ok(());
     }
-    let host = load(path)?;
+    let host = match load(path) {
+        Err(Error::Missing { .. }) if !path.is_symlink() => return Ok(()),
+        loaded => loaded?,
+    };
     let environments = &host.policy().environments;
     if environments.contains_key(environment) {
         return Ok(());

@@ -51,6 +51,12 @@ fn an_environment_is_one_of_the_policys_or_of_this_processs_and_any_where_there_
     expect_environment(&path, None, &production).unwrap();
     expect_environment(&path, Some("prodution"), &mistyped).unwrap();
     expect_environment(&absent, None, &mistyped).unwrap();
+    // What is there and cannot be read is no absence.
+    for (name, leads_to) in [("dangling", "nowhere"), ("circle", "circle")] {
+        let path = folder.0.path().join(name);
+        symlink(folder.0.path().join(leads_to), &path).unwrap();
+        assert!(expect_environment(&path, None, &mistyped).is_err(), "{name}");
+    }
     let error = expect_environment(&path, Some("test"), &mistyped).unwrap_err();
     assert_eq!(error.code(), Code::UnknownScope);
     assert_eq!(error.to_string(), "the policy has no environment prodution (did you mean production?)");
