@@ -123,7 +123,11 @@ impl Metrics {
             count("suspected_total", "How often the reaper suspected this worker.", self.suspected),
             count("store_troubles_total", "Calls that the store did not answer as it should.", troubles),
             count("checkpoints_stored_total", "Checkpoints that are stored.", self.checkpoints),
-            count("checkpoint_troubles_total", "Checkpoints that were not stored or not good.", bad),
+            count(
+                "checkpoint_troubles_total",
+                "Checkpoints that were not stored or not good, and a start at which none could be stored.",
+                bad,
+            ),
             gauge(
                 "written_seconds",
                 "When this file was written: an old one is of a worker that is gone.",
