@@ -34,9 +34,10 @@ pub(super) async fn prepare(session: &Session, name: &str) -> Result<(), Error> 
             // Without effect where the transaction is over.
             drop(session.run("take back", "ROLLBACK").await);
             if error.is_forbidden() {
+                let who = who_may(session).await;
                 return Err(Error::Version(format!(
                     "{name} has tables of version {found}, {VERSION} are needed, and this role may not make them: \
-                     {error}. Let a role that may create in this database run `palisade queue list` once; nothing was changed"
+                     {error}. Let {who} run `palisade queue list` once; nothing was changed"
                 )));
             }
         }
@@ -56,6 +57,17 @@ pub(super) async fn prepare(session: &Session, name: &str) -> Result<(), Error> 
             .await?;
     }
     Ok(())
+}
+
+/// Who can make the tables, or bring them up.
+async fn who_may(session: &Session) -> String {
+    const OWNER: &str =
+        "SELECT tableowner FROM pg_tables WHERE schemaname = 'palisade_jobs' AND tablename = 'job'";
+    let rows = session.rows("say whose the tables are", OWNER).await.unwrap_or_default();
+    match rows.into_iter().flatten().next().flatten() {
+        Some(owner) => format!("{owner}, which owns them,"),
+        None => "a role that may create in this database".to_owned(),
+    }
 }
 
 /// Whether the tables behind a new connection are of a version that this client serves.

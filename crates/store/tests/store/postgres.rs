@@ -190,6 +190,18 @@ fn tables_of_two_versions_later_are_refused() {
         set(7);
         let refused = open().await.unwrap_err();
         assert!(matches!(&refused, Error::Version(text) if text.contains("version 7")), "{refused}");
+        // A role that may create in the database, and owns nothing of the tables, cannot bring them up.
+        set(4);
+        stage.server.role("guest", "");
+        let rights = "GRANT CREATE ON DATABASE jobs TO guest; GRANT USAGE ON SCHEMA palisade_jobs TO guest; \
+            GRANT SELECT ON ALL TABLES IN SCHEMA palisade_jobs TO guest";
+        stage.server.sql("jobs", rights);
+        let guest = Target::parse(&stage.server.url("guest", "jobs")).unwrap();
+        let refused = Postgres::open(guest).await.unwrap_err();
+        let told = |text: &str| {
+            text.contains("version 4, 5 are needed") && text.contains("Let worker, which owns them,")
+        };
+        assert!(matches!(&refused, Error::Version(text) if told(text)), "{refused}");
         stage.server.role("reader", "");
         stage.server.sql("postgres", "CREATE DATABASE empty");
         let target = Target::parse(&stage.server.url("reader", "empty")).unwrap();

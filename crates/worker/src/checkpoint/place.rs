@@ -112,7 +112,7 @@ pub struct Place {
     patience: Duration,
 }
 
-/// What a worker leaves in a place to see that it can be used.
+/// What a worker leaves in a place to see that it can be used. It stays as it is: what an earlier worker put is compared.
 const CHECKED: &[u8] = b"a worker of palisade put this here to see whether checkpoints can be stored\n";
 
 /// What keys begin with where no environment is known.
