@@ -13,6 +13,7 @@
 //! What a worker decides is in functions of values: [`fence`], [`pulse`] and the order that follows from how a handler
 //! ended. What it tells is in [`report`].
 
+mod answers;
 mod attempt;
 mod beats;
 pub mod checkpoint;

@@ -7,10 +7,11 @@ use palisade_host::clock;
 use palisade_jobs::claim::Ask;
 use palisade_jobs::{Claim, Error as StoreError, Incarnation, JobStore};
 use serde::de::DeserializeOwned;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::answers::{ANSWER, Answers};
 use crate::attempt::Shared;
 use crate::beats::Health;
 use crate::claims;
@@ -33,8 +34,6 @@ const DISPATCH: Duration = Duration::from_secs(5);
 const COMPARE: Duration = Duration::from_secs(60);
 /// For how long an answer to that is waited for.
 const COMPARING: Duration = Duration::from_secs(5);
-/// An answer to a claim is waited for so long: a store that stands still must not keep a worker from draining.
-const ANSWER: Duration = Duration::from_secs(5);
 /// The ends of attempts are tried for so long after a drain.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -74,6 +73,7 @@ pub(crate) struct Loop<S, P, H> {
     compare_at: Instant,
     /// The answer to a claim was lost: nothing is claimed before claims were compared.
     owes: bool,
+    answers: Answers,
     /// How often beats were acknowledged again, as far as this has seen.
     returns: u32,
     /// Why the database's beacon is stale, where it is: nothing is claimed, and what runs goes on.
@@ -111,6 +111,7 @@ where
             dispatch_at: Instant::now(),
             compare_at: Instant::now() + COMPARE,
             owes: false,
+            answers: Answers::default(),
             returns: 0,
             closed: None,
             payload: std::marker::PhantomData,
@@ -125,9 +126,9 @@ where
         drain: impl Future<Output = ()>,
         give_up: watch::Sender<bool>,
     ) -> Result<(), Error> {
-        let (drains, is_draining) = oneshot::channel::<()>();
+        let (drains, is_draining) = watch::channel(());
         let mut task = JoinSet::new();
-        task.spawn(self.run(health, async { drop(is_draining.await) }, give_up));
+        task.spawn(self.run(health, is_draining, give_up));
         let mut over = std::pin::pin!(task.join_next());
         let ended = tokio::select! {
             ended = &mut over => ended,
@@ -143,14 +144,13 @@ where
         }
     }
 
-    /// Until drained, or refused, or where only what there is counts, until that is done.
+    /// Until drained, which is the end of `drain`'s sender, or refused, or where only what there is counts, until that is done.
     async fn run(
         mut self,
         mut health: watch::Receiver<Health>,
-        drain: impl Future<Output = ()>,
+        mut drain: watch::Receiver<()>,
         give_up: watch::Sender<bool>,
     ) -> Result<(), Error> {
-        let mut drain = std::pin::pin!(drain);
         let mut ending = Ending::default();
         let mut look_at = Instant::now();
         let (store, holding) = (Arc::clone(&self.shared.store), Arc::clone(&self.shared.holding));
@@ -167,7 +167,7 @@ where
             let claims = may_claim && !ending.has_begun && !self.owes && self.free() > 0;
             let (due, compare_at) = (self.due(look_at), self.compare_at);
             if claims && Instant::now() >= due {
-                let found = self.look().await;
+                let found = self.look(unwanted(&mut drain, &mut health)).await;
                 let pause = if matches!(found, Found::Enough) { Duration::ZERO } else { self.pause };
                 look_at = Instant::now() + pause;
                 if self.settings.until_empty && holding.is_empty() {
@@ -189,7 +189,7 @@ where
                     (self.heard, self.pause, look_at) = (heard, FIRST_PAUSE, Instant::now());
                 }
                 changed = health.changed() => if changed.is_err() { return Ok(()) },
-                () = &mut drain, if !ending.has_begun => {
+                _ = drain.changed(), if !ending.has_begun => {
                     self.shared.reports.tell(Report::Draining);
                     ending = Ending::within(self.settings.finish_within);
                 }
@@ -210,6 +210,11 @@ where
         self.shared.holding.free(usize::from(self.settings.concurrency))
     }
 
+    /// So many jobs are asked for at once.
+    fn wanted(&self) -> u16 {
+        u16::try_from(self.free()).unwrap_or(u16::MAX).min(self.answers.most())
+    }
+
     /// When to look next. Where few places are free, others are waited for.
     fn due(&self, look_at: Instant) -> Instant {
         let is_worth_it = self.free() * 4 >= usize::from(self.settings.concurrency);
@@ -217,10 +222,25 @@ where
     }
 
     /// Looks at the queue, and takes as many jobs as fit.
-    async fn look(&mut self) -> Found {
-        match timeout(ANSWER, self.claim()).await.unwrap_or_else(|_| Err(late())) {
-            Ok(found) => found,
-            Err(error) => self.no_answer(error),
+    async fn look(&mut self, unwanted: impl Future<Output = ()>) -> Found {
+        let (began, patience, wanted) = (Instant::now(), self.answers.patience(), self.wanted());
+        let answer = {
+            let mut claim = std::pin::pin!(self.claim());
+            tokio::select! {
+                biased;
+                answer = timeout(patience, &mut claim) => answer,
+                () = unwanted => timeout(ANSWER, claim).await,
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                self.answers.came(began.elapsed());
+                answer.unwrap_or_else(|error| self.no_answer(error))
+            }
+            Err(_) => {
+                self.answers.late(wanted);
+                self.no_answer(late(began.elapsed()))
+            }
         }
     }
 
@@ -240,7 +260,7 @@ where
         }
         let ask = Ask {
             queue: self.settings.queue.clone(),
-            most: u16::try_from(self.free()).unwrap_or(u16::MAX),
+            most: self.wanted(),
             incarnation: self.incarnation.clone(),
             reap_after: self.settings.reap_after,
         };
@@ -378,9 +398,17 @@ impl Ending {
     }
 }
 
+/// Until no more jobs are wanted: a drain, or a worker whose beats are not acknowledged, or that is refused.
+async fn unwanted(drain: &mut watch::Receiver<()>, health: &mut watch::Receiver<Health>) {
+    tokio::select! {
+        _ = drain.changed() => {}
+        _ = health.wait_for(|health| !health.may_claim || health.refused.is_some()) => {}
+    }
+}
+
 /// What a store that says nothing is told as. Jobs may have been given out, so claims are compared before the next.
-fn late() -> StoreError {
-    let problem = format!("no answer to a claim within {} s", ANSWER.as_secs());
+fn late(waited: Duration) -> StoreError {
+    let problem = format!("no answer to a claim within {} s", waited.as_secs());
     StoreError::Unknown { store: "the store".to_owned(), problem }
 }
 

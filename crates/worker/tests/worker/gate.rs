@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use palisade_core::{Intended, QueueName};
 use palisade_jobs::claim::{Ask, Beat, BeatAnswer, Checkpoint, Claim, Ending, Finish};
@@ -24,6 +25,8 @@ pub(crate) enum Order {
     Pass,
     /// Nothing is given out.
     Fail(fn() -> Error),
+    /// Jobs are given out, and the answer comes so late.
+    Late(Duration),
     /// Jobs are given out, and the answer never comes.
     Silence,
 }
@@ -125,6 +128,11 @@ impl JobStore for Gated {
         let given = match order {
             Order::Pass => self.store.claim(ask).await?,
             Order::Fail(error) => return Err(error()),
+            Order::Late(by) => {
+                let given = self.store.claim(ask).await?;
+                tokio::time::sleep(by).await;
+                given
+            }
             Order::Silence => {
                 self.store.claim(ask).await?;
                 std::future::pending().await

@@ -154,3 +154,24 @@ fn a_claim_whose_answer_never_comes_keeps_no_worker_from_the_next_once_claims_we
         assert!(trouble.is_some() && trouble < back && back < claimed, "{told:?}");
     });
 }
+
+#[test]
+fn an_answer_that_comes_late_is_waited_for_longer_the_next_time_and_fewer_jobs_are_asked_for() {
+    run(async {
+        let yard = Yard::new().await;
+        let mut jobs = Vec::new();
+        for number in 0..4 {
+            jobs.push(yard.enqueue(json!(number)).await);
+        }
+        // Longer than is waited for at first: with nothing learned no job would ever begin.
+        let late = || Order::Late(Duration::from_millis(6_500));
+        let gate = Gate::before([late(), late()]);
+        let settings = Settings { concurrency: 4, ..until_empty(&yard) };
+        let (ran, told) = work(&yard, settings, &gate).await;
+        ran.unwrap();
+        for job in jobs {
+            assert_eq!(yard.store.job(job).await.unwrap().unwrap().state, State::Succeeded, "{told:?}");
+        }
+        assert_eq!((troubles(&told), gate.looks()[0].most), (1, 2), "{told:?}");
+    });
+}
