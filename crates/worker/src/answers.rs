@@ -42,7 +42,7 @@ impl Answers {
 
     /// An answer came after so long.
     pub(crate) fn came(&mut self, after: Duration) {
-        self.most = self.most.saturating_mul(2);
+        self.most = self.most.saturating_add(self.most / 4 + 1);
         if after * 2 <= ANSWER {
             self.patience = ANSWER;
         }
@@ -76,10 +76,10 @@ mod tests {
             (1_000, 1, 40),
             // 1 MiB each over 5 MB/s.
             (60, 200, 38),
-            (1_000, 200, 30),
+            (1_000, 200, 28),
             // One alone takes longer than was waited for at first, and nearly as long as is waited for at most.
             (1, 6_000, 39),
-            (16, 50_000, 30),
+            (16, 50_000, 18),
         ] {
             let mut answers = Answers::default();
             let (came, in_vain) = claims(&mut answers, places, Duration::from_millis(for_each_ms));
@@ -97,7 +97,7 @@ mod tests {
             answers.late(answers.most());
         }
         assert_eq!((answers.patience(), answers.most()), (MOST, 63));
-        for _ in 0..11 {
+        for _ in 0..40 {
             answers.came(Duration::from_millis(1));
         }
         assert_eq!(answers, Answers::default());
