@@ -91,7 +91,7 @@ impl OnStuck {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsound {
     /// The threshold is too close to the beat.
-    #[error("reap-after {reap_after_ms} ms is below three beats of {beat_every_ms} ms: a worker that misses two beats would lose its jobs; set it to at least {} ms", .beat_every_ms.saturating_mul(3))]
+    #[error("reap-after {} is below three beats of {}: a worker that misses two beats would lose its jobs; set it to at least {}", span(*.reap_after_ms), span(*.beat_every_ms), span(.beat_every_ms.saturating_mul(3)))]
     Threshold {
         /// What was asked for.
         reap_after_ms: u64,
@@ -99,7 +99,7 @@ pub enum Unsound {
         beat_every_ms: u64,
     },
     /// A worker would stop too late.
-    #[error("self-fence {self_fence_ms} ms is not below 0.6 of reap-after {reap_after_ms} ms: a worker could go on after its job was given away; set it to at most {} ms", .reap_after_ms * 6 / 10 - 1)]
+    #[error("self-fence {} is not below 0.6 of reap-after {}: a worker could go on after its job was given away; set it below {}", span(*.self_fence_ms), span(*.reap_after_ms), span(.reap_after_ms.saturating_mul(6) / 10))]
     Fence {
         /// What was asked for.
         self_fence_ms: u64,
@@ -107,9 +107,7 @@ pub enum Unsound {
         reap_after_ms: u64,
     },
     /// A worker that beats as it should would stop all the same.
-    #[error(
-        "self-fence {self_fence_ms} ms is not above beat-every {beat_every_ms} ms: a worker would stop each of its jobs between two beats; set it to more than {beat_every_ms} ms"
-    )]
+    #[error("self-fence {} is not above beat-every {}: a worker would stop each of its jobs between two beats; set it to more than {}", span(*.self_fence_ms), span(*.beat_every_ms), span(*.beat_every_ms))]
     Early {
         /// What was asked for.
         self_fence_ms: u64,
@@ -117,7 +115,7 @@ pub enum Unsound {
         beat_every_ms: u64,
     },
     /// A job could not say in time how far it is.
-    #[error("progress-deadline {deadline_ms} ms is below three beats of {beat_every_ms} ms, which carry the progress; set it to at least {} ms", .beat_every_ms.saturating_mul(3))]
+    #[error("progress-deadline {} is below three beats of {}, which carry the progress; set it to at least {}", span(*.deadline_ms), span(*.beat_every_ms), span(.beat_every_ms.saturating_mul(3)))]
     Progress {
         /// What was asked for.
         deadline_ms: u64,
@@ -125,7 +123,7 @@ pub enum Unsound {
         beat_every_ms: u64,
     },
     /// The first wait would be longer than the longest.
-    #[error("backoff {first_ms} ms is above backoff-most {most_ms} ms: set backoff-most to at least as much")]
+    #[error("backoff {} is above backoff-most {}: set backoff-most to at least as much", span(*.first_ms), span(*.most_ms))]
     Backoff {
         /// The first wait.
         first_ms: u64,
@@ -133,9 +131,7 @@ pub enum Unsound {
         most_ms: u64,
     },
     /// What ended would be forgotten before its worker is judged.
-    #[error(
-        "retention {retention_ms} ms is not above reap-after {reap_after_ms} ms: the history of a job would end before its judge does"
-    )]
+    #[error("retention {} is not above reap-after {}: the history of a job would end before its judge does; set it above {}", span(*.retention_ms), span(*.reap_after_ms), span(*.reap_after_ms))]
     Retention {
         /// What was asked for.
         retention_ms: u64,
@@ -143,7 +139,7 @@ pub enum Unsound {
         reap_after_ms: u64,
     },
     /// A value that is out of its range.
-    #[error("{what} {value}: {rule}")]
+    #[error("{what} {}: {rule}", span(*.value))]
     Range {
         /// Which value.
         what: &'static str,
@@ -156,6 +152,11 @@ pub enum Unsound {
 
 /// No span is longer, so that what is reckoned with it stays a moment that can be written down.
 pub(crate) const LONGEST_MS: u64 = 36_500 * 86_400_000;
+
+/// As people write it: `1h 30m`, not milliseconds.
+fn span(ms: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(ms))
+}
 
 /// What becomes of a threshold that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,20 +213,16 @@ impl Queue {
     pub fn check(&self) -> Result<(), Unsound> {
         let Terms { beat_every_ms, reap_after_ms, self_fence_ms } = self.terms;
         if let Some((what, value)) = self.spans().into_iter().find(|(_, span)| *span > LONGEST_MS) {
-            return Err(Unsound::Range { what, value, rule: "at most 3153600000000 ms (36500 days)" });
+            return Err(Unsound::Range { what, value, rule: "at most 36500 days" });
         }
         if beat_every_ms < 500 {
-            return Err(Unsound::Range { what: "beat-every", value: beat_every_ms, rule: "at least 500 ms" });
+            return Err(Unsound::Range { what: "beat-every", value: beat_every_ms, rule: "at least 500ms" });
         }
         if reap_after_ms < 3 * beat_every_ms {
             return Err(Unsound::Threshold { reap_after_ms, beat_every_ms });
         }
         if reap_after_ms < 3_000 {
-            return Err(Unsound::Range {
-                what: "reap-after",
-                value: reap_after_ms,
-                rule: "at least 3000 ms",
-            });
+            return Err(Unsound::Range { what: "reap-after", value: reap_after_ms, rule: "at least 3s" });
         }
         if self_fence_ms * 10 >= reap_after_ms * 6 {
             return Err(Unsound::Fence { self_fence_ms, reap_after_ms });
@@ -311,7 +308,9 @@ mod tests {
                 let mut unsound = queue();
                 *of(&mut unsound) = too_long;
                 let refused = unsound.check().unwrap_err().to_string();
-                assert!(refused.starts_with(&format!("{name} {too_long}: at most ")), "{refused}");
+                let right =
+                    refused.starts_with(&format!("{name} ")) && refused.ends_with(": at most 36500 days");
+                assert!(right, "{refused}");
             }
         }
         let longest = Terms { reap_after_ms: LONGEST_MS - 1, ..queue().terms };
@@ -350,5 +349,26 @@ mod tests {
         }
         rules.terms.self_fence_ms = 20_001;
         assert_eq!(rules.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_rule_that_is_broken_is_told_in_spans_as_people_write_them() {
+        let told = |rules: Queue| rules.check().expect_err("it breaks a rule").to_string();
+        let terms = queue().terms;
+        let text = told(Queue { terms: Terms { reap_after_ms: 1_000, ..terms }, ..queue() });
+        assert!(text.starts_with("reap-after 1s is below three beats of 20s:"), "{text}");
+        let text = told(Queue { terms: Terms { self_fence_ms: 3_000_000, ..terms }, ..queue() });
+        assert!(text.starts_with("self-fence 50m is not below 0.6 of reap-after 1h:"), "{text}");
+        assert!(text.ends_with("set it below 36m"), "{text}");
+        let text = told(Queue { terms: Terms { self_fence_ms: 20_000, ..terms }, ..queue() });
+        assert!(text.starts_with("self-fence 20s is not above beat-every 20s:"), "{text}");
+        let text = told(Queue { terms: Terms { beat_every_ms: 100, ..terms }, ..queue() });
+        assert_eq!(text, "beat-every 100ms: at least 500ms");
+        let text = told(Queue { backoff: Backoff { first_ms: 7_200_000, ..Backoff::DEFAULT }, ..queue() });
+        assert!(text.starts_with("backoff 2h is above backoff-most 1h:"), "{text}");
+        let text = told(Queue { retention_ms: 0, ..queue() });
+        assert!(text.starts_with("retention 0s is not above reap-after 1h:"), "{text}");
+        let text = told(Queue { progress_deadline_ms: Some(59_999), ..queue() });
+        assert!(text.starts_with("progress-deadline 59s 999ms is below three beats of 20s,"), "{text}");
     }
 }
