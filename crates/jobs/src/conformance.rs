@@ -61,6 +61,7 @@ macro_rules! conformance_cases {
             a_dead_job_is_retried_with_its_attempts_anew
             a_resumed_job_waits_while_another_bears_its_key
             deeds_on_what_is_not_there_or_unfit_say_so
+            jobs_are_counted_by_queue_and_state
             a_paused_queue_gives_out_nothing
             a_queue_runs_no_more_than_its_concurrency
             rules_of_a_queue_change_only_from_the_revision_that_was_read

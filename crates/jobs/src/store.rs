@@ -94,6 +94,9 @@ pub trait JobStore: Send + Sync {
     /// The queues that somebody set or used.
     fn queues(&self) -> impl Future<Output = Result<Vec<Queue>, Error>> + Send;
 
+    /// How many jobs of each queue stand where, by queue and state; what has none is left out. It counts them one by one.
+    fn counts(&self) -> impl Future<Output = Result<Vec<Count>, Error>> + Send;
+
     /// Replaces the rules of a queue, if its revision is still the one of `queue`; answers the new revision.
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send;
 
@@ -179,6 +182,17 @@ pub struct Pruned {
     pub checkpoints: Vec<Checkpoint>,
     /// There are more.
     pub more: bool,
+}
+
+/// So many jobs of a queue are in a state.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// The queue.
+    pub queue: QueueName,
+    /// The state.
+    pub state: State,
+    /// How many, at least one.
+    pub jobs: u64,
 }
 
 /// A job that bears a key and should not.

@@ -9,8 +9,8 @@ use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
-    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
-    Silent,
+    Beats, Count, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap,
+    Reaped, Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -156,6 +156,10 @@ impl JobStore for Store {
 
     async fn queues(&self) -> Result<Vec<Queue>, Error> {
         on!(self, store => store.queues())
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>, Error> {
+        on!(self, store => store.counts())
     }
 
     async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {

@@ -37,8 +37,8 @@ use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
-    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
-    Silent,
+    Beats, Count, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap,
+    Reaped, Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -159,6 +159,10 @@ impl JobStore for Postgres {
 
     async fn queues(&self) -> Result<Vec<Queue>, Error> {
         read::queues(&self.pool).await
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>, Error> {
+        read::counts(&self.pool).await
     }
 
     async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {

@@ -29,8 +29,8 @@ use palisade_jobs::job::{Enqueued, Job, NewJob, Note};
 use palisade_jobs::queue::QueueChange;
 use palisade_jobs::reaper::Paced;
 use palisade_jobs::store::{
-    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
-    Silent,
+    Beats, Count, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap,
+    Reaped, Silent,
 };
 use palisade_jobs::{Error, Event, JobStore, Queue, Schedule, Worker};
 
@@ -140,6 +140,10 @@ impl JobStore for Sqlite {
 
     fn queues(&self) -> impl Future<Output = Result<Vec<Queue>, Error>> + Send {
         self.engine.read(read::queues)
+    }
+
+    fn counts(&self) -> impl Future<Output = Result<Vec<Count>, Error>> + Send {
+        self.engine.read(read::counts)
     }
 
     fn set_queue(&self, queue: &Queue, by: &Note) -> impl Future<Output = Result<u64, Error>> + Send {

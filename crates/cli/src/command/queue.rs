@@ -1,12 +1,14 @@
 //! `palisade queue`: rules of queues.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_core::record::{JobsChanged, Phase};
 use palisade_core::text::nearest;
 use palisade_core::{Code, Exit, QueueName};
 use palisade_jobs::queue::{OnSilence, OnStuck, Request};
-use palisade_jobs::{JobStore as _, Queue};
+use palisade_jobs::store::Count;
+use palisade_jobs::{JobStore as _, Queue, State};
 use palisade_store::Store;
 use serde_json::json;
 
@@ -36,21 +38,53 @@ pub(crate) async fn queue(
 
 async fn list(session: &Session, output: Output, args: &StoreArgs) -> Result<Exit, Failure> {
     let store = store::open(session, output, args).await?;
-    let queues = store.queues().await?;
-    output.document(&json!({ "store": store.place(), "queues": queues }))?;
-    let rows: Vec<_> = queues.iter().map(row).collect();
-    for line in
-        table::columns(&["queue", "", "at most", "beat", "reap after", "silence", "kept", "revision"], &rows)
-    {
+    let (queues, counts) = (store.queues().await?, store.counts().await?);
+    let documents = queues.iter().map(|queue| document(queue, &counts)).collect::<Result<Vec<_>, _>>()?;
+    output.document(&json!({ "store": store.place(), "queues": documents }))?;
+    let rows: Vec<_> = queues.iter().map(|queue| row(queue, &counts)).collect();
+    let header = [
+        "queue",
+        "",
+        "ready",
+        "running",
+        "later",
+        "held",
+        "dead",
+        "at most",
+        "beat",
+        "reap after",
+        "silence",
+        "kept",
+        "revision",
+    ];
+    for line in table::columns(&header, &rows) {
         output.data(line)?;
     }
     Ok(Exit::Done)
 }
 
-fn row(queue: &Queue) -> Vec<String> {
+/// The rules of a queue, and how many of its jobs stand where.
+fn document(queue: &Queue, counts: &[Count]) -> Result<serde_json::Value, Failure> {
+    let of = counts.iter().filter(|count| count.queue == queue.name);
+    let jobs: BTreeMap<&str, u64> = of.map(|count| (count.state.as_str(), count.jobs)).collect();
+    let mut document = serde_json::to_value(queue)?;
+    document["jobs"] = json!(jobs);
+    Ok(document)
+}
+
+fn row(queue: &Queue, counts: &[Count]) -> Vec<String> {
+    let jobs = |states: &[State]| {
+        let of = |count: &&Count| count.queue == queue.name && states.contains(&count.state);
+        counts.iter().filter(of).map(|count| count.jobs).sum::<u64>().to_string()
+    };
     vec![
         queue.name.to_string(),
         if queue.paused { "paused".to_owned() } else { String::new() },
+        jobs(&[State::Ready]),
+        jobs(&[State::Running]),
+        jobs(&[State::Scheduled, State::Retrying, State::Handover]),
+        jobs(&[State::Held]),
+        jobs(&[State::Dead]),
         queue.concurrency.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string()),
         span(queue.terms.beat_every_ms),
         span(queue.terms.reap_after_ms),

@@ -2,9 +2,40 @@
 
 use super::stage::{Play, Stage, by, new_job, ok, together};
 use crate::claim::{Checkpoint, Order};
+use crate::job::{NewJob, Start};
 use crate::store::{Deed, Filter};
 use crate::{Error, JobStore as _, Queue, Schedule, State};
 use palisade_core::Timestamp;
+
+/// Those of one queue are not counted with those of another.
+pub async fn jobs_are_counted_by_queue_and_state<S: Stage>(stage: &S) {
+    let (play, other) = (Play::new(stage, "counted"), Play::new(stage, "also-counted"));
+    other.jobs(3).await;
+    let ids = play.jobs(6).await;
+    let later = NewJob { start: Start::In(std::time::Duration::from_secs(3_600)), ..new_job(&play.queue) };
+    play.make(later).await;
+    for id in &ids[4..] {
+        play.deed(Deed::Hold, *id).await;
+    }
+    let claims = play.claim(&play.worker("w").await, 3).await;
+    play.finish(&claims[0], Order::Complete).await;
+    play.finish(&claims[1], Order::Fail { error: "no".to_owned(), fatal: true }).await;
+    let counts = ok(play.store().counts().await);
+    let of = |queue: &str| -> Vec<(State, u64)> {
+        let of = counts.iter().filter(|count| count.queue.as_str() == queue);
+        of.map(|count| (count.state, count.jobs)).collect()
+    };
+    let expected = [
+        (State::Scheduled, 1),
+        (State::Ready, 1),
+        (State::Running, 1),
+        (State::Held, 2),
+        (State::Succeeded, 1),
+        (State::Dead, 1),
+    ];
+    assert_eq!(of("counted"), expected);
+    assert_eq!(of("also-counted"), [(State::Ready, 3)]);
+}
 
 /// What runs goes on.
 pub async fn a_paused_queue_gives_out_nothing<S: Stage>(stage: &S) {

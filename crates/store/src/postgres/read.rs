@@ -6,7 +6,7 @@ use palisade_postgres::TypedRow;
 use palisade_jobs::claim::Checkpoint;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::queue::QueueChange;
-use palisade_jobs::store::{Doubled, Filter};
+use palisade_jobs::store::{Count, Doubled, Filter};
 use palisade_jobs::{Error, Job, Queue, State};
 
 use super::pool::Pool;
@@ -105,6 +105,25 @@ WHERE j.id = ANY ($1)";
 pub(super) async fn queues(pool: &Pool) -> Result<Vec<Queue>, Error> {
     let rows = pool.read("list queues", "SELECT * FROM palisade_jobs.queue ORDER BY name", &[]).await?;
     rows.iter().map(queue_of).collect()
+}
+
+pub(super) async fn counts(pool: &Pool) -> Result<Vec<Count>, Error> {
+    const COUNTS: &str =
+        "SELECT queue, 'ready' AS state, count(*) AS jobs FROM palisade_jobs.job_ready GROUP BY queue
+        UNION ALL SELECT queue, state, count(*) FROM palisade_jobs.job_wait GROUP BY queue, state
+        UNION ALL SELECT queue, 'running', count(*) FROM palisade_jobs.job_run GROUP BY queue
+        UNION ALL SELECT queue, state, count(*) FROM palisade_jobs.job_end GROUP BY queue, state";
+    let count = |row: &TypedRow| {
+        Ok(Count {
+            queue: word(field(row, "queue")?)?,
+            state: word(field(row, "state")?)?,
+            jobs: unsigned(field(row, "jobs")?),
+        })
+    };
+    let mut counts: Vec<Count> =
+        pool.read("count jobs", COUNTS, &[]).await?.iter().map(count).collect::<Result<_, Error>>()?;
+    counts.sort_unstable();
+    Ok(counts)
 }
 
 fn queue_of(row: &TypedRow) -> Result<Queue, Error> {

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter, types::Value};
 use palisade_core::QueueName;
 use palisade_jobs::id::{JobId, Token};
 use palisade_jobs::queue::QueueChange;
-use palisade_jobs::store::{Doubled, Filter};
+use palisade_jobs::store::{Count, Doubled, Filter};
 use palisade_jobs::{Error, Event, EventKind, Job, Queue};
 
 use super::engine::Store;
@@ -76,6 +76,21 @@ pub(super) fn events(store: &Store<'_>, id: JobId) -> Result<Vec<Event>, Error> 
 pub(super) fn queues(store: &Store<'_>) -> Result<Vec<Queue>, Error> {
     const QUEUES: &str = "SELECT rules FROM queue ORDER BY name";
     store.try_to(|sql| sql.prepare_cached(QUEUES)?.query_map([], |row| parsed(row, "rules"))?.collect())
+}
+
+pub(super) fn counts(store: &Store<'_>) -> Result<Vec<Count>, Error> {
+    const COUNTS: &str = "SELECT queue, state, count(*) AS jobs FROM job GROUP BY queue, state";
+    let count = |row: &Row<'_>| {
+        Ok(Count {
+            queue: rows::word(row, "queue")?,
+            state: rows::word(row, "state")?,
+            jobs: row.get("jobs")?,
+        })
+    };
+    let mut counts: Vec<Count> =
+        store.try_to(|sql| sql.prepare_cached(COUNTS)?.query_map([], count)?.collect())?;
+    counts.sort_unstable();
+    Ok(counts)
 }
 
 pub(super) fn queue_changes(store: &Store<'_>, queue: &QueueName) -> Result<Vec<QueueChange>, Error> {

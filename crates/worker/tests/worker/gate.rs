@@ -12,8 +12,8 @@ use palisade_jobs::queue::QueueChange;
 use palisade_jobs::reaper::Paced;
 use palisade_jobs::schedule::Schedule;
 use palisade_jobs::store::{
-    Beats, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap, Reaped,
-    Silent,
+    Beats, Count, Deed, Doubled, Fence, Filter, HeldClaim, Holder, Intervened, Promoted, Pruned, Reap,
+    Reaped, Silent,
 };
 use palisade_jobs::worker::Worker;
 use palisade_jobs::{Error, Event, Incarnation, Job, JobId, JobStore, NewJob, Note, Queue, Token};
@@ -185,6 +185,10 @@ impl JobStore for Gated {
 
     async fn queues(&self) -> Result<Vec<Queue>, Error> {
         self.store.queues().await
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>, Error> {
+        self.store.counts().await
     }
 
     async fn set_queue(&self, queue: &Queue, by: &Note) -> Result<u64, Error> {
