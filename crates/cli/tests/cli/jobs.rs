@@ -355,13 +355,22 @@ fn rules_of_a_queue_are_set_shown_and_refused_where_they_do_not_fit() {
         mistyped.contains("queue backfil never had a job or a rule: did you mean backfill?"),
         "{mistyped}"
     );
+    for state in [&["--payload", "1"][..], &["--payload", "2"], &["--payload", "3", "--delay", "1h"]] {
+        env.palisade(&[&["job", "enqueue", "--queue", "backfill"], state].concat()).ends(Exit::Done);
+    }
     let listed = env.palisade(&["queue", "list"]).ends(Exit::Done).stdout;
     assert!(listed.contains("paused") && listed.contains("1h 30m") && listed.contains("hold"), "{listed}");
+    let cells = |line: usize| -> Vec<&str> {
+        listed.lines().nth(line).unwrap_or_default().split_whitespace().take(7).collect()
+    };
+    assert_eq!(cells(0)[1..6], ["ready", "running", "later", "held", "dead"], "{listed}");
+    assert_eq!(cells(1), ["backfill", "paused", "2", "0", "1", "0", "0"], "{listed}");
     let again = env.palisade(&["queue", "pause", "backfill"]).ends(Exit::Done).stdout;
     assert!(again.contains("already"), "{again}");
     env.palisade(&["queue", "resume", "backfill"]).ends(Exit::Done);
     let queue = env.palisade(&["queue", "list", "--json"]).json()["queues"][0].clone();
     assert_eq!((&queue["revision"], &queue["paused"]), (&4.into(), &false.into()));
+    assert_eq!(queue["jobs"], serde_json::json!({ "ready": 2, "scheduled": 1 }));
 }
 
 #[test]

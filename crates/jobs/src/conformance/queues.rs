@@ -15,14 +15,14 @@ pub async fn jobs_are_counted_by_queue_and_state<S: Stage>(stage: &S) {
     let later = NewJob { start: Start::In(std::time::Duration::from_secs(3_600)), ..new_job(&play.queue) };
     play.make(later).await;
     for id in &ids[4..] {
-        play.deed(Deed::Hold, *id).await;
+        play.deed(Deed::Hold { reason: "look at it".to_owned() }, *id).await;
     }
     let claims = play.claim(&play.worker("w").await, 3).await;
     play.finish(&claims[0], Order::Complete).await;
     play.finish(&claims[1], Order::Fail { error: "no".to_owned(), fatal: true }).await;
     let counts = ok(play.store().counts().await);
-    let of = |queue: &str| -> Vec<(State, u64)> {
-        let of = counts.iter().filter(|count| count.queue.as_str() == queue);
+    let of = |play: &Play<'_, S>| -> Vec<(State, u64)> {
+        let of = counts.iter().filter(|count| count.queue == play.queue);
         of.map(|count| (count.state, count.jobs)).collect()
     };
     let expected = [
@@ -33,8 +33,8 @@ pub async fn jobs_are_counted_by_queue_and_state<S: Stage>(stage: &S) {
         (State::Succeeded, 1),
         (State::Dead, 1),
     ];
-    assert_eq!(of("counted"), expected);
-    assert_eq!(of("also-counted"), [(State::Ready, 3)]);
+    assert_eq!(of(&play), expected);
+    assert_eq!(of(&other), [(State::Ready, 3)]);
 }
 
 /// What runs goes on.

@@ -84,7 +84,7 @@ pub(super) fn counts(store: &Store<'_>) -> Result<Vec<Count>, Error> {
         Ok(Count {
             queue: rows::word(row, "queue")?,
             state: rows::word(row, "state")?,
-            jobs: row.get("jobs")?,
+            jobs: row.get::<_, i64>("jobs")?.unsigned_abs(),
         })
     };
     let mut counts: Vec<Count> =
