@@ -39,7 +39,7 @@ pub(crate) async fn queue(
 async fn list(session: &Session, output: Output, args: &StoreArgs) -> Result<Exit, Failure> {
     let store = store::open(session, output, args).await?;
     let (queues, counts) = (store.queues().await?, store.counts().await?);
-    let documents = queues.iter().map(|queue| document(queue, &counts)).collect::<Result<Vec<_>, _>>()?;
+    let documents: Vec<_> = queues.iter().map(|queue| document(queue, &counts)).collect();
     output.document(&json!({ "store": store.place(), "queues": documents }))?;
     let rows: Vec<_> = queues.iter().map(|queue| row(queue, &counts)).collect();
     let header = [
@@ -64,12 +64,12 @@ async fn list(session: &Session, output: Output, args: &StoreArgs) -> Result<Exi
 }
 
 /// The rules of a queue, and how many of its jobs stand where.
-fn document(queue: &Queue, counts: &[Count]) -> Result<serde_json::Value, Failure> {
+fn document(queue: &Queue, counts: &[Count]) -> serde_json::Value {
     let of = counts.iter().filter(|count| count.queue == queue.name);
     let jobs: BTreeMap<&str, u64> = of.map(|count| (count.state.as_str(), count.jobs)).collect();
-    let mut document = serde_json::to_value(queue)?;
+    let mut document = json!(queue);
     document["jobs"] = json!(jobs);
-    Ok(document)
+    document
 }
 
 fn row(queue: &Queue, counts: &[Count]) -> Vec<String> {
