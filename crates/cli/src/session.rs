@@ -75,6 +75,16 @@ impl Session {
         if self.policy_path.exists() { self.policy().map(|host| Some(host.into_policy())) } else { Ok(None) }
     }
 
+    /// As [`Self::policy_if_any`], for commands that act: one that is there and cannot be read is an error, for its limits
+    /// and modes are not those of none.
+    pub(crate) fn policy_unless_absent(&self) -> Result<Option<Policy>, Failure> {
+        let is_absent = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        if std::fs::symlink_metadata(&self.policy_path).is_err_and(is_absent) {
+            return Ok(None);
+        }
+        self.policy().map(|host| Some(host.into_policy()))
+    }
+
     /// The nearest `palisade.toml` at or above the working folder that is not the host's own.
     pub(crate) fn project_file(&self) -> Option<PathBuf> {
         let cwd = std::env::current_dir().ok()?;

@@ -311,6 +311,23 @@ fn a_worker_of_a_queue_that_was_never_seen_says_so_and_starts() {
 }
 
 #[test]
+fn limits_and_modes_of_a_policy_that_cannot_be_read_are_not_those_of_none() {
+    let env = TestEnv::without_daemon();
+    let job = id(&env.palisade(&["job", "enqueue", "--queue", "mail"]).ends(Exit::Done));
+    fs::remove_file(env.policy()).unwrap();
+    std::os::unix::fs::symlink(env.state().join("gone"), env.policy()).unwrap();
+    for words in [&["job", "cancel", &job][..], &["worker", "--queue", "mail", "--until-empty", "--", "true"]]
+    {
+        let refused = env.palisade(words);
+        assert!(refused.stderr.contains("palisade.toml"), "{words:?}: {}", refused.stderr);
+        assert_eq!(state(&env, &job), "ready", "{words:?}");
+    }
+    // There is none: the rules that hold without one.
+    fs::remove_file(env.policy()).unwrap();
+    env.palisade(&["job", "cancel", &job]).ends(Exit::Done);
+}
+
+#[test]
 fn a_host_without_a_policy_has_its_deeds_in_a_journal() {
     let env = TestEnv::without_daemon();
     fs::remove_file(env.policy()).unwrap();

@@ -117,7 +117,7 @@ fn budget(session: &Session, deed: &Deed) -> Result<Option<Budget>, Failure> {
     if !deed_entry(deed, String::new()).is_charged() {
         return Ok(None);
     }
-    let limits = session.policy_if_any()?.map(|policy| policy.limits).unwrap_or_default();
+    let limits = session.policy_unless_absent()?.map(|policy| policy.limits).unwrap_or_default();
     let (now, tree) = (clock::now(), session.actor()?.tree);
     let memory = Memory::read(&session.state.journal(), now, limits.window)
         .map_err(|error| Failure::from(palisade_pipeline::Error::from(error)).hint("nothing was changed"))?;

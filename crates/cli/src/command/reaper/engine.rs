@@ -101,7 +101,7 @@ pub(crate) fn settings(
     by: Note,
     dry: bool,
 ) -> Result<Settings, Failure> {
-    let observes = session.policy_if_any()?.is_some_and(|policy| {
+    let observes = session.policy_unless_absent()?.is_some_and(|policy| {
         let environment = by.environment.as_ref().and_then(|name| policy.environments.get(name));
         environment.is_some_and(|environment| environment.mode == Mode::Observe)
     });
