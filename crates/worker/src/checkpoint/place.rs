@@ -58,6 +58,14 @@ pub enum NoPlace {
         /// What it has to be.
         rule: &'static str,
     },
+    /// A key of two parts, and one is missing.
+    #[error(
+        "checkpoints in {place}: only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set; set both, or neither where this machine has a role at Amazon's"
+    )]
+    HalfOfAKey {
+        /// Which place.
+        place: String,
+    },
     /// The client refuses these settings.
     #[error("checkpoints in {place}: {problem}")]
     Settings {
@@ -180,8 +188,13 @@ impl Place {
         if let Some(endpoint) = &access.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
-        if let (Some(id), Some(secret)) = (&access.key_id, &access.secret) {
-            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        match (&access.key_id, &access.secret) {
+            (Some(id), Some(secret)) => {
+                builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+            }
+            // The client asks for the role that a machine of Amazon's has.
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(NoPlace::HalfOfAKey { place: given.to_owned() }),
         }
         if let Some(session) = &access.session {
             builder = builder.with_token(session);

@@ -163,6 +163,18 @@ fn bytes_that_are_hurt_on_their_way_are_never_handed_to_a_handler() {
 }
 
 #[test]
+fn half_of_a_key_is_refused_before_anybody_is_asked() {
+    let whole = access(9);
+    let halves = [Access { secret: None, ..whole.clone() }, Access { key_id: None, ..whole.clone() }];
+    for half in halves {
+        let refused = Place::open("s3://bucket/engine", &half, None).unwrap_err().to_string();
+        assert!(refused.contains("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{refused}");
+    }
+    Place::open("s3://bucket/engine", &whole, None).unwrap();
+    Place::open("s3://bucket/engine", &Access { key_id: None, secret: None, ..whole }, None).unwrap();
+}
+
+#[test]
 fn a_worker_whose_bucket_is_not_there_says_so_at_its_start_and_does_its_jobs() {
     let server = S3::start();
     let place = Place::open("s3://mistyped/engine", &access(server.port()), None).unwrap();

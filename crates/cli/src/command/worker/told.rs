@@ -89,7 +89,8 @@ pub(super) fn line(report: &Report) -> String {
         Report::Trouble { job, problem } => format!("job {job}: {} {problem}", Code::CheckpointLate),
         Report::CheckpointsAway { place, problem } => format!(
             "{} checkpoints cannot be stored in {place}, jobs go on without: {problem}; check --checkpoints, and for a \
-             bucket AWS_ENDPOINT_URL, AWS_REGION and the credentials",
+             bucket AWS_ENDPOINT_URL, AWS_REGION and the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role of \
+             this machine at Amazon's",
             Code::CheckpointLate
         ),
         Report::Recovered { job } => format!("job {job}: checkpoints are stored again"),
