@@ -49,7 +49,18 @@ impl Schedule {
         }
     }
 
-    /// The first tick after `now`; `None` where there is none within five years.
+    /// The tick that follows when it is set at `now`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there is none, and as [`Self::tick_after`].
+    pub fn first_tick(&self, now: Timestamp) -> Result<Timestamp, Error> {
+        self.tick_after(now)?.ok_or_else(|| Error::Invalid {
+            input: format!("schedule \"{}\"", self.cron),
+            rule: "has a day in one of its months; this one never ticks".to_owned(),
+        })
+    }
+
+    /// The first tick after `now`; `None` where there is none within nine years: leap years may be eight apart.
     ///
     /// # Errors
     /// [`Error::Invalid`] where this machine does not know the time zone.
@@ -127,7 +138,7 @@ impl Cron {
     /// Day by day.
     fn late(&self, now: &Zoned, zone: &TimeZone) -> Option<jiff::Timestamp> {
         let mut date = now.date();
-        for _ in 0..366 * 5 {
+        for _ in 0..366 * 9 {
             if self.fits(date) {
                 let at = |(hour, minute)| {
                     let civil: DateTime = date.at(hour, minute, 0, 0);

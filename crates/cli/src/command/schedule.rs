@@ -102,6 +102,7 @@ async fn remove(session: &Session, output: Output, args: &NamedArgs) -> Result<E
     let recorded = ledger.end(Phase::Done, Vec::new());
     output.document(&json!({ "result": "removed", "schedule": args.queue, "recorded": recorded }))?;
     output.data(format_args!("{} schedule {} is gone", styled(GOOD, "done:"), args.queue))?;
+    output.data(format_args!("  recorded: {recorded}"))?;
     Ok(Exit::Done)
 }
 

@@ -402,8 +402,12 @@ fn a_schedule_is_set_listed_and_taken_away() {
     let listed = env.palisade(&["queue", "schedule", "list"]).ends(Exit::Done).stdout;
     assert!(listed.contains("30 4 * * *") && listed.contains("Europe/Berlin"), "{listed}");
     assert!(set("30 4 * *", "UTC").ends(Exit::Usage).stderr.contains("five fields"));
+    let never = set("30 4 31 2,4 *", "UTC").ends(Exit::Usage).stderr;
+    assert!(never.contains("PAL-507") && never.contains("never ticks"), "{never}");
+    assert!(set("30 4 29 2 *", "UTC").ends(Exit::Done).stdout.contains("-02-29T04:30"));
     assert!(set("30 4 * * *", "Mars").ends(Exit::Usage).stderr.contains("PAL-507"));
-    env.palisade(&["queue", "schedule", "remove", "nightly"]).ends(Exit::Done);
+    let removed = env.palisade(&["queue", "schedule", "remove", "nightly"]).ends(Exit::Done).stdout;
+    assert!(removed.contains("recorded: journal record"), "{removed}");
     env.palisade(&["queue", "schedule", "remove", "nightly"]).ends(Exit::Failure);
 }
 

@@ -192,9 +192,12 @@ pub async fn a_schedule_makes_one_job_for_each_tick_that_somebody_sees<S: Stage>
     let stored = stored.expect("it is kept");
     assert_eq!(stored.last, schedule.next);
     assert!(stored.next > Some(jobs[0].enqueued_at), "{stored:?}");
-    schedule.zone = "Mars/Olympus".to_owned();
-    let refused = play.store().set_schedule(&schedule).await;
-    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    let elsewhere = Schedule { zone: "Mars/Olympus".to_owned(), ..schedule.clone() };
+    let never = Schedule { cron: "0 0 31 2 *".parse().expect("it is one"), ..schedule };
+    for wrong in [elsewhere, never] {
+        let refused = play.store().set_schedule(&wrong).await;
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{wrong:?}: {refused:?}");
+    }
     assert!(ok(play.store().remove_schedule(&play.queue).await));
     assert!(!ok(play.store().remove_schedule(&play.queue).await));
 }

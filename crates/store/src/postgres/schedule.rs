@@ -12,11 +12,11 @@ pub(super) async fn set(pool: &Pool, schedule: &Schedule) -> Result<(), Error> {
         ON CONFLICT (name) DO UPDATE SET next_ms = excluded.next_ms, body = excluded.body";
     let now = pool.read("say the time", "SELECT palisade_jobs.now_ms() AS now", &[]).await?;
     let now: i64 = now.first().map_or(Ok(0), |row| field(row, "now"))?;
-    let first = schedule.tick_after(moment(now))?;
+    let first = schedule.first_tick(moment(now))?;
     let job = schedule.job();
     job.check()?;
     enqueue::known(pool, &job).await?;
-    let schedule = Schedule { next: schedule.next.or(first), ..schedule.clone() };
+    let schedule = Schedule { next: schedule.next.or(Some(first)), ..schedule.clone() };
     let next = schedule.next.map(|next| ms(next.unix_ms()));
     let (name, body) = (schedule.name.as_str(), json(&schedule));
     pool.write("set a schedule", SET, &[text(&name), number(&next), text(&body)]).await.map(drop)

@@ -12,9 +12,9 @@ use super::rows::{json, moment, ms, parsed};
 pub(super) fn set(store: &Store<'_>, mut schedule: Schedule) -> Result<(), Error> {
     const SET: &str = "INSERT INTO schedule (name, next_at, body) VALUES (?1, ?2, ?3) \
         ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at, body = excluded.body";
-    let first = schedule.tick_after(moment(store.now))?;
+    let first = schedule.first_tick(moment(store.now))?;
     schedule.job().check()?;
-    schedule.next = schedule.next.or(first);
+    schedule.next = schedule.next.or(Some(first));
     let next = schedule.next.map(|next| ms(next.unix_ms()));
     let values = params![schedule.name.as_str(), next, json(&schedule)];
     store.try_to(|sql| sql.prepare_cached(SET)?.execute(values)).map(drop)
