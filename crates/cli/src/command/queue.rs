@@ -214,6 +214,12 @@ async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool
 async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, Failure> {
     let rules = args.rules()?;
     let store = store::open(session, output, &args.named.store).await?;
+    let queues = store.queues().await?;
+    // Rules are set before the first job comes, so that only a name that is like another one may be mistyped.
+    let alike = nearest(args.named.queue.as_str(), queues.iter().map(|queue| queue.name.as_str()));
+    if let Some(unknown) = alike.and(unknown(&queues, &args.named.queue)) {
+        output.talk(unknown);
+    }
     let before = current(&store, &args.named.queue).await?;
     let after = changed(&before, &rules);
     let details = differences(&before, &after);

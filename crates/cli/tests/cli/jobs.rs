@@ -372,6 +372,12 @@ fn rules_of_a_queue_are_set_shown_and_refused_where_they_do_not_fit() {
         mistyped.contains("queue backfil never had a job or a rule: did you mean backfill?"),
         "{mistyped}"
     );
+    let set_of = |queue: &str| {
+        let words = ["queue", "set", queue, "--concurrency", "4", "--dry-run"];
+        env.palisade(&words).ends(Exit::Done).stderr
+    };
+    assert!(set_of("backfil").contains("did you mean backfill?"));
+    assert_eq!(set_of("newsletter"), "");
     for state in [&["--payload", "1"][..], &["--payload", "2"], &["--payload", "3", "--delay", "1h"]] {
         env.palisade(&[&["job", "enqueue", "--queue", "backfill"], state].concat()).ends(Exit::Done);
     }
