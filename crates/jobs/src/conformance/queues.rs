@@ -166,7 +166,7 @@ pub async fn jobs_are_listed_by_queue_and_state_page_by_page<S: Stage>(stage: &S
 /// Ticks that nobody saw are made up for by one job, however many look.
 pub async fn a_schedule_makes_one_job_for_each_tick_that_somebody_sees<S: Stage>(stage: &S) {
     let play = Play::new(stage, "nightly");
-    let mut schedule = Schedule {
+    let schedule = Schedule {
         name: play.queue.clone(),
         queue: play.queue.clone(),
         cron: "30 4 * * *".parse().expect("cron's own form"),
