@@ -71,11 +71,16 @@ impl NewJob {
         Ok(payload)
     }
 
-    /// Whether a store can take all of it but its payload.
+    /// As [`Self::check`], for who writes the payload later: one that cannot be too long is not written for that.
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn check_terms(&self) -> Result<(), Error> {
+    pub fn check_unwritten(&self) -> Result<(), Error> {
+        self.check_terms()?;
+        if longest(&self.payload) <= PAYLOAD_MOST { Ok(()) } else { self.write_payload(&mut String::new()) }
+    }
+
+    fn check_terms(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
             return Err(invalid("max-attempts 0".to_owned(), "a job is tried at least once"));
         }
@@ -106,6 +111,21 @@ impl NewJob {
             return Err(invalid(format!("a payload of {} bytes", text.len()), rule));
         }
         Ok(())
+    }
+}
+
+/// No JSON of this value has more bytes.
+fn longest(value: &Value) -> usize {
+    // An escaped character has six, and two quotes, or a comma or a colon, stand beside each part.
+    let text = |text: &str| text.len() * 6 + 3;
+    match value {
+        Value::Null | Value::Bool(_) => 6,
+        Value::Number(_) => 32,
+        Value::String(said) => text(said),
+        Value::Array(values) => values.iter().map(longest).sum::<usize>() + 3,
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| text(name) + 1 + longest(value)).sum::<usize>() + 3
+        }
     }
 }
 
@@ -190,4 +210,30 @@ pub struct Job {
     pub reason: Option<String>,
     /// Who enqueued it.
     pub by: Note,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_value_is_longer_as_json_than_it_is_taken_for() {
+        for value in [
+            json!(null),
+            json!(false),
+            json!(-1.797_693_134_862_315_7e308),
+            json!(i64::MIN),
+            json!(""),
+            json!("\u{0}\u{1f}\"\\\u{7f}é\u{1f600}".repeat(50)),
+            json!([]),
+            json!([[], [1], [null, true, "\n"]]),
+            json!({}),
+            json!({ "\u{1}": {}, "": [], "a": { "b": ["c", -1, { "d": false }] } }),
+        ] {
+            let written = value.to_string();
+            assert!(written.len() <= longest(&value), "{written}");
+        }
+    }
 }

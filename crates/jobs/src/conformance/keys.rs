@@ -196,6 +196,8 @@ pub async fn what_cannot_be_enqueued_is_refused<S: Stage>(stage: &S) {
         }
     }
     assert!(play.claim(&play.worker("w").await, 100).await.is_empty());
+    let queues = ok(play.store().queues().await);
+    assert!(queues.iter().all(|queue| queue.name != play.queue), "a queue comes with its first job");
     let late = NewJob { start: Start::In(std::time::Duration::from_secs(3_600)), ..job };
     let id = play.make(late).await;
     assert_eq!(play.kinds(id).await, [EventKind::Enqueued]);

@@ -18,8 +18,7 @@ struct Given {
     ids: Vec<i64>,
 }
 
-/// Makes jobs without keys, in order. Their queues have to be known and their terms checked; a payload that is refused is
-/// met on the way, and none is made.
+/// Makes jobs without keys, in order. They have to be checked, and their queues known.
 pub(super) async fn copy(pool: &Pool, jobs: &[NewJob]) -> Result<Vec<Enqueued>, Error> {
     let given = transact!(pool, "enqueue", line => write(line, jobs))?;
     Ok(given.ids.into_iter().map(|id| Enqueued { id: JobId(id), new: true }).collect())

@@ -99,7 +99,7 @@ pub(super) async fn enqueue(pool: &Pool, desk: &Desk, jobs: &[NewJob]) -> Result
         return Ok(Vec::new());
     }
     if jobs.len() >= copy::MANY && jobs.iter().all(|job| job.unique.is_none() && job.idempotency.is_none()) {
-        jobs.iter().try_for_each(NewJob::check_terms)?;
+        jobs.iter().try_for_each(NewJob::check_unwritten)?;
         all_known(pool, jobs).await?;
         return copy::copy(pool, jobs).await;
     }
