@@ -109,8 +109,9 @@ pub(crate) async fn drain(url: &str, jobs: usize) -> Outcome<Done> {
 pub(crate) async fn latency(url: &str, jobs: usize) -> Outcome<Done> {
     let (making, claiming) = (connect(url).await?, connect(url).await?);
     making.run("make the table", TABLE).await?;
-    let mut listener = Listener::connect(&Target::parse(url)?).await?.ok_or("something stands between")?;
+    let listener = Listener::connect(&Target::parse(url)?).await?.ok_or("something stands between")?;
     listener.listen("bare").await?;
+    let (_listens, mut notes) = listener.split();
     let mut waited = Vec::new();
     let mut tick = tokio::time::interval(crate::contender::EVERY);
     let payload = json!({ "sent_us": 0 }).to_string();
@@ -122,7 +123,7 @@ pub(crate) async fn latency(url: &str, jobs: usize) -> Outcome<Done> {
         let values: [Value<'_>; 2] = [(&job, Type::INT8), (&payload, Type::TEXT)];
         let make = async { making.planned("make", MAKE, &values).await.map_err(Into::into) };
         let take = async {
-            listener.next().await.ok_or("the listener ended")?;
+            notes.next().await.ok_or("the listener ended")?;
             let claimed = claim(&claiming, CLAIMED).await?;
             let passed = watch.elapsed();
             end(&claiming, &claimed).await?;

@@ -78,8 +78,7 @@ impl Session {
     /// As [`Self::policy_if_any`], for commands that act: one that is there and cannot be read is an error, for its limits
     /// and modes are not those of none.
     pub(crate) fn policy_unless_absent(&self) -> Result<Option<Policy>, Failure> {
-        let is_absent = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-        if std::fs::symlink_metadata(&self.policy_path).is_err_and(is_absent) {
+        if palisade_config::is_absent(&self.policy_path) {
             return Ok(None);
         }
         self.policy().map(|host| Some(host.into_policy()))

@@ -130,6 +130,13 @@ pub fn load(path: &Path) -> Result<HostPolicy, Error> {
     Ok(parse_host(&text, path)?)
 }
 
+/// Whether it is sure that there is no file at `path`. One that cannot be reached, or that leads nowhere, may hold rules
+/// that nobody sees.
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// Whether there is such an environment on this host: the policy at `path` knows it, or it is the one that is `named` for
 /// this process. Where there is proven to be no policy any may be. A mistyped one would shut this host's own commands out of
 /// what bears its name.
@@ -141,13 +148,10 @@ pub fn expect_environment(
     named: Option<&str>,
     environment: &EnvironmentName,
 ) -> Result<(), Error> {
-    if named == Some(environment.as_str()) {
+    if named == Some(environment.as_str()) || is_absent(path) {
         return Ok(());
     }
-    let host = match load(path) {
-        Err(Error::Missing { .. }) if !path.is_symlink() => return Ok(()),
-        loaded => loaded?,
-    };
+    let host = load(path)?;
     let environments = &host.policy().environments;
     if environments.contains_key(environment) {
         return Ok(());

@@ -38,7 +38,7 @@ mod written;
 
 #[cfg(feature = "edit")]
 pub use draft::draft;
-pub use file::{Error, MAX_BYTES, expect_environment, load, load_project};
+pub use file::{Error, MAX_BYTES, expect_environment, is_absent, load, load_project};
 pub use host::{HostPolicy, parse_host};
 #[cfg(feature = "edit")]
 pub use merge::{Addition, LeftOut, MergeOutcome, merge};

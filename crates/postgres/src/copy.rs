@@ -10,7 +10,7 @@ use tokio_postgres::CopyInSink;
 use crate::error::Error;
 
 /// So much is sent at once. The driver's own writer sends 4 KiB, and each of its messages wakes the task that sends and the
-/// server's process up: on two cores that took as long as the server's work.
+/// server's process up (ADR 0048).
 const AT_ONCE: usize = 64 * 1024;
 
 /// What every such stream begins with: the signature, no flags, no extension.

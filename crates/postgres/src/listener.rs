@@ -32,12 +32,6 @@ impl Listener {
         Ok(session.is_direct().await?.then_some(Self { session, notes: Notes(notes) }))
     }
 
-    /// The connection, for looking whom it reached.
-    #[must_use]
-    pub const fn session(&self) -> &Session {
-        &self.session
-    }
-
     /// Listens to a channel, which has to be a plain name of small letters and underscores.
     ///
     /// # Errors
@@ -45,11 +39,6 @@ impl Listener {
     pub async fn listen(&self, channel: &str) -> Result<(), Error> {
         debug_assert!(channel.chars().all(|one| one.is_ascii_lowercase() || one == '_'), "{channel}");
         self.session.run("listen", &format!("LISTEN {channel}")).await
-    }
-
-    /// The payload of the next notification; `None` once the connection has ended.
-    pub async fn next(&mut self) -> Option<String> {
-        self.notes.next().await
     }
 
     /// The connection, for statements, and what it hears beside them. Its end is the end of the other.

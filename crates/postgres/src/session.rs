@@ -107,13 +107,13 @@ impl Session {
         Ok(seen.is_some_and(|port| port == self.local_port.to_string()))
     }
 
-    /// From now on, what [`Self::planned`] runs is planned once, where nothing stands between.
+    /// From now on, what [`Self::planned`] runs is planned once, where nothing stands between. Gives whether that is so.
     ///
     /// # Errors
     /// [`Error::Statement`].
-    pub async fn keep_plans(&mut self) -> Result<(), Error> {
+    pub async fn keep_plans(&mut self) -> Result<bool, Error> {
         self.planned = self.is_direct().await?.then(Mutex::default);
-        Ok(())
+        Ok(self.planned.is_some())
     }
 
     /// Runs statements that take no parameter and answer nothing. Several in one text are one transaction.

@@ -233,10 +233,11 @@ where
             }
         };
         match answer {
-            Ok(answer) => {
+            Ok(Ok(found)) => {
                 self.answers.came(began.elapsed());
-                answer.unwrap_or_else(|error| self.no_answer(error))
+                found
             }
+            Ok(Err(error)) => self.no_answer(error),
             Err(_) => {
                 self.answers.late(wanted);
                 self.no_answer(late(began.elapsed()))

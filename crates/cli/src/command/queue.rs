@@ -137,7 +137,7 @@ pub(crate) async fn check_request(
     asked: Option<Duration>,
 ) -> Result<(), Failure> {
     let Some(asked) = asked else { return Ok(()) };
-    say_request(output, &current(store, queue).await?, asked)
+    say_request(output, &current(&store.queues().await?, queue), asked)
 }
 
 /// As [`check_request`], of a reaper, which serves every queue of the store.
@@ -169,10 +169,9 @@ fn say_request(output: Output, rules: &Queue, asked: Duration) -> Result<(), Fai
 }
 
 /// The queue as it is, or as it would be: rules can be set before the first job comes.
-async fn current(store: &Store, name: &QueueName) -> Result<Queue, Failure> {
-    let queues = store.queues().await?;
-    let found = queues.into_iter().find(|queue| queue.name == *name);
-    Ok(found.unwrap_or_else(|| Queue::new(name.clone())))
+fn current(queues: &[Queue], name: &QueueName) -> Queue {
+    let found = queues.iter().find(|queue| queue.name == *name);
+    found.cloned().unwrap_or_else(|| Queue::new(name.clone()))
 }
 
 /// What to say of a queue that nobody put a job into: its name may be mistyped, and it may come to be.
@@ -197,10 +196,11 @@ pub(crate) async fn say_unknown(store: &Store, output: Output, queue: &QueueName
 
 async fn pause(session: &Session, output: Output, args: &NamedArgs, paused: bool) -> Result<Exit, Failure> {
     let store = store::open(session, output, &args.store).await?;
-    if let Some(unknown) = unknown(&store.queues().await?, &args.queue) {
+    let queues = store.queues().await?;
+    if let Some(unknown) = unknown(&queues, &args.queue) {
         output.talk(unknown);
     }
-    let before = current(&store, &args.queue).await?;
+    let before = current(&queues, &args.queue);
     let word = if paused { "paused" } else { "resumed" };
     if before.paused == paused {
         output.document(&json!({ "result": "already", "queue": before }))?;
@@ -220,7 +220,7 @@ async fn set(session: &Session, output: Output, args: &SetArgs) -> Result<Exit, 
     if let Some(unknown) = alike.and(unknown(&queues, &args.named.queue)) {
         output.talk(unknown);
     }
-    let before = current(&store, &args.named.queue).await?;
+    let before = current(&queues, &args.named.queue);
     let after = changed(&before, &rules);
     let details = differences(&before, &after);
     if details.is_empty() {

@@ -18,8 +18,7 @@ const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s
 /// Where nothing stands between, the server looks so often whether whoever waits for a statement is still there, and ends
 /// the statement where nobody is: a lock that somebody holds would else gather sessions of callers that gave up long ago,
 /// and what they asked for would be done once it is free. A server whose system cannot tell says so, and does not look.
-const NOBODY_WAITS: &str =
-    "SELECT set_config('client_connection_check_interval', '1s', false) WHERE inet_client_port() = ";
+const NOBODY_WAITS: &str = "SET client_connection_check_interval = '1s'";
 
 /// What lost a race against another transaction is tried so often.
 const TRIES: u32 = 20;
@@ -325,12 +324,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a new connection is told where it is the server's own.
 async fn keep(session: &mut Session) -> Result<(), PgError> {
-    session.keep_plans().await?;
-    let nobody_waits = format!("{NOBODY_WAITS}{}", session.local_port());
-    match session.rows("be looked at", &nobody_waits).await {
-        Err(error) if error.sqlstate().is_none() => Err(error),
-        _ => Ok(()),
+    if !session.keep_plans().await? {
+        return Ok(());
     }
+    session.run("be looked at", NOBODY_WAITS).await.or_else(|error| error.sqlstate().map(drop).ok_or(error))
 }
 
 /// Whether the database's stamp, where it bears one, is the client's environment.

@@ -175,3 +175,21 @@ fn an_answer_that_comes_late_is_waited_for_longer_the_next_time_and_fewer_jobs_a
         assert_eq!((troubles(&told), gate.looks()[0].most), (1, 2), "{told:?}");
     });
 }
+
+#[test]
+fn a_drain_cuts_the_longer_wait_for_an_answer_short() {
+    run(async {
+        let yard = Yard::new().await;
+        let job = yard.enqueue(json!(null)).await;
+        // The second would be waited for twice as long as a drain waits.
+        let gate = Gate::before([Order::Silence, Order::Late(Duration::from_secs(9))]);
+        let drive = async {
+            until("the second claim is under way", || gate.is_open()).await;
+            yard.drain();
+        };
+        let ((ran, told), ()) = tokio::join!(work(&yard, yard.settings(), &gate), drive);
+        ran.unwrap();
+        assert!(gate.looks().is_empty(), "it waited for the answer: {told:?}");
+        assert_eq!(yard.store.job(job).await.unwrap().unwrap().attempts, 0, "{told:?}");
+    });
+}
